@@ -1,0 +1,332 @@
+//! The chunked immutable list behind listener tables and group members.
+//!
+//! A [`Snapshot`] is a sorted list that is never changed: [`with`](Snapshot::with) and
+//! [`without`](Snapshot::without) return the next list and share with the old one every chunk they
+//! did not touch. A change copies one chunk and the spine, so its cost grows with the square root
+//! of what a flat copy would cost, while reading stays a walk over slices.
+//!
+//! ```text
+//! One    [ item item item ]                          up to 64 items, the first 4 in place
+//! Many   [ · · · ]                                   the spine
+//!          | | +-> [ item ]                          an append opens a chunk, it splits none
+//!          | +---> [ item item .. item ]             64 items at most, 256 in a list above 4096
+//!          +-----> [ item item .. item ]
+//! ```
+//!
+//! Always: no chunk of a `Many` is empty, keys rise strictly over the whole list, `len` is the sum
+//! of the chunks' lengths. Plain values, no synchronisation.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+/// An item of a [`Snapshot`]: it knows where it belongs.
+pub(crate) trait Keyed: Clone {
+    type Key: Ord;
+
+    fn key(&self) -> Self::Key;
+}
+
+/// Chunk sizes: many small chunks make a change cheap, few large ones keep the spine short.
+const SMALL_CHUNK: usize = 64;
+const LARGE_CHUNK: usize = 256;
+/// A list longer than this uses large chunks.
+const LARGE_LIST: usize = 4096;
+/// Items that a list of one chunk holds without another allocation.
+const IN_PLACE: usize = 4;
+
+/// An immutable list, sorted by key.
+#[derive(Clone)]
+pub(crate) struct Snapshot<T> {
+    spine: Spine<T>,
+    len: usize,
+}
+
+#[derive(Clone)]
+enum Spine<T> {
+    One(SmallVec<[T; IN_PLACE]>),
+    Many(Vec<Arc<[T]>>),
+}
+
+/// Where a key is, or where it would go.
+struct Place {
+    chunk: usize,
+    index: usize,
+}
+
+impl<T: Keyed> Snapshot<T> {
+    pub(crate) fn new() -> Self {
+        Self { spine: Spine::One(SmallVec::new()), len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns the item with this key.
+    pub(crate) fn get(&self, key: &T::Key) -> Option<&T> {
+        let place = self.find(key).ok()?;
+        Some(&self.chunk(place.chunk)[place.index])
+    }
+
+    /// Returns the list with `item` in its place, or `None` when its key is taken.
+    pub(crate) fn with(&self, item: T) -> Option<Self> {
+        let Err(place) = self.find(&item.key()) else { return None };
+        let spine = match &self.spine {
+            Spine::One(items) if items.len() < SMALL_CHUNK => {
+                let mut items = items.clone();
+                items.insert(place.index, item);
+                Spine::One(items)
+            }
+            Spine::One(items) => {
+                let mut chunks = vec![Arc::from(&items[..])];
+                insert(&mut chunks, &place, item, SMALL_CHUNK);
+                Spine::Many(chunks)
+            }
+            Spine::Many(chunks) => {
+                let mut longer = Vec::with_capacity(chunks.len() + 1);
+                longer.extend_from_slice(chunks);
+                insert(&mut longer, &place, item, self.chunk_size());
+                Spine::Many(longer)
+            }
+        };
+        Some(Self { spine, len: self.len + 1 })
+    }
+
+    /// Returns the list without the item of this key, or `None` when there is none.
+    pub(crate) fn without(&self, key: &T::Key) -> Option<Self> {
+        let place = self.find(key).ok()?;
+        let spine = match &self.spine {
+            Spine::One(items) => {
+                let mut items = items.clone();
+                items.remove(place.index);
+                Spine::One(items)
+            }
+            Spine::Many(chunks) => {
+                let mut chunks = chunks.clone();
+                remove(&mut chunks, &place, self.chunk_size());
+                one_or_many(chunks)
+            }
+        };
+        Some(Self { spine, len: self.len - 1 })
+    }
+
+    /// Returns the list of the items that `keep` accepts; untouched chunks stay shared.
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&T) -> bool) -> Self {
+        let mut chunks = Vec::new();
+        for chunk in self.chunks() {
+            let kept: Vec<T> = chunk.iter().filter(|item| keep(item)).cloned().collect();
+            if !kept.is_empty() {
+                chunks.push(Arc::from(kept));
+            }
+        }
+        let len = chunks.iter().map(|chunk: &Arc<[T]>| chunk.len()).sum();
+        Self { spine: one_or_many(chunks), len }
+    }
+
+    /// Returns the items as slices, in order.
+    #[inline]
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[T]> {
+        let (one, many): (&[T], &[Arc<[T]>]) = match &self.spine {
+            Spine::One(items) => (items, &[]),
+            Spine::Many(chunks) => (&[], chunks),
+        };
+        std::iter::once(one).chain(many.iter().map(|chunk| &**chunk))
+    }
+
+    /// Returns the only chunk, or the spine: for walks that want the shortest path to one chunk.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks().flatten()
+    }
+
+    /// Returns the number of chunks that [`chunk`](Self::chunk) serves.
+    pub(crate) fn chunk_count(&self) -> usize {
+        match &self.spine {
+            Spine::One(_) => 1,
+            Spine::Many(chunks) => chunks.len(),
+        }
+    }
+
+    /// Returns one chunk by number.
+    #[inline]
+    pub(crate) fn chunk(&self, number: usize) -> &[T] {
+        match &self.spine {
+            Spine::One(items) => items,
+            Spine::Many(chunks) => &chunks[number],
+        }
+    }
+
+    fn chunk_size(&self) -> usize {
+        if self.len > LARGE_LIST { LARGE_CHUNK } else { SMALL_CHUNK }
+    }
+
+    /// Returns where `key` is (`Ok`) or belongs (`Err`).
+    fn find(&self, key: &T::Key) -> Result<Place, Place> {
+        // The last chunk that starts at or before the key; the first one when all start later.
+        let chunk = match &self.spine {
+            Spine::One(_) => 0,
+            Spine::Many(chunks) => chunks.partition_point(|chunk| chunk[0].key() <= *key).saturating_sub(1),
+        };
+        match self.chunk(chunk).binary_search_by(|item| item.key().cmp(key)) {
+            Ok(index) => Ok(Place { chunk, index }),
+            Err(index) => Err(Place { chunk, index }),
+        }
+    }
+}
+
+/// Puts `item` into its chunk; a full chunk is split, or followed by a new one for an append.
+fn insert<T: Clone>(chunks: &mut Vec<Arc<[T]>>, place: &Place, item: T, size: usize) {
+    let chunk = &chunks[place.chunk];
+    if chunk.len() < size {
+        chunks[place.chunk] = inserted(chunk, place.index, item);
+    } else if place.index == chunk.len() {
+        chunks.insert(place.chunk + 1, Arc::new([item]));
+    } else {
+        let (left, right) = chunk.split_at(chunk.len() / 2);
+        let (left, right) = if place.index <= left.len() {
+            (inserted(left, place.index, item), Arc::from(right))
+        } else {
+            (Arc::from(left), inserted(right, place.index - left.len(), item))
+        };
+        chunks[place.chunk] = left;
+        chunks.insert(place.chunk + 1, right);
+    }
+}
+
+/// Takes one item out; a chunk under a quarter joins a neighbour that has room for it.
+fn remove<T: Clone>(chunks: &mut Vec<Arc<[T]>>, place: &Place, size: usize) {
+    let at = place.chunk;
+    let (before, after) = (&chunks[at][..place.index], &chunks[at][place.index + 1..]);
+    let left = before.len() + after.len();
+    if left == 0 {
+        chunks.remove(at);
+        return;
+    }
+    // Half a chunk stays free in the joined one, or the next few inserts would split it again.
+    let fits = |neighbour: usize| left < size / 4 && chunks.get(neighbour).is_some_and(|n| n.len() + left <= size / 2);
+    if at > 0 && fits(at - 1) {
+        chunks[at - 1] = joined(&[&chunks[at - 1], before, after]);
+        chunks.remove(at);
+    } else if fits(at + 1) {
+        chunks[at] = joined(&[before, after, &chunks[at + 1]]);
+        chunks.remove(at + 1);
+    } else {
+        chunks[at] = joined(&[before, after]);
+    }
+}
+
+fn inserted<T: Clone>(chunk: &[T], index: usize, item: T) -> Arc<[T]> {
+    let (before, after) = chunk.split_at(index);
+    joined(&[before, &[item], after])
+}
+
+fn joined<T: Clone>(parts: &[&[T]]) -> Arc<[T]> {
+    parts.concat().into()
+}
+
+fn one_or_many<T: Clone>(chunks: Vec<Arc<[T]>>) -> Spine<T> {
+    match &chunks[..] {
+        [] => Spine::One(SmallVec::new()),
+        [only] => Spine::One(only.iter().cloned().collect()),
+        _ => Spine::Many(chunks),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Keyed for u32 {
+        type Key = u32;
+
+        fn key(&self) -> u32 {
+            *self
+        }
+    }
+
+    impl Snapshot<u32> {
+        fn check(&self, model: &[u32]) {
+            assert_eq!(self.iter().copied().collect::<Vec<_>>(), model);
+            assert_eq!(self.len(), model.len());
+            if let Spine::Many(chunks) = &self.spine {
+                assert!(chunks.len() > 1, "one chunk is a `One`");
+                assert!(chunks.iter().all(|chunk| (1..=LARGE_CHUNK).contains(&chunk.len())));
+            }
+        }
+    }
+
+    fn range(from: u32, to: u32) -> Snapshot<u32> {
+        (from..to).fold(Snapshot::new(), |list, n| list.with(n).expect("keys are new"))
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_sorted_vec(ops in prop::collection::vec((any::<bool>(), 0u32..600), 0..1500)) {
+            let (mut list, mut model) = (Snapshot::new(), Vec::new());
+            for (add, n) in ops {
+                match (add, model.binary_search(&n)) {
+                    (true, Err(at)) => {
+                        list = list.with(n).expect("the key is new");
+                        model.insert(at, n);
+                    }
+                    (true, Ok(_)) => prop_assert!(list.with(n).is_none()),
+                    (false, Ok(at)) => {
+                        list = list.without(&n).expect("the key is there");
+                        model.remove(at);
+                    }
+                    (false, Err(_)) => prop_assert!(list.without(&n).is_none()),
+                }
+                prop_assert_eq!(list.get(&n).is_some(), add);
+            }
+            list.check(&model);
+            list.retain(|n| n % 3 == 0).check(&model.iter().copied().filter(|n| n % 3 == 0).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn appends_fill_chunks_and_split_none() {
+        let list = range(0, 640);
+        assert_eq!(list.chunk_count(), 10);
+        list.check(&(0..640).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_change_shares_the_chunks_it_does_not_touch() {
+        let (before, after) = (range(0, 640), range(0, 640).without(&70).expect("70 is there"));
+        let Spine::Many(mut chunks) = before.spine.clone() else { panic!("640 items are many chunks") };
+        assert_eq!(after.chunk_count(), chunks.len());
+        let next = before.without(&70).expect("70 is there");
+        let Spine::Many(next) = next.spine else { panic!("639 items are many chunks") };
+        chunks.remove(1);
+        let shared = next.iter().filter(|chunk| chunks.iter().any(|old| Arc::ptr_eq(old, chunk))).count();
+        assert_eq!(shared, 9);
+    }
+
+    #[test]
+    fn removals_join_thin_chunks_and_shrink_back_to_one() {
+        let mut list = range(0, 6400);
+        for n in 0..6390 {
+            list = list.without(&n).expect("the key is there");
+        }
+        list.check(&(6390..6400).collect::<Vec<_>>());
+        assert!(matches!(list.spine, Spine::One(_)));
+        let mut sparse = range(0, 6400);
+        for n in (0..6400).filter(|n| n % 64 != 0) {
+            sparse = sparse.without(&n).expect("the key is there");
+        }
+        assert!(sparse.chunk_count() <= 8, "100 items in {} chunks", sparse.chunk_count());
+    }
+
+    #[test]
+    fn an_old_list_is_not_changed_by_a_new_one() {
+        let old = range(0, 100);
+        let _new = old.without(&5).expect("5 is there").with(1000).expect("1000 is new");
+        old.check(&(0..100).collect::<Vec<_>>());
+    }
+}

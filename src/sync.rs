@@ -1,0 +1,257 @@
+//! The one door to concurrency: std in a normal build, loom in a model.
+//!
+//! Every file of the lower floors takes its atomics, locks, cells and maps from here, and this is
+//! the only file that says `cfg(loom)`. loom cannot look inside `arc-swap` or `papaya`, so
+//! [`SnapshotCell`] and [`NameMap`] have stand-ins there: what the models prove is our protocol
+//! over a cell and a map that are linearisable, not those two crates.
+//!
+//! [`guard`] runs user code and turns a panic into a value. In a model it lets panics through:
+//! otherwise a failing assertion inside a listener would become a report, and the model would pass.
+
+pub(crate) use std::sync::{Arc, Weak};
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic;
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
+
+#[cfg(not(loom))]
+pub(crate) use real::{NameMap, SnapshotCell, SnapshotGuard};
+
+#[cfg(loom)]
+pub(crate) use model::{NameMap, SnapshotCell, SnapshotGuard};
+
+/// Locks `mutex`, also when a thread panicked while it held the lock.
+///
+/// No user code runs under a lock of ours, so what the lock protects is whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs user code; a panic comes back as its message.
+#[inline]
+pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    #[cfg(loom)]
+    return Ok(run());
+    // Unwind safety: nothing of ours is half-changed while user code runs, and what the closure
+    // captured is either dropped or the user's own to judge.
+    #[cfg(not(loom))]
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(panic_message)
+}
+
+/// Returns what a panic said; a payload whose own destructor panics is leaked.
+#[cold]
+#[cfg(not(loom))]
+fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
+    let message = if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic whose payload is not a string".to_owned()
+    };
+    if let Err(second) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    message
+}
+
+#[cfg(not(loom))]
+mod real {
+    use std::borrow::Borrow;
+    use std::hash::Hash;
+
+    use super::Arc;
+
+    /// A borrowed snapshot: keeps its value alive, costs no shared write.
+    ///
+    /// Never hold one across an `.await`: past eight held by a thread each costs more.
+    pub(crate) type SnapshotGuard<T> = arc_swap::Guard<Arc<T>>;
+
+    /// A cell that publishes immutable values; readers never wait.
+    pub(crate) struct SnapshotCell<T>(arc_swap::ArcSwap<T>);
+
+    impl<T> SnapshotCell<T> {
+        pub(crate) fn new(value: Arc<T>) -> Self {
+            Self(arc_swap::ArcSwap::new(value))
+        }
+
+        /// Returns the current value without writing to a shared cache line.
+        #[inline]
+        pub(crate) fn load(&self) -> SnapshotGuard<T> {
+            self.0.load()
+        }
+
+        /// Replaces the value by what `change` makes of it, or leaves it when that is `None`.
+        ///
+        /// `change` must be pure: it runs again when another thread was faster. The replaced value
+        /// is returned, so that the caller decides where it is dropped.
+        pub(crate) fn update<R>(&self, mut change: impl FnMut(&T) -> Option<(T, R)>) -> Option<(Arc<T>, R)> {
+            let mut current = self.0.load();
+            loop {
+                let (next, answer) = change(&current)?;
+                let next = Arc::new(next);
+                #[cfg(fault = "lost_update")]
+                {
+                    let old = self.0.swap(next);
+                    return Some((old, answer));
+                }
+                #[cfg(not(fault = "lost_update"))]
+                {
+                    let seen = self.0.compare_and_swap(&*current, next);
+                    if Arc::ptr_eq(&seen, &current) {
+                        return Some((arc_swap::Guard::into_inner(seen), answer));
+                    }
+                    current = seen;
+                }
+            }
+        }
+    }
+
+    /// A concurrent map from names (or ids) to shared values.
+    pub(crate) struct NameMap<K, V: ?Sized>(papaya::HashMap<K, Arc<V>, foldhash::fast::RandomState>);
+
+    impl<K: Hash + Eq, V: ?Sized> NameMap<K, V> {
+        pub(crate) fn new() -> Self {
+            Self(papaya::HashMap::builder().hasher(foldhash::fast::RandomState::default()).build())
+        }
+
+        /// Runs `read` on the value of `key`. The map is pinned meanwhile: never call user code in it.
+        #[inline]
+        pub(crate) fn with<Q, R>(&self, key: &Q, read: impl FnOnce(&Arc<V>) -> R) -> Option<R>
+        where
+            K: Borrow<Q>,
+            Q: Hash + Eq + ?Sized,
+        {
+            self.0.pin().get(key).map(read)
+        }
+
+        /// Returns the value of `key`, inserting `fresh` when there is none.
+        pub(crate) fn get_or_insert(&self, key: K, fresh: Arc<V>) -> Arc<V> {
+            Arc::clone(self.0.pin().get_or_insert(key, fresh))
+        }
+
+        /// Removes `key` if it still maps to `value`; returns whether it did.
+        pub(crate) fn remove_if_same<Q>(&self, key: &Q, value: &Arc<V>) -> bool
+        where
+            K: Borrow<Q>,
+            Q: Hash + Eq + ?Sized,
+        {
+            let same = |_: &K, found: &Arc<V>| Arc::ptr_eq(found, value);
+            matches!(self.0.pin().remove_if(key, same), Ok(Some(_)))
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        /// Returns the values present now; one inserted or removed meanwhile may be among them or not.
+        pub(crate) fn values(&self) -> Vec<Arc<V>> {
+            self.0.pin().values().cloned().collect()
+        }
+    }
+}
+
+#[cfg(loom)]
+mod model {
+    use std::borrow::Borrow;
+    use std::collections::HashMap;
+    use std::hash::Hash;
+
+    use super::Arc;
+    use super::atomic::{AtomicUsize, Ordering};
+
+    pub(crate) type SnapshotGuard<T> = Arc<T>;
+
+    /// A loom atomic index into a list of all versions ever published.
+    ///
+    /// The list is behind a std lock on purpose: a loom lock would add release edges that the real
+    /// cell does not give, and would hide a missing fence.
+    pub(crate) struct SnapshotCell<T> {
+        index: AtomicUsize,
+        versions: std::sync::Mutex<Vec<Arc<T>>>,
+    }
+
+    impl<T> SnapshotCell<T> {
+        pub(crate) fn new(value: Arc<T>) -> Self {
+            Self { index: AtomicUsize::new(0), versions: std::sync::Mutex::new(vec![value]) }
+        }
+
+        fn version(&self, index: usize) -> Arc<T> {
+            Arc::clone(&self.versions.lock().expect("no code runs under this lock")[index])
+        }
+
+        pub(crate) fn load(&self) -> SnapshotGuard<T> {
+            // Acquire: pairs with the Release of `update`.
+            self.version(self.index.load(Ordering::Acquire))
+        }
+
+        pub(crate) fn update<R>(&self, mut change: impl FnMut(&T) -> Option<(T, R)>) -> Option<(Arc<T>, R)> {
+            loop {
+                let seen = self.index.load(Ordering::Acquire);
+                let current = self.version(seen);
+                let (next, answer) = change(&current)?;
+                let index = {
+                    let mut versions = self.versions.lock().expect("no code runs under this lock");
+                    versions.push(Arc::new(next));
+                    versions.len() - 1
+                };
+                #[cfg(fault = "lost_update")]
+                {
+                    self.index.store(index, Ordering::Release);
+                    return Some((current, answer));
+                }
+                #[cfg(not(fault = "lost_update"))]
+                if self.index.compare_exchange(seen, index, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                    return Some((current, answer));
+                }
+            }
+        }
+    }
+
+    /// A locked map. The lock is loom's, so that a model switches threads between any two calls.
+    pub(crate) struct NameMap<K, V: ?Sized>(loom::sync::Mutex<HashMap<K, Arc<V>>>);
+
+    impl<K: Hash + Eq, V: ?Sized> NameMap<K, V> {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Mutex::new(HashMap::new()))
+        }
+
+        pub(crate) fn with<Q, R>(&self, key: &Q, read: impl FnOnce(&Arc<V>) -> R) -> Option<R>
+        where
+            K: Borrow<Q>,
+            Q: Hash + Eq + ?Sized,
+        {
+            // `read` may reach a point where loom switches threads: never under the lock.
+            let found = super::lock(&self.0).get(key).cloned();
+            found.as_ref().map(read)
+        }
+
+        pub(crate) fn get_or_insert(&self, key: K, fresh: Arc<V>) -> Arc<V> {
+            Arc::clone(super::lock(&self.0).entry(key).or_insert(fresh))
+        }
+
+        pub(crate) fn remove_if_same<Q>(&self, key: &Q, value: &Arc<V>) -> bool
+        where
+            K: Borrow<Q>,
+            Q: Hash + Eq + ?Sized,
+        {
+            let removed = {
+                let mut map = super::lock(&self.0);
+                if map.get(key).is_some_and(|found| Arc::ptr_eq(found, value)) { map.remove(key) } else { None }
+            };
+            removed.is_some()
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            super::lock(&self.0).len()
+        }
+
+        pub(crate) fn values(&self) -> Vec<Arc<V>> {
+            super::lock(&self.0).values().cloned().collect()
+        }
+    }
+}
