@@ -63,6 +63,7 @@ impl<T: Keyed> Snapshot<T> {
         self.len
     }
 
+    #[cfg(feature = "groups")]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -117,15 +118,13 @@ impl<T: Keyed> Snapshot<T> {
 
     /// Returns the list of the items that `keep` accepts; untouched chunks stay shared.
     pub(crate) fn retain(&self, mut keep: impl FnMut(&T) -> bool) -> Self {
-        let mut chunks = Vec::new();
-        for chunk in self.chunks() {
-            let kept: Vec<T> = chunk.iter().filter(|item| keep(item)).cloned().collect();
-            if !kept.is_empty() {
-                chunks.push(Arc::from(kept));
-            }
-        }
-        let len = chunks.iter().map(|chunk: &Arc<[T]>| chunk.len()).sum();
-        Self { spine: one_or_many(chunks), len }
+        let spine = match &self.spine {
+            Spine::One(items) => Spine::One(items.iter().filter(|item| keep(item)).cloned().collect()),
+            Spine::Many(chunks) => one_or_many(chunks.iter().filter_map(|chunk| retained(chunk, &mut keep)).collect()),
+        };
+        let mut list = Self { spine, len: 0 };
+        list.len = list.chunks().map(<[T]>::len).sum();
+        list
     }
 
     /// Returns the items as slices, in order.
@@ -138,7 +137,7 @@ impl<T: Keyed> Snapshot<T> {
         std::iter::once(one).chain(many.iter().map(|chunk| &**chunk))
     }
 
-    /// Returns the only chunk, or the spine: for walks that want the shortest path to one chunk.
+    /// Returns the items, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks().flatten()
     }
@@ -226,6 +225,16 @@ fn inserted<T: Clone>(chunk: &[T], index: usize, item: T) -> Arc<[T]> {
 
 fn joined<T: Clone>(parts: &[&[T]]) -> Arc<[T]> {
     parts.concat().into()
+}
+
+/// Returns what `keep` leaves of a chunk, the chunk itself when that is all of it.
+fn retained<T: Clone>(chunk: &Arc<[T]>, keep: &mut impl FnMut(&T) -> bool) -> Option<Arc<[T]>> {
+    let kept: Vec<T> = chunk.iter().filter(|item| keep(item)).cloned().collect();
+    match kept.len() {
+        0 => None,
+        all if all == chunk.len() => Some(Arc::clone(chunk)),
+        _ => Some(kept.into()),
+    }
 }
 
 fn one_or_many<T: Clone>(chunks: Vec<Arc<[T]>>) -> Spine<T> {

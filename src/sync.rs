@@ -27,6 +27,7 @@ pub(crate) use model::{NameMap, SnapshotCell, SnapshotGuard};
 /// Locks `mutex`, also when a thread panicked while it held the lock.
 ///
 /// No user code runs under a lock of ours, so what the lock protects is whole.
+#[cfg(feature = "tokio")]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -212,6 +213,10 @@ mod model {
         }
     }
 
+    fn lock<T>(mutex: &loom::sync::Mutex<T>) -> loom::sync::MutexGuard<'_, T> {
+        mutex.lock().expect("a model stops at its first panic")
+    }
+
     /// A locked map. The lock is loom's, so that a model switches threads between any two calls.
     pub(crate) struct NameMap<K, V: ?Sized>(loom::sync::Mutex<HashMap<K, Arc<V>>>);
 
@@ -226,12 +231,12 @@ mod model {
             Q: Hash + Eq + ?Sized,
         {
             // `read` may reach a point where loom switches threads: never under the lock.
-            let found = super::lock(&self.0).get(key).cloned();
+            let found = lock(&self.0).get(key).cloned();
             found.as_ref().map(read)
         }
 
         pub(crate) fn get_or_insert(&self, key: K, fresh: Arc<V>) -> Arc<V> {
-            Arc::clone(super::lock(&self.0).entry(key).or_insert(fresh))
+            Arc::clone(lock(&self.0).entry(key).or_insert(fresh))
         }
 
         pub(crate) fn remove_if_same<Q>(&self, key: &Q, value: &Arc<V>) -> bool
@@ -240,18 +245,18 @@ mod model {
             Q: Hash + Eq + ?Sized,
         {
             let removed = {
-                let mut map = super::lock(&self.0);
+                let mut map = lock(&self.0);
                 if map.get(key).is_some_and(|found| Arc::ptr_eq(found, value)) { map.remove(key) } else { None }
             };
             removed.is_some()
         }
 
         pub(crate) fn len(&self) -> usize {
-            super::lock(&self.0).len()
+            lock(&self.0).len()
         }
 
         pub(crate) fn values(&self) -> Vec<Arc<V>> {
-            super::lock(&self.0).values().cloned().collect()
+            lock(&self.0).values().cloned().collect()
         }
     }
 }

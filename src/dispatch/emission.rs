@@ -1,0 +1,242 @@
+//! One emit: the walk over a table, and what it gathers on the way.
+//!
+//! ```text
+//! load the table; for each entry, in order: call it, note what came of it; sweep the spent ones
+//! ```
+//!
+//! [`run`] does that in one go. [`Awaited`] is the same walk as a future: it runs up to the first
+//! listener that is not ready, in one poll and without any allocation of its own, and only then
+//! takes an owned reference to the table. No guard of a snapshot lives from one poll to the next.
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::node::{Meta, Running};
+use super::report::{FailureCause, Report};
+use super::table::{Entry, EntryKey, Table};
+use crate::dispatch::listener::Payload;
+use crate::sync::{Arc, SnapshotGuard};
+
+/// Calls every listener of `table`, in order.
+#[inline]
+pub(super) fn run<T: ?Sized + 'static>(table: &Table<T>, payload: &T, shared: Option<Arc<T>>) -> Report {
+    let mut emission = Emission::new(false);
+    emission.shared = shared;
+    let mut ran = 0;
+    'walk: for chunk in table.chunks() {
+        for entry in chunk {
+            let step = entry.listen.call(payload, &mut emission);
+            if step == Step::RAN {
+                ran += 1;
+            } else if emission.settle(step, entry).is_break() {
+                break 'walk;
+            }
+        }
+    }
+    emission.report.add_ran(ran);
+    emission.sweep(table);
+    emission.report
+}
+
+/// What came of one call: a set of flags, of which [`RAN`](Self::RAN) alone is the common case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step(u8);
+
+impl Step {
+    /// The listener was not called.
+    pub(super) const SKIPPED: Self = Self(0);
+    /// It ran to its end.
+    pub(super) const RAN: Self = Self(1);
+    /// It stops the emit.
+    pub(super) const STOP: Self = Self(2);
+    /// It will never run again and can leave the table.
+    pub(super) const SPENT: Self = Self(4);
+    /// It left a [`Running`] to wait for.
+    pub(super) const PENDING: Self = Self(8);
+
+    #[inline]
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+}
+
+/// What an emit carries from listener to listener.
+pub(super) struct Emission<T: ?Sized> {
+    report: Report,
+    /// The payload for async listeners; made by the first of them.
+    shared: Option<Arc<T>>,
+    /// The async listener that the emit waits for.
+    pending: Option<Running>,
+    /// Listeners that this emit used up.
+    spent: Vec<EntryKey>,
+    awaits: bool,
+}
+
+impl<T: ?Sized + 'static> Emission<T> {
+    #[inline]
+    fn new(awaits: bool) -> Self {
+        Self { report: Report::default(), shared: None, pending: None, spent: Vec::new(), awaits }
+    }
+
+    /// Tells whether async listeners are waited for, not handed to the runtime.
+    pub(super) fn awaits(&self) -> bool {
+        self.awaits
+    }
+
+    /// Returns the payload, shared.
+    pub(super) fn share(&mut self, payload: &T) -> Arc<T>
+    where
+        T: Payload,
+    {
+        Arc::clone(self.shared.get_or_insert_with(|| payload.to_arc()))
+    }
+
+    /// Notes a listener that ran and failed.
+    #[cold]
+    pub(super) fn failed(&mut self, meta: &Meta, cause: FailureCause) -> Step {
+        self.report.add_failure(meta.failure(cause));
+        Step::RAN
+    }
+
+    /// Notes a listener that could not be run.
+    #[cold]
+    pub(super) fn refused(&mut self, meta: &Meta, cause: FailureCause) -> Step {
+        self.report.add_failure(meta.failure(cause));
+        Step::SKIPPED
+    }
+
+    pub(super) fn spawned(&mut self) -> Step {
+        self.report.add_spawned();
+        Step::SKIPPED
+    }
+
+    pub(super) fn wait_for(&mut self, running: Running) -> Step {
+        self.pending = Some(running);
+        Step::PENDING
+    }
+
+    /// Notes an uncommon step; a break ends the walk.
+    #[cold]
+    fn settle(&mut self, step: Step, entry: &Entry<T>) -> ControlFlow<()> {
+        if step.has(Step::RAN) {
+            self.report.add_ran(1);
+        }
+        if step.has(Step::SPENT) {
+            self.spent.push(entry.key);
+        }
+        if step.has(Step::STOP) {
+            self.report.stop();
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes the spent listeners out of the event's table, all in one update.
+    #[inline]
+    fn sweep(&mut self, table: &Table<T>) {
+        if !self.spent.is_empty() {
+            sweep(table, std::mem::take(&mut self.spent));
+        }
+    }
+}
+
+#[cold]
+fn sweep<T: ?Sized + 'static>(table: &Table<T>, spent: Vec<EntryKey>) {
+    // Without a slot the event is gone, and its table with it.
+    if let Some(slot) = table.slot() {
+        slot.take_out(&spent);
+    }
+}
+
+/// The walk of an `emit_async`.
+pub(super) struct Awaited<'a, T: ?Sized> {
+    payload: &'a T,
+    emission: Emission<T>,
+    /// The entry to call next.
+    chunk: usize,
+    index: usize,
+    /// The table, once the walk had to wait.
+    table: Option<Arc<Table<T>>>,
+}
+
+impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
+    pub(super) fn new(payload: &'a T) -> Self {
+        Self { payload, emission: Emission::new(true), chunk: 0, index: 0, table: None }
+    }
+
+    /// Tells whether the walk waits for a listener, so that [`resume`](Self::resume) goes on with it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Starts the walk.
+    pub(super) fn start(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
+        let poll = self.walk(&table, cx);
+        if poll.is_pending() {
+            // The guard ends here: it must not outlive the poll.
+            self.table = Some(Arc::clone(&table));
+        }
+        poll
+    }
+
+    /// Goes on with a walk that had to wait.
+    pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
+        let Some(table) = self.table.take() else { return Poll::Ready(Report::default()) };
+        let poll = self.walk(&table, cx);
+        if poll.is_pending() {
+            self.table = Some(table);
+        }
+        poll
+    }
+
+    fn walk(&mut self, table: &Table<T>, cx: &mut Context<'_>) -> Poll<Report> {
+        let mut flow = ControlFlow::Continue(());
+        while flow.is_continue() {
+            if let Some(running) = &mut self.emission.pending {
+                let Poll::Ready(result) = Pin::new(running).poll(cx) else {
+                    // Swept before the wait: whoever drops this future leaves nothing spent behind.
+                    self.emission.sweep(table);
+                    return Poll::Pending;
+                };
+                flow = self.finish_pending(result);
+                continue;
+            }
+            let Some(chunk) = table.chunk(self.chunk) else { break };
+            let Some(entry) = chunk.get(self.index) else {
+                (self.chunk, self.index) = (self.chunk + 1, 0);
+                continue;
+            };
+            self.index += 1;
+            let step = entry.listen.call(self.payload, &mut self.emission);
+            if step == Step::RAN {
+                self.emission.report.add_ran(1);
+            } else {
+                flow = self.emission.settle(step, entry);
+            }
+        }
+        self.emission.sweep(table);
+        Poll::Ready(std::mem::take(&mut self.emission.report))
+    }
+
+    fn finish_pending(&mut self, result: Result<ControlFlow<()>, FailureCause>) -> ControlFlow<()> {
+        let Some(running) = self.emission.pending.take() else { return ControlFlow::Continue(()) };
+        self.emission.report.add_ran(1);
+        match result {
+            Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+            Ok(ControlFlow::Break(())) => {
+                self.emission.report.stop();
+                ControlFlow::Break(())
+            }
+            Err(cause) => {
+                self.emission.failed(running.meta(), cause);
+                ControlFlow::Continue(())
+            }
+        }
+    }
+}

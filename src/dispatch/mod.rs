@@ -1,0 +1,522 @@
+//! The dispatcher: named events, their listeners, and emits that run them.
+//!
+//! ```text
+//! Dispatcher  --- name map --->  Slot  --- cell --->  Table  --->  entries, in the order of calls
+//!   by name: one look-up          one per event        immutable, replaced by `on` and `off`
+//! Event ------------------------^ by handle: none
+//! ```
+//!
+//! An emit loads the table and walks it; `on` and `off` publish another one. Nothing is locked
+//! while a listener runs, and no shared cache line is written by an emit. What is promised stands
+//! in [the guarantees](crate::docs::guarantees).
+
+mod emission;
+mod event;
+mod listener;
+mod node;
+mod report;
+mod slot;
+mod subscription;
+mod table;
+mod tasks;
+
+use std::any::{Any, type_name};
+use std::borrow::Cow;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
+pub use event::{EmitAsync, Event};
+pub use listener::{Listener, Outcome, Payload, Priority, Registration};
+pub use report::{BoxError, Failure, FailureCause, Report};
+pub use subscription::{ScopedSubscription, Subscription};
+#[cfg(feature = "tokio")]
+pub use tasks::Drained;
+
+use self::emission::{Awaited, run};
+use self::slot::{AnySlot, Slot};
+use self::table::Table;
+use self::tasks::Tasks;
+use crate::name::{self, EventName, InvalidName, SEPARATOR};
+use crate::sync::{Arc, NameMap, SnapshotGuard, Weak};
+
+/// Owns listeners by event name, and runs them.
+///
+/// A clone is the same dispatcher. It is `Send + Sync`; every method takes `&self` and may be called
+/// from anywhere, listeners included. The payload type of an event is that of its first listener or
+/// handle; asking for another is an error until the event is forgotten again.
+///
+/// A listener that captures its own dispatcher keeps it alive for ever: capture
+/// [`downgrade`](Self::downgrade)d ones.
+///
+/// ```
+/// use fanfare::Dispatcher;
+///
+/// #[derive(Clone)]
+/// struct User { name: String }
+///
+/// let events = Dispatcher::new();
+/// events.on("user.created", |user: &User| println!("{} is here", user.name))?;
+/// let report = events.emit("user.created", &User { name: "Ada".into() })?;
+/// assert_eq!(report.ran(), 1);
+/// # Ok::<(), fanfare::EventError>(())
+/// ```
+#[derive(Clone)]
+pub struct Dispatcher {
+    core: Arc<Core>,
+    /// What stands before every name: empty, or namespaces, each with its separator.
+    prefix: Arc<str>,
+}
+
+/// What the clones and namespaces of one dispatcher share.
+struct Core {
+    names: NameMap<Arc<str>, dyn AnySlot>,
+    tasks: Arc<Tasks>,
+}
+
+impl Dispatcher {
+    /// Makes a dispatcher without events.
+    #[must_use]
+    pub fn new() -> Self {
+        let core = Core { names: NameMap::new(), tasks: Arc::new(Tasks::new()) };
+        Self { core: Arc::new(core), prefix: Arc::from("") }
+    }
+
+    /// Returns the part of this dispatcher whose names begin with `namespace` and a colon.
+    ///
+    /// It has every method of a dispatcher, and namespaces nest. Nothing is made by asking; a bad
+    /// namespace is an error of the call that uses it.
+    ///
+    /// ```
+    /// use fanfare::Dispatcher;
+    ///
+    /// let events = Dispatcher::new();
+    /// let ui = events.namespace("ui");
+    /// ui.on("button.click", |id: &str| println!("{id}"))?;
+    /// assert_eq!(ui.emit("button.click", "ok")?.ran(), 1);
+    /// assert_eq!(events.emit("ui:button.click", "ok")?.ran(), 1);
+    /// # Ok::<(), fanfare::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn namespace(&self, namespace: &str) -> Self {
+        let prefix = format!("{}{namespace}{SEPARATOR}", self.prefix);
+        Self { core: Arc::clone(&self.core), prefix: prefix.into() }
+    }
+
+    /// Returns the handle to an event, for emits without a look-up.
+    ///
+    /// # Errors
+    ///
+    /// When the name is a bad one, or the event has another payload type.
+    pub fn event<T: ?Sized + 'static>(&self, name: impl EventName<T>) -> Result<Event<T>, EventError> {
+        self.slot(name.name()).map(Event::new)
+    }
+
+    /// Registers a listener: see [`Event::on`].
+    ///
+    /// # Errors
+    ///
+    /// As [`event`](Self::event); nothing is registered then.
+    #[track_caller]
+    pub fn on<T, F, R>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
+    where
+        T: ?Sized + 'static,
+        F: Fn(&T) -> R + Send + Sync + 'static,
+        R: Outcome + 'static,
+    {
+        Ok(self.listen(name)?.run(listener))
+    }
+
+    /// Registers a listener for one emit only: see [`Event::once`].
+    ///
+    /// # Errors
+    ///
+    /// As [`event`](Self::event); nothing is registered then.
+    #[track_caller]
+    pub fn once<T, F, R>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
+    where
+        T: ?Sized + 'static,
+        F: Fn(&T) -> R + Send + Sync + 'static,
+        R: Outcome + 'static,
+    {
+        Ok(self.listen(name)?.once().run(listener))
+    }
+
+    /// Registers an async listener: see [`Event::on_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`event`](Self::event); nothing is registered then.
+    #[track_caller]
+    pub fn on_async<T, F, Fut>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
+    where
+        T: Payload + ?Sized,
+        F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        Ok(self.listen(name)?.run_async(listener))
+    }
+
+    /// Registers an async listener together with what it works on: see [`Event::on_async_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`event`](Self::event); nothing is registered then.
+    #[track_caller]
+    pub fn on_async_with<T, S, F, Fut>(
+        &self,
+        name: impl EventName<T>,
+        state: S,
+        listener: F,
+    ) -> Result<Subscription, EventError>
+    where
+        T: Payload + ?Sized,
+        S: Clone + Send + Sync + 'static,
+        F: Fn(S, Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        Ok(self.listen(name)?.run_async(move |payload| listener(state.clone(), payload)))
+    }
+
+    /// Registers an async listener for one emit only: see [`Event::once_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`event`](Self::event); nothing is registered then.
+    #[track_caller]
+    pub fn once_async<T, F, Fut>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
+    where
+        T: Payload + ?Sized,
+        F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        Ok(self.listen(name)?.once().run_async(listener))
+    }
+
+    /// Registers a [`Listener`], which can be taken off by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`event`](Self::event); nothing is registered then.
+    #[track_caller]
+    pub fn on_listener<T: ?Sized + 'static>(
+        &self,
+        name: impl EventName<T>,
+        listener: &Listener<T>,
+    ) -> Result<Subscription, EventError> {
+        Ok(self.listen(name)?.run_listener(listener))
+    }
+
+    /// Starts a registration with options: see [`Registration`].
+    ///
+    /// # Errors
+    ///
+    /// As [`event`](Self::event).
+    #[track_caller]
+    pub fn listen<T: ?Sized + 'static>(&self, name: impl EventName<T>) -> Result<Registration<T>, EventError> {
+        // Not `.map`: the place of registration is taken from the caller of this very call.
+        let event = self.event(name)?;
+        Ok(Registration::new(event))
+    }
+
+    /// Takes a listener off; false when it is gone already, or another dispatcher's.
+    pub fn off(&self, subscription: &Subscription) -> bool {
+        let ours = subscription.slot().is_some_and(|slot| Weak::ptr_eq(slot.core(), &Arc::downgrade(&self.core)));
+        ours && subscription.off()
+    }
+
+    /// Takes off all registrations of `listener` at the event `name`, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// When the event has another payload type. An unknown name is no error: 0.
+    pub fn off_listener<T: ?Sized + 'static>(
+        &self,
+        name: impl EventName<T>,
+        listener: &Listener<T>,
+    ) -> Result<usize, EventError> {
+        let name = self.full(name.name());
+        let Some(found) = self.core.names.with(&*name, Arc::clone) else {
+            name::validate(&name)?;
+            return Ok(0);
+        };
+        Ok(typed::<T>(&*found)?.off_listener(listener.id()))
+    }
+
+    /// Takes off all listeners of the event `name`, and returns how many; 0 for an unknown one.
+    pub fn off_all(&self, name: &str) -> usize {
+        let found = self.core.names.with(&*self.full(name), Arc::clone);
+        found.map_or(0, |slot| slot.off_all())
+    }
+
+    /// Calls the listeners of an event: see [`Event::emit`]. One look-up; an unknown name is made into nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the name is a bad one, or the event has another payload type; nobody was called then.
+    #[inline]
+    pub fn emit<T: ?Sized + 'static>(&self, name: impl EventName<T>, payload: &T) -> Result<Report, EventError> {
+        Ok(match self.table(name.name())? {
+            Some(table) => run(&table, payload, None),
+            None => Report::default(),
+        })
+    }
+
+    /// Calls the listeners of an event, sharing `payload` with async ones: see [`Event::emit_arc`].
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit).
+    pub fn emit_arc<T: ?Sized + 'static>(
+        &self,
+        name: impl EventName<T>,
+        payload: Arc<T>,
+    ) -> Result<Report, EventError> {
+        Ok(match self.table(name.name())? {
+            Some(table) => run(&table, &*Arc::clone(&payload), Some(payload)),
+            None => Report::default(),
+        })
+    }
+
+    /// Calls the listeners of an event and waits for the async ones: see [`Event::emit_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Event::emit_async`].
+    pub async fn emit_async<T: ?Sized + 'static>(
+        &self,
+        name: impl EventName<T>,
+        payload: &T,
+    ) -> Result<Report, EventError> {
+        let mut walk = Awaited::new(payload);
+        poll_fn(|cx| {
+            if walk.is_waiting() {
+                return walk.resume(cx).map(Ok);
+            }
+            match self.table(name.name()) {
+                Ok(Some(table)) => walk.start(table, cx).map(Ok),
+                Ok(None) => Poll::Ready(Ok(Report::default())),
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// Resolves when none of the async listeners that plain emits handed to the runtime is in flight.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), fanfare::EventError> {
+    /// use std::sync::Arc;
+    /// use fanfare::Dispatcher;
+    ///
+    /// let events = Dispatcher::new();
+    /// events.on_async("mail.queued", |to: Arc<String>| async move { println!("sent to {to}") })?;
+    /// let report = events.emit("mail.queued", &"ada@example.org".to_owned())?;
+    /// assert_eq!(report.spawned(), 1);
+    /// events.drained().await;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn drained(&self) -> Drained {
+        self.core.tasks.drained()
+    }
+
+    /// Returns the number of listeners of an event that may be called; 0 for an unknown one.
+    #[must_use]
+    pub fn listener_count(&self, name: &str) -> usize {
+        let found = self.core.names.with(&*self.full(name), Arc::clone);
+        found.map_or(0, |slot| slot.listener_count())
+    }
+
+    /// Returns the number of events that have a listener or a handle, in all namespaces.
+    #[must_use]
+    pub fn event_count(&self) -> usize {
+        self.core.names.len()
+    }
+
+    /// Returns a handle that does not keep the dispatcher alive, for listeners to capture.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakDispatcher {
+        WeakDispatcher { core: Arc::downgrade(&self.core), prefix: Arc::clone(&self.prefix) }
+    }
+
+    fn full<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if self.prefix.is_empty() { Cow::Borrowed(name) } else { Cow::Owned(format!("{}{name}", self.prefix)) }
+    }
+
+    /// Returns the event's slot, made when there is none, with one reference acquired.
+    fn slot<T: ?Sized + 'static>(&self, name: &str) -> Result<Arc<Slot<T>>, EventError> {
+        let name = self.full(name);
+        loop {
+            let found = match self.core.names.with(&*name, Arc::clone) {
+                Some(found) => found,
+                None => {
+                    name::validate(&name)?;
+                    let name = Arc::<str>::from(&*name);
+                    self.core.names.get_or_insert(Arc::clone(&name), Slot::<T>::new(name, &self.core))
+                }
+            };
+            if !found.acquire() {
+                // Its last user is about to take it out of the map; whoever comes first does.
+                self.core.names.remove_if_same(&*name, &found);
+                continue;
+            }
+            let slot = typed::<T>(&*found).map(Slot::arc);
+            if slot.is_err() {
+                found.release(1);
+            }
+            return Ok(slot?);
+        }
+    }
+
+    /// Returns the table of an event that somebody listens to.
+    ///
+    /// The map is pinned for the look-up alone: the table's own guard keeps it alive while listeners run.
+    #[inline]
+    fn table<T: ?Sized + 'static>(&self, name: &str) -> Result<Option<SnapshotGuard<Table<T>>>, EventError> {
+        let name = self.full(name);
+        let found = self.core.names.with(&*name, |slot| match typed::<T>(&**slot) {
+            Ok(slot) => Ok(slot.is_heard().then(|| slot.table())),
+            Err(_) if slot.is_closed() => Ok(None),
+            Err(error) => Err(error),
+        });
+        match found {
+            Some(table) => Ok(table?),
+            None => name::validate(&name).map(|()| None).map_err(EventError::from),
+        }
+    }
+}
+
+impl Default for Dispatcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<_> = self.core.names.values().iter().map(|slot| Arc::clone(slot.name())).collect();
+        names.sort_unstable();
+        f.debug_struct("Dispatcher").field("namespace", &self.prefix).field("events", &names).finish()
+    }
+}
+
+#[inline]
+fn typed<T: ?Sized + 'static>(slot: &dyn AnySlot) -> Result<&Slot<T>, PayloadMismatch> {
+    (slot as &dyn Any).downcast_ref().ok_or_else(|| PayloadMismatch::new::<T>(slot))
+}
+
+/// A dispatcher that is not kept alive: see [`Dispatcher::downgrade`].
+#[derive(Clone)]
+pub struct WeakDispatcher {
+    core: Weak<Core>,
+    prefix: Arc<str>,
+}
+
+impl WeakDispatcher {
+    /// Returns the dispatcher, unless it is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Dispatcher> {
+        Some(Dispatcher { core: self.core.upgrade()?, prefix: Arc::clone(&self.prefix) })
+    }
+}
+
+impl fmt::Debug for WeakDispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakDispatcher").field("alive", &(self.core.strong_count() > 0)).finish()
+    }
+}
+
+/// Why an event cannot be reached by this name and payload type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventError {
+    /// No event can have this name.
+    InvalidName(InvalidName),
+    /// The event has another payload type.
+    PayloadMismatch(PayloadMismatch),
+}
+
+impl From<InvalidName> for EventError {
+    fn from(error: InvalidName) -> Self {
+        Self::InvalidName(error)
+    }
+}
+
+impl From<PayloadMismatch> for EventError {
+    fn from(error: PayloadMismatch) -> Self {
+        Self::PayloadMismatch(error)
+    }
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidName(error) => error.fmt(f),
+            Self::PayloadMismatch(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EventError {}
+
+/// An event is there with another payload type than the one asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadMismatch {
+    event: Arc<str>,
+    expected: &'static str,
+    found: &'static str,
+}
+
+impl PayloadMismatch {
+    #[cold]
+    fn new<T: ?Sized + 'static>(slot: &dyn AnySlot) -> Self {
+        Self { event: Arc::clone(slot.name()), expected: slot.payload_type(), found: type_name::<T>() }
+    }
+
+    /// Returns the name of the event, its namespaces included.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// Returns the payload type of the event.
+    #[must_use]
+    pub fn expected(&self) -> &'static str {
+        self.expected
+    }
+
+    /// Returns the payload type that was asked for.
+    #[must_use]
+    pub fn found(&self) -> &'static str {
+        self.found
+    }
+
+    /// Returns the fix that is most likely meant.
+    fn fix(&self) -> String {
+        let Self { expected, found, .. } = self;
+        let is_string = |name: &str| name == type_name::<String>();
+        if found.strip_prefix('&') == Some(expected) {
+            "take one `&` off the payload".to_owned()
+        } else if (is_string(expected) || is_string(found)) && found.trim_start_matches('&') == "str"
+            || *expected == "str"
+        {
+            "use `str` on both sides: it takes `\"text\"` and `&string[..]`".to_owned()
+        } else {
+            format!("declare `const KEY: Key<{expected}>` once and use it on both sides")
+        }
+    }
+}
+
+impl fmt::Display for PayloadMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, expected, found } = self;
+        write!(f, "event `{event}` carries `{expected}`, not `{found}`; {}", self.fix())
+    }
+}
+
+impl std::error::Error for PayloadMismatch {}

@@ -1,0 +1,148 @@
+//! Async listeners that a plain `emit` handed to the runtime: counted, bounded, waited for.
+
+#[cfg(feature = "tokio")]
+pub use on_tokio::Drained;
+pub(super) use on_tokio::Tasks;
+
+#[cfg(feature = "tokio")]
+mod on_tokio {
+    use std::fmt;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::runtime::Handle;
+
+    use crate::dispatch::node::Running;
+    use crate::dispatch::report::FailureCause;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use crate::sync::{Arc, Mutex, lock};
+
+    /// The most listeners in flight at one dispatcher.
+    const LIMIT: usize = 65_536;
+
+    /// The listeners of one dispatcher that are in flight.
+    pub(in crate::dispatch) struct Tasks {
+        in_flight: AtomicUsize,
+        /// Who waits for `in_flight` to be 0.
+        waiting: Mutex<Vec<Waker>>,
+    }
+
+    /// A place among the listeners in flight, and the runtime to run on.
+    pub(in crate::dispatch) struct Admission {
+        runtime: Handle,
+        place: Place,
+    }
+
+    /// Counts one listener until it is dropped.
+    struct Place(Arc<Tasks>);
+
+    impl Tasks {
+        pub(in crate::dispatch) fn new() -> Self {
+            Self { in_flight: AtomicUsize::new(0), waiting: Mutex::new(Vec::new()) }
+        }
+
+        /// Finds the runtime of this thread and takes a place.
+        pub(in crate::dispatch) fn admit(self: &Arc<Self>) -> Result<Admission, FailureCause> {
+            let runtime = Handle::try_current().map_err(|_| FailureCause::NoRuntime)?;
+            // Relaxed: a count; `drained` orders itself by the Release of the last place.
+            self.in_flight
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < LIMIT).then_some(n + 1))
+                .map_err(|_| FailureCause::TooManyInFlight)?;
+            Ok(Admission { runtime, place: Place(Arc::clone(self)) })
+        }
+
+        pub(in crate::dispatch) fn in_flight(&self) -> usize {
+            // Acquire: pairs with the Release in `Place::drop`; what the listeners wrote is visible.
+            self.in_flight.load(Ordering::Acquire)
+        }
+
+        pub(in crate::dispatch) fn drained(self: &Arc<Self>) -> Drained {
+            Drained { tasks: Arc::clone(self) }
+        }
+    }
+
+    impl Admission {
+        pub(in crate::dispatch) fn spawn(self, running: Running) {
+            let Self { runtime, place } = self;
+            // The task ends with its listener; the runtime owns it and drops it when it shuts down.
+            runtime.spawn(async move {
+                let mut running = running;
+                if let Err(cause) = (&mut running).await {
+                    drop(running.meta().failure(cause));
+                }
+                drop(running);
+                drop(place);
+            });
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            // AcqRel: the last one carries what all of them wrote to whoever waits for `drained`.
+            if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+                let wakers = std::mem::take(&mut *lock(&self.0.waiting));
+                wakers.into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+
+    /// Resolves when no async listener is in flight: see [`Dispatcher::drained`](crate::Dispatcher::drained).
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Drained {
+        tasks: Arc<Tasks>,
+    }
+
+    impl Future for Drained {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            if self.tasks.in_flight() == 0 {
+                return Poll::Ready(());
+            }
+            let mut waiting = lock(&self.tasks.waiting);
+            // Under the lock that the last place takes before it wakes: it comes after this, or it is seen here.
+            if self.tasks.in_flight() == 0 {
+                return Poll::Ready(());
+            }
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        }
+    }
+
+    impl fmt::Debug for Drained {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Drained").field("in_flight", &self.tasks.in_flight()).finish()
+        }
+    }
+}
+
+#[cfg(not(feature = "tokio"))]
+mod on_tokio {
+    use crate::dispatch::node::Running;
+    use crate::dispatch::report::FailureCause;
+
+    /// Without a runtime there is nowhere to hand a listener to.
+    pub(in crate::dispatch) struct Tasks(());
+
+    /// Nobody gets one.
+    pub(in crate::dispatch) enum Admission {}
+
+    impl Tasks {
+        pub(in crate::dispatch) fn new() -> Self {
+            Self(())
+        }
+
+        pub(in crate::dispatch) fn admit(&self) -> Result<Admission, FailureCause> {
+            Err(FailureCause::NoRuntime)
+        }
+    }
+
+    impl Admission {
+        pub(in crate::dispatch) fn spawn(self, _running: Running) {
+            match self {}
+        }
+    }
+}
