@@ -181,7 +181,10 @@ impl NameFault {
 
 /// Tells whether `name` is a good one.
 pub(crate) fn validate(name: &str) -> Result<(), InvalidName> {
-    check(name).map_err(|fault| InvalidName { name: name[..name.floor_char_boundary(MAX_LEN)].to_owned(), fault })
+    check(name).map_err(|fault| {
+        let cut = (0..=name.len().min(MAX_LEN)).rev().find(|at| name.is_char_boundary(*at));
+        InvalidName { name: name[..cut.unwrap_or(0)].to_owned(), fault }
+    })
 }
 
 /// The rules, in a form that a `const` can run.

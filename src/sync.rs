@@ -10,13 +10,14 @@
 
 pub(crate) use std::sync::{Arc, Weak};
 
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic;
+#[cfg(all(loom, feature = "tokio"))]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "tokio"))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
-
-#[cfg(loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 
 #[cfg(not(loom))]
 pub(crate) use real::{NameMap, SnapshotCell, SnapshotGuard};

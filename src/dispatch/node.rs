@@ -258,9 +258,11 @@ fn drop_listener<F>(listener: Option<F>, meta: &Meta) {
 /// A call of an async listener: polled and dropped inside the guard.
 pub(super) struct Running {
     /// Empty once the future is finished.
-    future: Option<Pin<Box<dyn Future<Output = Result<ControlFlow<()>, BoxError>> + Send>>>,
+    future: Option<BoxFuture>,
     meta: Arc<Meta>,
 }
+
+type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, BoxError>> + Send>>;
 
 impl Running {
     fn new(future: Pin<Box<dyn Future<Output = Result<ControlFlow<()>, BoxError>> + Send>>, meta: Arc<Meta>) -> Self {
