@@ -16,6 +16,7 @@
 //! Always: no chunk of a `Many` is empty, keys rise strictly over the whole list, `len` is the sum
 //! of the chunks' lengths. Plain values, no synchronisation.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -127,14 +128,18 @@ impl<T: Keyed> Snapshot<T> {
         list
     }
 
-    /// Returns the items as slices, in order.
+    /// Visits the items in order, a slice at a time, until `visit` breaks.
     #[inline]
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[T]> {
-        let (one, many): (&[T], &[Arc<[T]>]) = match &self.spine {
-            Spine::One(items) => (items, &[]),
-            Spine::Many(chunks) => (&[], chunks),
-        };
-        std::iter::once(one).chain(many.iter().map(|chunk| &**chunk))
+    pub(crate) fn try_for_each_chunk<B>(&self, mut visit: impl FnMut(&[T]) -> ControlFlow<B>) -> ControlFlow<B> {
+        match &self.spine {
+            Spine::One(items) => visit(items),
+            Spine::Many(chunks) => chunks.iter().try_for_each(|chunk| visit(chunk)),
+        }
+    }
+
+    /// Returns the items as slices, in order.
+    fn chunks(&self) -> impl Iterator<Item = &[T]> {
+        (0..self.chunk_count()).map(|number| self.chunk(number))
     }
 
     /// Returns the items, in order.

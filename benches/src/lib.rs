@@ -1,1 +1,50 @@
-//! Benchmarks.
+//! What the benches share: the payload, the listeners, and the obvious alternatives.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A payload of 32 bytes, passed by reference.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    /// What listeners add up.
+    pub amount: u64,
+    /// What they do not look at.
+    pub rest: [u64; 3],
+}
+
+/// A listener behind a pointer, as every alternative keeps it.
+pub type Call = Arc<dyn Fn(&Payload) + Send + Sync>;
+
+/// Returns a listener that does one relaxed load and store on a cell of its own.
+pub fn listener() -> impl Fn(&Payload) + Send + Sync + 'static {
+    let cell = AtomicU64::new(0);
+    move |payload| cell.store(cell.load(Ordering::Relaxed).wrapping_add(payload.amount), Ordering::Relaxed)
+}
+
+/// The floor: a vector that nobody can change, and a loop.
+pub fn raw(listeners: usize) -> Vec<Call> {
+    (0..listeners).map(|_| Arc::new(listener()) as Call).collect()
+}
+
+/// What many write first: a vector under a lock that is held while the listeners run.
+#[derive(Default)]
+pub struct Locked(RwLock<Vec<Call>>);
+
+impl Locked {
+    /// Makes one with that many listeners.
+    #[must_use]
+    pub fn new(listeners: usize) -> Self {
+        Self(RwLock::new(raw(listeners)))
+    }
+
+    /// Calls them all under the read lock.
+    pub fn emit(&self, payload: &Payload) {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|call| call(payload));
+    }
+}
+
+impl std::fmt::Debug for Locked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Locked").finish_non_exhaustive()
+    }
+}

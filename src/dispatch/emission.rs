@@ -23,19 +23,10 @@ use crate::sync::{Arc, SnapshotGuard};
 #[inline]
 pub(super) fn run<T: ?Sized + 'static>(table: &Table<T>, payload: &T, shared: Option<Arc<T>>) -> Report {
     let mut emission = Emission::new(false);
-    emission.shared = shared;
-    let mut ran = 0;
-    'walk: for chunk in table.chunks() {
-        for entry in chunk {
-            let step = entry.listen.call(payload, &mut emission);
-            if step == Step::RAN {
-                ran += 1;
-            } else if emission.settle(step, entry).is_break() {
-                break 'walk;
-            }
-        }
+    if shared.is_some() {
+        emission.rare().shared = shared;
     }
-    emission.report.add_ran(ran);
+    let _ = table.try_for_each_chunk(|chunk| emission.call_each(chunk, payload));
     emission.sweep(table);
     emission.report
 }
@@ -69,19 +60,49 @@ impl Step {
 /// What an emit carries from listener to listener.
 pub(super) struct Emission<T: ?Sized> {
     report: Report,
+    /// Behind one pointer, so that the common emit has one thing to check at its end.
+    rare: Option<Box<Rare<T>>>,
+    awaits: bool,
+}
+
+/// What only emits over async and once listeners carry.
+struct Rare<T: ?Sized> {
     /// The payload for async listeners; made by the first of them.
     shared: Option<Arc<T>>,
     /// The async listener that the emit waits for.
     pending: Option<Running>,
     /// Listeners that this emit used up.
     spent: Vec<EntryKey>,
-    awaits: bool,
 }
 
 impl<T: ?Sized + 'static> Emission<T> {
     #[inline]
     fn new(awaits: bool) -> Self {
-        Self { report: Report::default(), shared: None, pending: None, spent: Vec::new(), awaits }
+        Self { report: Report::default(), rare: None, awaits }
+    }
+
+    fn rare(&mut self) -> &mut Rare<T> {
+        self.rare.get_or_insert_with(|| Box::new(Rare { shared: None, pending: None, spent: Vec::new() }))
+    }
+
+    /// Calls the listeners of one chunk; a break ends the walk.
+    #[inline]
+    fn call_each(&mut self, chunk: &[Entry<T>], payload: &T) -> ControlFlow<()> {
+        let mut ran = 0;
+        let mut flow = ControlFlow::Continue(());
+        for entry in chunk {
+            let step = entry.listen.call(payload, self);
+            if step == Step::RAN {
+                ran += 1;
+            } else {
+                flow = self.settle(step, entry);
+                if flow.is_break() {
+                    break;
+                }
+            }
+        }
+        self.report.add_ran(ran);
+        flow
     }
 
     /// Tells whether async listeners are waited for, not handed to the runtime.
@@ -94,7 +115,11 @@ impl<T: ?Sized + 'static> Emission<T> {
     where
         T: Payload,
     {
-        Arc::clone(self.shared.get_or_insert_with(|| payload.to_arc()))
+        Arc::clone(self.rare().shared.get_or_insert_with(|| payload.to_arc()))
+    }
+
+    fn pending(&mut self) -> Option<&mut Running> {
+        self.rare.as_mut()?.pending.as_mut()
     }
 
     /// Notes a listener that ran and failed.
@@ -117,7 +142,7 @@ impl<T: ?Sized + 'static> Emission<T> {
     }
 
     pub(super) fn wait_for(&mut self, running: Running) -> Step {
-        self.pending = Some(running);
+        self.rare().pending = Some(running);
         Step::PENDING
     }
 
@@ -128,7 +153,7 @@ impl<T: ?Sized + 'static> Emission<T> {
             self.report.add_ran(1);
         }
         if step.has(Step::SPENT) {
-            self.spent.push(entry.key);
+            self.rare().spent.push(entry.key);
         }
         if step.has(Step::STOP) {
             self.report.stop();
@@ -140,17 +165,20 @@ impl<T: ?Sized + 'static> Emission<T> {
     /// Takes the spent listeners out of the event's table, all in one update.
     #[inline]
     fn sweep(&mut self, table: &Table<T>) {
-        if !self.spent.is_empty() {
-            sweep(table, std::mem::take(&mut self.spent));
+        if let Some(rare) = &mut self.rare {
+            rare.sweep(table);
         }
     }
 }
 
-#[cold]
-fn sweep<T: ?Sized + 'static>(table: &Table<T>, spent: Vec<EntryKey>) {
-    // Without a slot the event is gone, and its table with it.
-    if let Some(slot) = table.slot() {
-        slot.take_out(&spent);
+impl<T: ?Sized + 'static> Rare<T> {
+    #[cold]
+    fn sweep(&mut self, table: &Table<T>) {
+        let spent = std::mem::take(&mut self.spent);
+        // Without a slot the event is gone, and its table with it.
+        if let (false, Some(slot)) = (spent.is_empty(), table.slot()) {
+            slot.take_out(&spent);
+        }
     }
 }
 
@@ -198,7 +226,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     fn walk(&mut self, table: &Table<T>, cx: &mut Context<'_>) -> Poll<Report> {
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
-            if let Some(running) = &mut self.emission.pending {
+            if let Some(running) = self.emission.pending() {
                 let Poll::Ready(result) = Pin::new(running).poll(cx) else {
                     // Swept before the wait: whoever drops this future leaves nothing spent behind.
                     self.emission.sweep(table);
@@ -225,7 +253,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     }
 
     fn finish_pending(&mut self, result: Result<ControlFlow<()>, FailureCause>) -> ControlFlow<()> {
-        let Some(running) = self.emission.pending.take() else { return ControlFlow::Continue(()) };
+        let Some(running) = self.emission.rare().pending.take() else { return ControlFlow::Continue(()) };
         self.emission.report.add_ran(1);
         match result {
             Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::event::Event;
 use super::node::{AsyncNode, Meta, Node};
-use super::report::BoxError;
+use super::report::{BoxError, FailureCause};
 use super::subscription::Subscription;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, guard};
 
 /// Says who is called first: higher before lower, and within one priority first come, first called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,29 +58,33 @@ pub trait Payload: sealed::Payload + Send + Sync + 'static {}
 impl<T: ?Sized + sealed::Payload + Send + Sync + 'static> Payload for T {}
 
 pub(super) mod sealed {
-    use super::{Arc, BoxError, ControlFlow, Path};
+    use super::{Arc, BoxError, ControlFlow, FailureCause, Path, guard};
 
     pub trait Outcome {
-        fn into_flow(self) -> Result<ControlFlow<()>, BoxError>;
+        /// Never unwinds: the conversion of an error is user code and runs inside the guard.
+        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause>;
     }
 
     impl Outcome for () {
         #[inline]
-        fn into_flow(self) -> Result<ControlFlow<()>, BoxError> {
+        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
             Ok(ControlFlow::Continue(()))
         }
     }
 
     impl<E: Into<BoxError>> Outcome for Result<(), E> {
         #[inline]
-        fn into_flow(self) -> Result<ControlFlow<()>, BoxError> {
-            self.map(ControlFlow::Continue).map_err(Into::into)
+        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
+            self.map(ControlFlow::Continue).map_err(|error| match guard(|| error.into()) {
+                Ok(error) => FailureCause::Error(error),
+                Err(panic) => FailureCause::Panic(panic),
+            })
         }
     }
 
     impl Outcome for ControlFlow<()> {
         #[inline]
-        fn into_flow(self) -> Result<ControlFlow<()>, BoxError> {
+        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
             Ok(self)
         }
     }
@@ -137,7 +141,7 @@ pub struct Listener<T: ?Sized> {
     call: Arc<Call<T>>,
 }
 
-type Call<T> = dyn Fn(&T) -> Result<ControlFlow<()>, BoxError> + Send + Sync;
+type Call<T> = dyn Fn(&T) -> Result<ControlFlow<()>, FailureCause> + Send + Sync;
 
 /// Unique within the process, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,12 +286,12 @@ impl<T: ?Sized + 'static> fmt::Debug for Registration<T> {
 }
 
 /// What a [`Listener`] returned, its own type erased.
-struct Flow(Result<ControlFlow<()>, BoxError>);
+struct Flow(Result<ControlFlow<()>, FailureCause>);
 
 impl Outcome for Flow {}
 
 impl sealed::Outcome for Flow {
-    fn into_flow(self) -> Result<ControlFlow<()>, BoxError> {
+    fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
         self.0
     }
 }

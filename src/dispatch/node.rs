@@ -25,7 +25,7 @@ use std::task::{Context, Poll};
 use super::emission::{Emission, Step};
 use super::listener::sealed::Outcome as _;
 use super::listener::{ListenerId, Outcome, Payload};
-use super::report::{BoxError, Failure, FailureCause};
+use super::report::{Failure, FailureCause};
 use super::tasks::Tasks;
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{Arc, guard};
@@ -137,13 +137,14 @@ pub(super) struct Node<F, R, const ONCE: bool> {
     state: State,
     /// Empty only while the node is dropped.
     listener: Option<F>,
-    meta: Meta,
+    /// Apart, so that a long table's nodes stay small: an emit reads it only for a failure.
+    meta: Box<Meta>,
     outcome: PhantomData<fn() -> R>,
 }
 
 impl<F, R, const ONCE: bool> Node<F, R, ONCE> {
     pub(super) fn new(listener: F, meta: Meta) -> Self {
-        Self { state: State::new(), listener: Some(listener), meta, outcome: PhantomData }
+        Self { state: State::new(), listener: Some(listener), meta: Box::new(meta), outcome: PhantomData }
     }
 }
 
@@ -159,11 +160,10 @@ where
         if !self.state.admit(ONCE) {
             return Step::SKIPPED;
         }
-        let step = match guard(|| listener(payload).into_flow()) {
-            Ok(Ok(ControlFlow::Continue(()))) => Step::RAN,
-            Ok(Ok(ControlFlow::Break(()))) => Step::RAN.and(Step::STOP),
-            Ok(Err(error)) => emission.failed(&self.meta, FailureCause::Error(error)),
-            Err(panic) => emission.failed(&self.meta, FailureCause::Panic(panic)),
+        let step = match guard(|| listener(payload)).map_err(FailureCause::Panic).and_then(R::into_flow) {
+            Ok(ControlFlow::Continue(())) => Step::RAN,
+            Ok(ControlFlow::Break(())) => Step::RAN.and(Step::STOP),
+            Err(cause) => emission.failed(&self.meta, cause),
         };
         if ONCE { step.and(Step::SPENT) } else { step }
     }
@@ -262,10 +262,10 @@ pub(super) struct Running {
     meta: Arc<Meta>,
 }
 
-type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, BoxError>> + Send>>;
+type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, FailureCause>> + Send>>;
 
 impl Running {
-    fn new(future: Pin<Box<dyn Future<Output = Result<ControlFlow<()>, BoxError>> + Send>>, meta: Arc<Meta>) -> Self {
+    fn new(future: BoxFuture, meta: Arc<Meta>) -> Self {
         Self { future: Some(future), meta }
     }
 
@@ -281,7 +281,7 @@ impl Future for Running {
         let Some(future) = &mut self.future else { return Poll::Ready(Ok(ControlFlow::Continue(()))) };
         let result = match guard(|| future.as_mut().poll(cx)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => result.map_err(FailureCause::Error),
+            Ok(Poll::Ready(result)) => result,
             Err(panic) => Err(FailureCause::Panic(panic)),
         };
         drop_listener(self.future.take(), &self.meta);

@@ -29,33 +29,33 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 #[derive(Default)]
 pub struct Report {
-    /// Listeners that ran, those that failed included.
-    ran: u32,
-    /// Async listeners handed to the runtime; the top bit tells that a listener stopped the emit.
-    /// Both in one word, so that the report of an emit without failures fits in two registers.
-    spawned_and_stopped: u32,
+    /// From the lowest bit: 32 bits of listeners that ran, 31 of async ones that were handed to the
+    /// runtime, one that tells that a listener stopped the emit. One word, so that a report fits in
+    /// two registers.
+    counts: u64,
     failures: Option<Box<SmallVec<[Failure; 2]>>>,
 }
 
-const STOPPED: u32 = 1 << 31;
+const SPAWNED: u64 = 1 << 32;
+const STOPPED: u64 = 1 << 63;
 
 impl Report {
     /// Returns how many listeners ran to their end in this emit, those that failed included.
     #[must_use]
     pub fn ran(&self) -> usize {
-        self.ran as usize
+        (self.counts % SPAWNED) as usize
     }
 
     /// Returns how many async listeners were handed to the runtime; they may be running still.
     #[must_use]
     pub fn spawned(&self) -> usize {
-        (self.spawned_and_stopped & !STOPPED) as usize
+        ((self.counts & !STOPPED) / SPAWNED) as usize
     }
 
     /// Tells whether a listener returned [`ControlFlow::Break`](std::ops::ControlFlow::Break), so that the rest did not run.
     #[must_use]
     pub fn stopped(&self) -> bool {
-        self.spawned_and_stopped & STOPPED != 0
+        self.counts & STOPPED != 0
     }
 
     /// Returns the failures, in the order in which they happened.
@@ -78,15 +78,15 @@ impl Report {
 
     #[inline]
     pub(super) fn add_ran(&mut self, count: u32) {
-        self.ran += count;
+        self.counts += u64::from(count);
     }
 
     pub(super) fn add_spawned(&mut self) {
-        self.spawned_and_stopped += 1;
+        self.counts += SPAWNED;
     }
 
     pub(super) fn stop(&mut self) {
-        self.spawned_and_stopped |= STOPPED;
+        self.counts |= STOPPED;
     }
 
     #[cold]

@@ -4,6 +4,7 @@
 //! used twice by one event. Changing a table returns the next one; [`Slot`] publishes it.
 
 use std::cmp::Reverse;
+use std::ops::ControlFlow;
 
 use super::listener::Priority;
 use super::node::Listen;
@@ -74,10 +75,10 @@ impl<T: ?Sized> Table<T> {
         self.list.iter()
     }
 
-    /// Returns the entries as slices, in the order of calls.
+    /// Visits the entries in the order of calls, a slice at a time, until `visit` breaks.
     #[inline]
-    pub(super) fn chunks(&self) -> impl Iterator<Item = &[Entry<T>]> {
-        self.list.chunks()
+    pub(super) fn try_for_each_chunk(&self, visit: impl FnMut(&[Entry<T>]) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.list.try_for_each_chunk(visit)
     }
 
     /// Returns one slice by number, or `None` past the last.
