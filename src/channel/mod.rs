@@ -1,1 +1,213 @@
-//! channel
+//! A channel: one connected client.
+//!
+//! [`Channel`] is the connection's owner: it receives. [`Sender`] sends, from anywhere. Both go to
+//! the client through one `Out`, which keeps frames whole and in order.
+
+mod error;
+mod in_memory;
+mod out;
+mod outbox;
+mod sender;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+pub use error::{RecvError, SendError};
+pub use in_memory::{FarEnd, FarMessage};
+pub use outbox::OutboxLimits;
+pub use sender::Sender;
+
+pub(crate) use out::{Feed, Home, Inbox, NORMAL, Out, Outcome};
+#[cfg(feature = "ws")]
+pub(crate) use out::{State, Transport};
+
+use crate::dispatch::Dispatcher;
+use crate::frame::Frame;
+use crate::sync::Arc;
+
+/// Names a channel: unique within the process, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(u64);
+
+impl ChannelId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only the number itself matters.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Serialize for ChannelId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A message of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text, checked to be UTF-8.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+/// One connected client, owned by whoever handles its connection.
+///
+/// Dropping it leaves all groups and closes the connection.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use fanfare::channel::{Channel, FarMessage};
+///
+/// let (mut channel, mut far_end) = Channel::in_memory();
+/// far_end.send_text(r#"{"say":"hello"}"#);
+/// let heard: serde_json::Value = channel.recv().await.expect("the far end is there")?;
+/// channel.send(&heard["say"])?;
+/// assert_eq!(far_end.recv().await, Some(FarMessage::Text("\"hello\"".into())));
+/// # Ok(()) }
+/// ```
+pub struct Channel {
+    out: Arc<Out>,
+    inbox: Option<Box<dyn Inbox>>,
+    /// Takes the inbox when the channel is dropped, to finish the close handshake.
+    keeper: Option<oneshot::Sender<Box<dyn Inbox>>>,
+    events: OnceLock<Dispatcher>,
+    finished: bool,
+}
+
+impl Channel {
+    pub(crate) fn new(out: Arc<Out>, inbox: Box<dyn Inbox>, keeper: Option<oneshot::Sender<Box<dyn Inbox>>>) -> Self {
+        Self { out, inbox: Some(inbox), keeper, events: OnceLock::new(), finished: false }
+    }
+
+    pub(crate) fn out(&self) -> &Arc<Out> {
+        &self.out
+    }
+
+    /// Returns the channel's id.
+    #[must_use]
+    pub fn id(&self) -> ChannelId {
+        self.out.id()
+    }
+
+    /// Returns the client's address, if it has one.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.out.peer_addr()
+    }
+
+    /// Returns a handle that sends to this client from anywhere.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        Sender::new(Arc::clone(&self.out))
+    }
+
+    /// Returns this connection's own dispatcher; it ends with the channel.
+    ///
+    /// A listener registered here with `once` runs once per connection.
+    pub fn events(&self) -> &Dispatcher {
+        self.events.get_or_init(Dispatcher::new)
+    }
+
+    /// Receives the next message as JSON; `None` when the connection is over.
+    ///
+    /// After an error for which [`RecvError::is_fatal`] is false the channel lives on. Pings are
+    /// answered, and a close by the client is noticed, only while this is awaited.
+    ///
+    /// # Errors
+    ///
+    /// When a message is not JSON of type `T` or is binary, the client breaks the protocol, or the
+    /// connection breaks. A clean close is no error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message, nor any part of one.
+    pub async fn recv<T: DeserializeOwned>(&mut self) -> Option<Result<T, RecvError>> {
+        Some(match self.recv_message().await? {
+            Ok(Message::Text(text)) => serde_json::from_str(&text).map_err(RecvError::Json),
+            Ok(Message::Binary(_)) => Err(RecvError::Binary),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Receives the next message as it came; `None` when the connection is over.
+    ///
+    /// # Errors
+    ///
+    /// When the client breaks the protocol, or the connection breaks.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv`](Self::recv).
+    pub async fn recv_message(&mut self) -> Option<Result<Message, RecvError>> {
+        if self.finished {
+            return None;
+        }
+        let inbox = self.inbox.as_mut()?;
+        let received = poll_fn(|cx| inbox.poll_recv(cx)).await;
+        self.finished = match &received {
+            None => true,
+            Some(result) => result.as_ref().is_err_and(RecvError::is_fatal),
+        };
+        received
+    }
+
+    /// Sends a payload as JSON text: see [`Sender::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub fn send<T: Serialize + ?Sized>(&self, payload: &T) -> Result<(), SendError> {
+        self.send_frame(&Frame::json(payload)?)
+    }
+
+    /// Sends a frame: see [`Sender::send_frame`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send_frame`].
+    pub fn send_frame(&self, frame: &Frame) -> Result<(), SendError> {
+        self.out.send(frame)
+    }
+
+    /// Begins to close the channel: see [`Sender::close`].
+    pub fn close(&self, code: u16, reason: &str) -> bool {
+        self.out.close(code, reason)
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.out.retire();
+        match (self.keeper.take(), self.inbox.take()) {
+            // The connection's task chooses the code of the close: it knows how the handler ended.
+            (Some(keeper), Some(inbox)) => drop(keeper.send(inbox)),
+            _ => drop(self.out.close(NORMAL, "")),
+        }
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("id", &self.id())
+            .field("peer_addr", &self.peer_addr())
+            .field("state", &self.out.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,417 @@
-//! group
+//! Groups: named sets of channels, and sends that serialise and frame a payload once for all of them.
+//!
+//! The [`ChannelBox`] holds the groups. A send appends one frame to the group's log and lets a
+//! sweep take it to the members: it never waits for a client, and a slow or dead one delays nobody.
+//!
+//! **Order.** Within a group every member sees the same order, from its join on, without a gap. What
+//! one caller does with a group send and then `send_to`, `send` or `close` arrives in that order.
+//! Between two groups there is none. A message sent while a `join` runs may be seen or not.
+//!
+//! Locks: a channel's `Out` first, then a group's log; no socket is written under a log's lock.
+
+mod fanout;
+mod log;
+mod members;
+mod report;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use serde::Serialize;
+
+pub use members::Membership;
+pub use report::{Delivery, SendReport};
+
+use self::log::{Entry, Log};
+use self::members::{Member, Place};
+use self::report::Tally;
+use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError};
+use crate::frame::{EncodeError, Frame};
+use crate::sync::{Arc, Mutex, NameMap, Weak, lock};
+
+/// The longest group name, in bytes.
+pub const MAX_NAME_LEN: usize = 255;
+/// The most groups that one channel may be in.
+pub const MAX_GROUPS_PER_CHANNEL: usize = 1024;
+
+/// Holds groups of channels, and sends to them. A clone is the same box.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use fanfare::channel::{Channel, FarMessage};
+/// use fanfare::group::ChannelBox;
+///
+/// let channels = ChannelBox::new();
+/// let (ada, mut at_ada) = Channel::in_memory();
+/// let (bob, mut at_bob) = Channel::in_memory();
+/// let _ada_in_room = channels.join(&ada, "room")?;
+/// let _bob_in_room = channels.join(&bob, "room")?;
+///
+/// let report = channels.group("room").except(ada.id()).send("hello")?;
+/// assert_eq!(report.settled().await.written, 1);
+/// assert_eq!(at_bob.recv().await, Some(FarMessage::Text("\"hello\"".into())));
+/// assert_eq!(at_ada.try_recv(), None);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+pub struct ChannelBox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    groups: NameMap<Arc<str>, Group>,
+    channels: NameMap<ChannelId, Out>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { groups: NameMap::new(), channels: NameMap::new() }
+    }
+}
+
+/// One group. It is in the map as long as it has members.
+struct Group {
+    name: Arc<str>,
+    log: Mutex<Log>,
+    /// Sweeps asked for since the last one looked: see `fanout`.
+    requests: AtomicUsize,
+    shared: Weak<Shared>,
+    me: Weak<Self>,
+}
+
+impl ChannelBox {
+    /// Makes a box without groups.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a channel a member of a group, which is made when there is none.
+    ///
+    /// The channel gets what is sent to the group from now on. It leaves when the returned
+    /// [`Membership`] or the channel is dropped. Joining also lets [`send_to`](Self::send_to) find it.
+    ///
+    /// # Errors
+    ///
+    /// When the name is empty, longer than 255 bytes or has control characters; when the channel is
+    /// closed, is a member already, or is in 1024 groups.
+    pub fn join(&self, channel: &Channel, group: impl AsRef<str>) -> Result<Membership, JoinError> {
+        let name = group.as_ref();
+        let error = |reason| JoinError { group: name.chars().take(MAX_NAME_LEN).collect(), reason };
+        if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
+            return Err(error(JoinErrorReason::InvalidName));
+        }
+        let out = channel.out();
+        self.add(channel);
+        loop {
+            let group = self.open(name);
+            let added = out.add_feed(|feeds| {
+                if feeds.len() >= MAX_GROUPS_PER_CHANNEL {
+                    return Err(Some(JoinErrorReason::TooManyGroups));
+                }
+                if feeds.iter().any(|feed| group.is_source_of(&**feed)) {
+                    return Err(Some(JoinErrorReason::AlreadyMember));
+                }
+                group.admit(out).ok_or(None)
+            });
+            match added {
+                Some(Ok(place)) => return Ok(Membership::new(place)),
+                // Its last member left meanwhile: help it out of the map, and open a new one.
+                Some(Err(None)) => group.vanish(),
+                Some(Err(Some(reason))) => return Err(error(reason)),
+                None => {
+                    group.vanish_if_empty();
+                    return Err(error(JoinErrorReason::Closed));
+                }
+            }
+        }
+    }
+
+    /// Lets [`send_to`](Self::send_to) and [`close_all`](Self::close_all) find a channel that is in no group.
+    pub fn add(&self, channel: &Channel) {
+        let out = channel.out();
+        self.shared.channels.get_or_insert(out.id(), Arc::clone(out));
+        let home: Weak<dyn Home> = Arc::downgrade(&self.shared) as _;
+        out.add_home(home);
+    }
+
+    /// Makes a channel leave a group; false when it is no member.
+    pub fn leave(&self, channel: ChannelId, group: &str) -> bool {
+        let out = self.shared.channels.with(&channel, Arc::clone);
+        let group = self.shared.groups.with(group, Arc::clone);
+        let (Some(out), Some(group)) = (out, group) else { return false };
+        let feed = out.find_feed(|feed| group.is_source_of(feed));
+        feed.is_some_and(|feed| out.end_feed(&feed))
+    }
+
+    /// Sends a payload as JSON text to all members of a group, serialised and framed once.
+    ///
+    /// Never waits for a client. A group without members takes it and delivers to nobody.
+    ///
+    /// # Errors
+    ///
+    /// When the payload cannot be serialised. A listener that ends in `.map(drop)` passes that on.
+    pub fn group_send<T: Serialize + ?Sized>(
+        &self,
+        group: impl AsRef<str>,
+        payload: &T,
+    ) -> Result<SendReport, EncodeError> {
+        self.group(group).send(payload)
+    }
+
+    /// Starts a group send with options.
+    pub fn group(&self, name: impl AsRef<str>) -> GroupSend {
+        GroupSend { group: self.shared.groups.with(name.as_ref(), Arc::clone), except: None }
+    }
+
+    /// Sends a payload as JSON text to one channel, found by one look-up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`](crate::channel::Sender::send); a channel that this box does not know is `Closed`.
+    pub fn send_to<T: Serialize + ?Sized>(&self, channel: ChannelId, payload: &T) -> Result<(), SendError> {
+        self.send_frame_to(channel, &Frame::json(payload)?)
+    }
+
+    /// Sends a frame to one channel: see [`send_to`](Self::send_to).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    pub fn send_frame_to(&self, channel: ChannelId, frame: &Frame) -> Result<(), SendError> {
+        match self.shared.channels.with(&channel, Arc::clone) {
+            Some(out) => out.send(frame),
+            None => Err(SendError::Closed),
+        }
+    }
+
+    /// Returns the names of the groups, in no order.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        self.shared.groups.values().iter().map(|group| group.name.to_string()).collect()
+    }
+
+    /// Returns the number of groups.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.shared.groups.len()
+    }
+
+    /// Returns the members of a group, in the order of their joins.
+    #[must_use]
+    pub fn members(&self, group: &str) -> Vec<ChannelId> {
+        self.snapshot(group).iter().flat_map(|members| members.iter()).map(|member| member.0.channel).collect()
+    }
+
+    /// Returns the number of members of a group; 0 for an unknown one.
+    #[must_use]
+    pub fn member_count(&self, group: &str) -> usize {
+        self.snapshot(group).map_or(0, |members| members.len())
+    }
+
+    /// Returns the number of channels that this box knows.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.shared.channels.len()
+    }
+
+    /// Begins to close every channel that this box knows, and returns how many.
+    ///
+    /// What was sent to a channel before arrives before the close.
+    pub fn close_all(&self, code: u16, reason: &str) -> usize {
+        self.shared.channels.values().iter().filter(|out| out.close(code, reason)).count()
+    }
+
+    /// Ends every membership of every group, and returns how many groups there were. The channels stay open.
+    pub fn flush_groups(&self) -> usize {
+        let groups = self.shared.groups.values();
+        for group in &groups {
+            let members = Arc::clone(&lock(&group.log).members);
+            members.iter().for_each(|member| _ = member.0.end());
+        }
+        groups.len()
+    }
+
+    fn open(&self, name: &str) -> Arc<Group> {
+        if let Some(group) = self.shared.groups.with(name, Arc::clone) {
+            return group;
+        }
+        let name: Arc<str> = name.into();
+        let fresh = Arc::new_cyclic(|me| Group {
+            name: Arc::clone(&name),
+            log: Mutex::new(Log::new()),
+            requests: AtomicUsize::new(0),
+            shared: Arc::downgrade(&self.shared),
+            me: me.clone(),
+        });
+        self.shared.groups.get_or_insert(name, fresh)
+    }
+
+    fn snapshot(&self, group: &str) -> Option<Arc<crate::snapshot::Snapshot<Member>>> {
+        let group = self.shared.groups.with(group, Arc::clone)?;
+        Some(Arc::clone(&lock(&group.log).members))
+    }
+}
+
+impl Home for Shared {
+    fn forget(&self, id: ChannelId) {
+        if let Some(out) = self.channels.with(&id, Arc::clone) {
+            self.channels.remove_if_same(&id, &out);
+        }
+    }
+}
+
+impl Group {
+    /// Makes a channel a member, behind all others; `None` when the last member has left for good.
+    fn admit(&self, out: &Arc<Out>) -> Option<Arc<Place>> {
+        let mut log = lock(&self.log);
+        if log.closed {
+            return None;
+        }
+        let place = Arc::new(Place {
+            number: log.next_member,
+            group: self.me.upgrade()?,
+            out: Arc::downgrade(out),
+            channel: out.id(),
+            // Under the log's lock: the member gets all that is appended from now on, and nothing twice.
+            cursor: AtomicU64::new(log.head()),
+        });
+        log.next_member += 1;
+        log.members = Arc::new(log.members.with(Member(Arc::clone(&place)))?);
+        Some(place)
+    }
+
+    fn is_source_of(&self, feed: &dyn Feed) -> bool {
+        let place: Option<&Place> = (feed as &dyn Any).downcast_ref();
+        place.is_some_and(|place| std::ptr::eq(&*place.group, self))
+    }
+
+    fn vanish_if_empty(&self) {
+        let empty = {
+            let mut log = lock(&self.log);
+            log.closed |= log.members.is_empty();
+            log.closed
+        };
+        if empty {
+            self.vanish();
+        }
+    }
+
+    /// Takes a closed group out of the map. Whoever meets one may do it; the first one does.
+    fn vanish(&self) {
+        if let (Some(shared), Some(me)) = (self.shared.upgrade(), self.me.upgrade()) {
+            shared.groups.remove_if_same(&*self.name, &me);
+        }
+    }
+}
+
+/// A group send in the making: [`ChannelBox::group`], then options, then `send`.
+#[must_use = "nothing is sent before `send` or `send_frame`"]
+pub struct GroupSend {
+    /// `None` when there is no such group: nobody is in it.
+    group: Option<Arc<Group>>,
+    except: Option<ChannelId>,
+}
+
+impl GroupSend {
+    /// Leaves one channel out.
+    pub fn except(mut self, channel: ChannelId) -> Self {
+        self.except = Some(channel);
+        self
+    }
+
+    /// Sends a payload as JSON text, serialised and framed once.
+    ///
+    /// # Errors
+    ///
+    /// When the payload cannot be serialised.
+    pub fn send<T: Serialize + ?Sized>(self, payload: &T) -> Result<SendReport, EncodeError> {
+        Ok(self.send_frame(&Frame::json(payload)?))
+    }
+
+    /// Sends a frame.
+    pub fn send_frame(self, frame: &Frame) -> SendReport {
+        let tally = Arc::new(Tally::default());
+        let Some(group) = self.group else {
+            tally.settle();
+            return SendReport::new(0, true, tally);
+        };
+        let entry = Entry { frame: frame.clone(), except: self.except, tally: Arc::clone(&tally) };
+        let (accepted, members) = {
+            let mut log = lock(&group.log);
+            (log.append(entry), log.members.len())
+        };
+        if accepted {
+            group.sweep(members);
+        }
+        SendReport::new(members, accepted, tally)
+    }
+}
+
+impl fmt::Debug for GroupSend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupSend")
+            .field("group", &self.group.as_ref().map(|group| &*group.name))
+            .field("except", &self.except)
+            .finish()
+    }
+}
+
+/// Why a channel did not become a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinError {
+    group: String,
+    reason: JoinErrorReason,
+}
+
+impl JoinError {
+    /// Returns the name of the group, cut after 255 characters.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Returns the reason.
+    #[must_use]
+    pub fn reason(&self) -> JoinErrorReason {
+        self.reason
+    }
+}
+
+/// The reasons of a [`JoinError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinErrorReason {
+    /// The name is empty, longer than [`MAX_NAME_LEN`] bytes, or has control characters.
+    InvalidName,
+    /// The channel is a member already.
+    AlreadyMember,
+    /// The channel is in [`MAX_GROUPS_PER_CHANNEL`] groups.
+    TooManyGroups,
+    /// The channel is closed.
+    Closed,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            JoinErrorReason::InvalidName => "a group name has 1 to 255 bytes and no control characters",
+            JoinErrorReason::AlreadyMember => "the channel is a member already",
+            JoinErrorReason::TooManyGroups => "the channel is in as many groups as are allowed (1024)",
+            JoinErrorReason::Closed => "the channel is closed",
+        };
+        write!(f, "cannot join group {:?}: {reason}", self.group)
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+impl fmt::Debug for ChannelBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelBox")
+            .field("groups", &self.group_count())
+            .field("channels", &self.channel_count())
+            .finish()
+    }
+}

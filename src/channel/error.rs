@@ -1,0 +1,89 @@
+//! What can go wrong on a channel.
+
+use std::fmt;
+
+use crate::frame::EncodeError;
+
+/// Why a message was not taken for a client.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The channel is closed, or closing.
+    Closed,
+    /// The outbox is full: the client reads too slowly. The channel is being closed with code 1013.
+    Overflow,
+    /// The payload cannot be serialised.
+    Encode(EncodeError),
+}
+
+impl From<EncodeError> for SendError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "channel is closed",
+            Self::Overflow => "outbox is full: the client reads too slowly, its channel is being closed",
+            Self::Encode(_) => "payload is not serialisable as JSON",
+        })
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Encode(error) => error.source(),
+            Self::Closed | Self::Overflow => None,
+        }
+    }
+}
+
+/// Why a message of a client could not be received.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The text is not JSON of the type asked for. The channel lives on.
+    Json(serde_json::Error),
+    /// The message is binary where JSON text was asked for. The channel lives on.
+    Binary,
+    /// The client broke the protocol; the connection is being closed with this code.
+    Protocol {
+        /// The close code of RFC 6455, section 7.4.1.
+        code: u16,
+        /// What the client did.
+        reason: String,
+    },
+    /// The connection broke without a close.
+    Lost(std::io::Error),
+}
+
+impl RecvError {
+    /// Tells whether nothing more will be received.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Protocol { .. } | Self::Lost(_))
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => write!(f, "message is not the JSON asked for: {error}"),
+            Self::Binary => f.write_str("message is binary, JSON text was asked for"),
+            Self::Protocol { code, reason } => write!(f, "client broke the protocol ({code}): {reason}"),
+            Self::Lost(_) => f.write_str("connection was lost"),
+        }
+    }
+}
+
+impl std::error::Error for RecvError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Lost(error) => Some(error),
+            _ => None,
+        }
+    }
+}

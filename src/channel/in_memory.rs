@@ -1,0 +1,260 @@
+//! A channel without a socket, for tests: [`Channel::in_memory`] and its [`FarEnd`].
+//!
+//! The far end is a client in the same process behind a pipe of 64 KiB. What the channel sends goes
+//! through the same outbox, rules and limits as on a socket: a far end that does not read is a slow
+//! client, one that is dropped is a dead one.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::out::{Inbox, Out, State, Transport};
+use super::outbox::OutboxLimits;
+use super::{Channel, ChannelId, Message, RecvError};
+use crate::sync::{Arc, Mutex, Weak, lock};
+
+/// Bytes that the pipe takes before it pushes back.
+const CAPACITY: usize = 64 << 10;
+
+impl Channel {
+    /// Makes a channel and its far end, joined by a pipe of 64 KiB instead of a socket.
+    #[must_use]
+    pub fn in_memory() -> (Self, FarEnd) {
+        Self::in_memory_with(OutboxLimits::default())
+    }
+
+    /// As [`in_memory`](Self::in_memory), with limits of one's own.
+    #[must_use]
+    pub fn in_memory_with(limits: OutboxLimits) -> (Self, FarEnd) {
+        let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
+        let out = Out::new(ChannelId::next(), None, limits, Box::new(Near(Arc::clone(&pipe))));
+        let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
+        (Self::new(out, Box::new(inbox), None), FarEnd { pipe, arrived: BytesMut::new() })
+    }
+}
+
+struct Pipe(Mutex<Ends>);
+
+#[derive(Default)]
+struct Ends {
+    /// On the way to the far end: frames, as on a wire.
+    down: BytesMut,
+    /// On the way to the channel.
+    up: VecDeque<Upward>,
+    /// The channel's side is shut: nothing more will come down.
+    shut: bool,
+    /// The far end is dropped.
+    gone: bool,
+    /// Whose outbox waits for room.
+    blocked: Option<Weak<Out>>,
+    far: Option<Waker>,
+    near: Option<Waker>,
+}
+
+enum Upward {
+    Message(Message),
+    Close(u16),
+}
+
+/// The channel's end, for writing.
+struct Near(Arc<Pipe>);
+
+impl Transport for Near {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut ends = lock(&self.0.0);
+        if ends.gone || ends.shut {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        match CAPACITY.saturating_sub(ends.down.len()).min(bytes.len()) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            n => {
+                ends.down.extend_from_slice(&bytes[..n]);
+                Ok(n)
+            }
+        }
+    }
+
+    fn await_room(&self, out: Weak<Out>) {
+        lock(&self.0.0).blocked = Some(out);
+    }
+
+    fn shut_down(&self) {
+        lock(&self.0.0).shut = true;
+    }
+
+    fn notify(&self) {
+        let far = lock(&self.0.0).far.take();
+        if let Some(far) = far {
+            far.wake();
+        }
+    }
+}
+
+/// The channel's end, for reading.
+struct NearInbox {
+    pipe: Arc<Pipe>,
+    out: Arc<Out>,
+}
+
+impl Inbox for NearInbox {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
+        if self.out.poll_state(cx) == State::Closing {
+            return Poll::Ready(None);
+        }
+        let (next, gone) = {
+            let mut ends = lock(&self.pipe.0);
+            ends.near = Some(cx.waker().clone());
+            (ends.up.pop_front(), ends.gone)
+        };
+        match next {
+            Some(Upward::Message(message)) => Poll::Ready(Some(Ok(message))),
+            Some(Upward::Close(code)) => {
+                self.out.close(code, "");
+                Poll::Ready(None)
+            }
+            None if gone => {
+                self.out.die();
+                Poll::Ready(Some(Err(RecvError::Lost(io::ErrorKind::ConnectionReset.into()))))
+            }
+            None if self.out.poll_state(cx) == State::Open => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// What a client sees of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FarMessage {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+    /// The channel was closed; nothing follows.
+    Close {
+        /// The close code.
+        code: u16,
+        /// The reason, perhaps empty.
+        reason: String,
+    },
+}
+
+/// Plays the client of an in-memory channel. Not to read is to be slow; to drop it is to die.
+pub struct FarEnd {
+    pipe: Arc<Pipe>,
+    /// Read from the pipe, not yet a whole frame or not yet asked for.
+    arrived: BytesMut,
+}
+
+impl FarEnd {
+    /// Sends text to the channel.
+    pub fn send_text(&self, text: impl Into<String>) {
+        self.send(Upward::Message(Message::Text(text.into())));
+    }
+
+    /// Sends bytes to the channel.
+    pub fn send_binary(&self, bytes: impl Into<Bytes>) {
+        self.send(Upward::Message(Message::Binary(bytes.into())));
+    }
+
+    /// Closes the connection as a client does.
+    pub fn close(&self, code: u16) {
+        self.send(Upward::Close(code));
+    }
+
+    fn send(&self, upward: Upward) {
+        let near = {
+            let mut ends = lock(&self.pipe.0);
+            ends.up.push_back(upward);
+            ends.near.take()
+        };
+        if let Some(near) = near {
+            near.wake();
+        }
+    }
+
+    /// Receives what the channel sends next; `None` when nothing more will come.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<FarMessage> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Receives what is there now; `None` also when nothing has come yet.
+    pub fn try_recv(&mut self) -> Option<FarMessage> {
+        match self.poll_recv(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(message) => message,
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<FarMessage>> {
+        loop {
+            if let Some(message) = take_frame(&mut self.arrived) {
+                return Poll::Ready(Some(message));
+            }
+            let blocked = {
+                let mut ends = lock(&self.pipe.0);
+                if ends.down.is_empty() && ends.blocked.is_none() {
+                    if ends.shut {
+                        return Poll::Ready(None);
+                    }
+                    ends.far = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                self.arrived.extend_from_slice(&ends.down.split());
+                ends.blocked.take()
+            };
+            // The pipe has room again, for what waits in the outbox.
+            if let Some(out) = blocked.as_ref().and_then(Weak::upgrade)
+                && out.flush()
+            {
+                lock(&self.pipe.0).blocked = blocked;
+            }
+        }
+    }
+}
+
+/// Takes a whole frame off the front.
+fn take_frame(bytes: &mut BytesMut) -> Option<FarMessage> {
+    let (header, len) = match *bytes.get(1)? {
+        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?),
+        short => (2, usize::from(short)),
+    };
+    if bytes.len() < header + len {
+        return None;
+    }
+    let opcode = bytes[0] & 0x0f;
+    bytes.advance(header);
+    let mut payload = bytes.split_to(len).freeze();
+    Some(match opcode {
+        1 => FarMessage::Text(String::from_utf8_lossy(&payload).into_owned()),
+        8 => FarMessage::Close { code: payload.get_u16(), reason: String::from_utf8_lossy(&payload).into_owned() },
+        _ => FarMessage::Binary(payload),
+    })
+}
+
+impl Drop for FarEnd {
+    fn drop(&mut self) {
+        let near = {
+            let mut ends = lock(&self.pipe.0);
+            ends.gone = true;
+            ends.near.take()
+        };
+        if let Some(near) = near {
+            near.wake();
+        }
+    }
+}
+
+impl fmt::Debug for FarEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FarEnd").field("arrived_bytes", &self.arrived.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! The sweep: takes what waits in a group's log to its members.
+//!
+//! Whoever sends appends to the log and asks for a sweep. One at a time runs; who asks while another
+//! runs leaves it to that one, which goes round again until nobody has asked since it last looked.
+//!
+//! ```text
+//! requests   0 idle    -> 1  asked: this caller sweeps
+//!            n > 0     -> n + 1  asked while a sweep runs: it will see the frame
+//!            n         -> 0  the sweep looked, did all, and n has not changed
+//! ```
+//!
+//! A small group is swept by the caller; a large one by a task, so that what a send costs its caller
+//! does not grow with the members.
+
+use std::sync::atomic::Ordering;
+
+use tokio::runtime::Handle;
+
+use super::Group;
+use super::log::Batch;
+use super::members::Member;
+use crate::sync::{Arc, lock};
+
+/// Up to this many members the caller sweeps: handing over to a task costs about as much as the writes.
+const INLINE_MEMBERS: usize = 32;
+/// Members between two yields of a sweeping task: a write that succeeds spends no coop budget.
+const MEMBERS_PER_TURN: usize = 256;
+
+impl Group {
+    /// Sees to it that all that is in the log now goes to the members.
+    pub(super) fn sweep(self: &Arc<Self>, members: usize) {
+        // AcqRel: whoever sweeps sees the log entry of each request it counts.
+        if self.requests.fetch_add(1, Ordering::AcqRel) != 0 {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) if members > INLINE_MEMBERS => {
+                // Ends by itself when the log is empty; it holds the group until then.
+                runtime.spawn(Arc::clone(self).sweep_in_turns());
+            }
+            _ => self.sweep_now(),
+        }
+    }
+
+    fn sweep_now(&self) {
+        loop {
+            // Acquire: pairs with the AcqRel of `sweep`.
+            let seen = self.requests.load(Ordering::Acquire);
+            while let Some(batch) = self.batch() {
+                in_turn(&batch).for_each(|member| member.0.deliver(&batch));
+                self.finish(&batch);
+            }
+            if self.is_done(seen) {
+                return;
+            }
+        }
+    }
+
+    async fn sweep_in_turns(self: Arc<Self>) {
+        loop {
+            // Acquire: pairs with the AcqRel of `sweep`.
+            let seen = self.requests.load(Ordering::Acquire);
+            while let Some(batch) = self.batch() {
+                for (number, member) in in_turn(&batch).enumerate() {
+                    if number % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
+                        tokio::task::yield_now().await;
+                    }
+                    member.0.deliver(&batch);
+                }
+                self.finish(&batch);
+            }
+            if self.is_done(seen) {
+                return;
+            }
+        }
+    }
+
+    fn batch(&self) -> Option<Batch> {
+        lock(&self.log).batch()
+    }
+
+    fn finish(&self, batch: &Batch) {
+        lock(&self.log).forget_until(batch.end);
+        batch.entries.iter().for_each(|entry| entry.tally.settle());
+    }
+
+    fn is_done(&self, seen: usize) -> bool {
+        // AcqRel: a request after this one finds 0 and sweeps by itself; one before it made this fail.
+        self.requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// Returns the members, beginning with another one each time, so that nobody is always last.
+fn in_turn(batch: &Batch) -> impl Iterator<Item = &Member> {
+    let first = (batch.start % (batch.members.len() as u64).max(1)) as usize;
+    batch.members.iter().skip(first).chain(batch.members.iter().take(first))
+}

@@ -1,0 +1,167 @@
+//! Who is in a group, and how far each member has come in its log.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Group;
+use super::log::Batch;
+use crate::channel::{ChannelId, Feed, Out, Outcome};
+use crate::snapshot::Keyed;
+use crate::sync::{Arc, Weak, lock};
+
+/// One channel's place in one group.
+#[derive(Clone)]
+pub(super) struct Member(pub(super) Arc<Place>);
+
+pub(super) struct Place {
+    /// Grows with every join: members are listed in the order in which they came.
+    pub(super) number: u64,
+    pub(super) group: Arc<Group>,
+    /// Weak: the `Out` holds this place as one of its feeds.
+    pub(super) out: Weak<Out>,
+    pub(super) channel: ChannelId,
+    /// The position of the next frame for this member. Read and written under its `Out` alone.
+    pub(super) cursor: AtomicU64,
+}
+
+impl Place {
+    fn cursor(&self) -> u64 {
+        // Relaxed: the lock of the `Out` orders all access.
+        self.cursor.load(Ordering::Relaxed)
+    }
+
+    fn set_cursor(&self, cursor: u64) {
+        self.cursor.store(cursor, Ordering::Relaxed);
+    }
+
+    /// Ends the membership.
+    pub(super) fn end(self: &Arc<Self>) -> bool {
+        let feed: Arc<dyn Feed> = Arc::clone(self) as _;
+        self.out.upgrade().is_some_and(|out| out.end_feed(&feed))
+    }
+
+    /// Hands the member its part of a batch.
+    pub(super) fn deliver(&self, batch: &Batch) {
+        // A channel that is gone has left all its groups, or is about to.
+        let Some(out) = self.out.upgrade() else { return };
+        out.deliver(|push| {
+            let cursor = self.cursor();
+            if cursor >= batch.end {
+                return;
+            }
+            let excepted = batch.entries.iter().any(|entry| entry.except == Some(self.channel));
+            if cursor == batch.start && !excepted {
+                self.push_pieces(batch, push);
+            } else {
+                for entry in &batch.entries[(cursor - batch.start) as usize..] {
+                    if entry.except != Some(self.channel) {
+                        entry.tally.note(push(entry.frame.bytes().clone()));
+                    }
+                }
+            }
+            self.set_cursor(batch.end);
+        });
+    }
+
+    /// Pushes the joined pieces; each frame shares the fate of its piece.
+    fn push_pieces(&self, batch: &Batch, push: &mut dyn FnMut(Bytes) -> Outcome) {
+        let mut entries = batch.entries.iter();
+        for piece in &batch.pieces {
+            let outcome = push(piece.clone());
+            let mut left = piece.len();
+            while left > 0
+                && let Some(entry) = entries.next()
+            {
+                entry.tally.note(outcome);
+                left -= entry.frame.bytes().len();
+            }
+        }
+    }
+}
+
+impl Feed for Place {
+    fn catch_up(&self, push: &mut dyn FnMut(Bytes) -> Outcome) {
+        // Collected first: nothing is written to a socket under the log's lock.
+        let due: SmallVec<[_; 4]> = {
+            let log = lock(&self.group.log);
+            let due = log.since(self.cursor()).cloned().collect();
+            self.set_cursor(log.head());
+            due
+        };
+        for entry in due {
+            if entry.except != Some(self.channel) {
+                entry.tally.note(push(entry.frame.bytes().clone()));
+            }
+        }
+    }
+
+    fn leave(&self, push: &mut dyn FnMut(Bytes) -> Outcome) {
+        let mut log = loop {
+            // What was sent before is still delivered, as long as this is a member and is counted as one.
+            self.catch_up(push);
+            let log = lock(&self.group.log);
+            if log.head() == self.cursor() {
+                break log;
+            }
+        };
+        // A sweep that has this member in its batch finds it past the batch's end.
+        self.set_cursor(u64::MAX);
+        let old =
+            log.members.without(&self.number).map(|members| std::mem::replace(&mut log.members, Arc::new(members)));
+        log.closed |= log.members.is_empty();
+        let closed = log.closed;
+        drop(log);
+        drop(old);
+        if closed {
+            self.group.vanish();
+        }
+    }
+}
+
+impl Keyed for Member {
+    type Key = u64;
+
+    fn key(&self) -> u64 {
+        self.0.number
+    }
+}
+
+/// A channel's membership of a group: it leaves when this is dropped.
+///
+/// Dropping the channel ends it too.
+#[must_use = "the channel leaves the group when this is dropped"]
+pub struct Membership {
+    place: Arc<Place>,
+}
+
+impl Membership {
+    pub(super) fn new(place: Arc<Place>) -> Self {
+        Self { place }
+    }
+
+    /// Returns the name of the group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.place.group.name
+    }
+
+    /// Leaves the group now; what was sent to it before is still delivered. False when it was left before.
+    pub fn leave(&self) -> bool {
+        self.place.end()
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership").field("group", &self.group()).field("channel", &self.place.channel).finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! What a group send did: at once, and after its sweep.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+
+use crate::channel::Outcome;
+use crate::sync::{Arc, Mutex, lock};
+
+/// Tells what a group send did when it returned.
+#[derive(Debug)]
+pub struct SendReport {
+    members: usize,
+    accepted: bool,
+    tally: Arc<Tally>,
+}
+
+impl SendReport {
+    pub(super) fn new(members: usize, accepted: bool, tally: Arc<Tally>) -> Self {
+        Self { members, accepted, tally }
+    }
+
+    /// Returns the number of members that the frame is for.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Tells whether the group took the frame; false when 4096 frames or 8 MiB wait in it already.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        self.accepted
+    }
+
+    /// Waits until the frame was handed to every member, and tells what became of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing about the delivery.
+    pub async fn settled(&self) -> Delivery {
+        if self.accepted {
+            poll_fn(|cx| if self.tally.settled_or_wakes(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;
+        }
+        self.tally.delivery()
+    }
+}
+
+/// What became of one frame of a group send. The three counts add up to its members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Members whose kernel took all of it. Whether the client has read it is not known.
+    pub written: usize,
+    /// Members in whose outbox some of it waited when the sweep passed.
+    pub queued: usize,
+    /// Members that do not get it: their channel is closed, or its outbox was full.
+    pub dropped: usize,
+}
+
+/// Counts what becomes of one frame.
+#[derive(Default)]
+pub(super) struct Tally {
+    written: AtomicUsize,
+    queued: AtomicUsize,
+    dropped: AtomicUsize,
+    settled: AtomicBool,
+    waiting: Mutex<Vec<Waker>>,
+}
+
+impl Tally {
+    pub(super) fn note(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Written => &self.written,
+            Outcome::Queued => &self.queued,
+            Outcome::Dropped | Outcome::Overflowed => &self.dropped,
+        };
+        // Relaxed: the Release of `settle` publishes all counts.
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The sweep has passed.
+    pub(super) fn settle(&self) {
+        // Release: pairs with the Acquire of `settled_or_wakes`.
+        self.settled.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn settled_or_wakes(&self, waker: &Waker) -> bool {
+        let mut waiting = lock(&self.waiting);
+        // Acquire: pairs with `settle`. Under the lock that it takes next: it comes after, or is seen here.
+        let settled = self.settled.load(Ordering::Acquire);
+        if !settled && !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+        settled
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery {
+            written: self.written.load(Ordering::Relaxed),
+            queued: self.queued.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.delivery().fmt(f)
+    }
+}
