@@ -22,5 +22,8 @@ pub mod ws;
 
 pub mod docs;
 
+/// Any error, boxed: what the handler of a connection returns. `?` makes one of any error type.
+pub type Error = dispatch::BoxError;
+
 pub use dispatch::{Dispatcher, Event, EventError, Listener, Priority, Report, Subscription};
 pub use name::Key;

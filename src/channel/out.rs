@@ -48,6 +48,8 @@ struct Inner {
     outbox: Outbox,
     /// Somebody will call [`Out::flush`] when the socket takes bytes again.
     flusher: bool,
+    /// The peer is told that nothing more will come.
+    finishing: bool,
     /// Messages that were refused, or dropped from the outbox.
     dropped: u64,
     feeds: Vec<Arc<dyn Feed>>,
@@ -84,6 +86,9 @@ pub(crate) trait Transport: Send + Sync {
     /// Sees to it that [`Out::flush`] is called when the sink takes bytes again. Called under the lock.
     fn await_room(&self, out: Weak<Out>);
 
+    /// Tells the peer that nothing more will come. Called with an empty outbox.
+    fn finish_writing(&self) {}
+
     /// Ends the connection in both directions, so that its reader wakes.
     fn shut_down(&self);
 
@@ -116,6 +121,7 @@ impl Out {
             state: State::Open,
             outbox: Outbox::default(),
             flusher: false,
+            finishing: false,
             dropped: 0,
             feeds: Vec::new(),
             homes: Vec::new(),
@@ -180,6 +186,55 @@ impl Out {
             access.inner.flusher = blocked;
             blocked
         })
+    }
+
+    /// Tells the peer that nothing more will come, as soon as nothing waits.
+    #[cfg(feature = "ws")]
+    pub(crate) fn finish_when_empty(&self) {
+        let finish = {
+            let mut inner = lock(&self.inner);
+            let finish = inner.outbox.is_empty() && !inner.finishing;
+            inner.finishing |= finish;
+            finish
+        };
+        if finish {
+            self.transport.finish_writing();
+        }
+    }
+
+    /// Resolves when nothing waits, or never will go out.
+    #[cfg(feature = "ws")]
+    pub(crate) fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_state(cx);
+        if lock(&self.inner).outbox.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Returns the front piece for a writer that waits: it stays in the outbox until it is out.
+    #[cfg(feature = "ws")]
+    pub(crate) fn begin_front(&self) -> Option<Bytes> {
+        let mut inner = lock(&self.inner);
+        let front = inner.outbox.begin_front();
+        // From here on a push must call the writer again.
+        inner.flusher = front.is_some();
+        front
+    }
+
+    /// The front piece is out.
+    #[cfg(feature = "ws")]
+    pub(crate) fn wrote_front(self: &Arc<Self>, written: usize) {
+        self.locked(|access| access.inner.outbox.advance(written));
+    }
+
+    /// Tells whether no more than what waits will ever be written.
+    #[cfg(feature = "ws")]
+    pub(crate) fn is_over(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.state == State::Dead || inner.finishing
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state() == State::Dead
     }
 
     /// Runs `deliver` with the right to push: how a sweep hands over a batch.
@@ -248,10 +303,13 @@ impl Out {
     /// Runs `act` under the lock, then wakes whom it concerns without it.
     fn locked<R>(self: &Arc<Self>, act: impl FnOnce(&mut Access<'_>) -> R) -> R {
         let inner = lock(&self.inner);
-        let mut access = Access { before: inner.state, inner, out: self, wrote: false };
+        let before = (inner.state, inner.outbox.is_empty());
+        let mut access = Access { inner, out: self, wrote: false };
         let result = act(&mut access);
-        let Access { before, mut inner, wrote, .. } = access;
-        let reader = if inner.state == before { None } else { inner.reader.take() };
+        let Access { mut inner, wrote, .. } = access;
+        // The reader looks at the state, and at the end of a connection whether all is out.
+        let is_news = inner.state != before.0 || (inner.state == State::Closing && inner.outbox.is_empty() != before.1);
+        let reader = if is_news { inner.reader.take() } else { None };
         drop(inner);
         if let Some(reader) = reader {
             reader.wake();
@@ -273,8 +331,6 @@ impl std::fmt::Debug for Out {
 struct Access<'a> {
     inner: MutexGuard<'a, Inner>,
     out: &'a Arc<Out>,
-    /// The state when the lock was taken.
-    before: State,
     wrote: bool,
 }
 

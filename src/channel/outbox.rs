@@ -57,7 +57,14 @@ impl Outbox {
         }
     }
 
-    /// Takes note that `written` bytes of the front piece are out, and that the next starts in the middle of a frame or not.
+    /// Returns the front piece, which is on its way out from now on.
+    #[cfg(feature = "ws")]
+    pub(crate) fn begin_front(&mut self) -> Option<Bytes> {
+        self.front_begun = !self.queue.is_empty();
+        self.queue.front().cloned()
+    }
+
+    /// Takes note that `written` bytes of the front piece are out.
     pub(crate) fn advance(&mut self, written: usize) {
         let Some(front) = self.queue.front_mut() else { return };
         self.bytes -= written;
