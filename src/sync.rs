@@ -33,6 +33,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Adds one to `count` unless it is `barred`, with Acquire either way; returns whether it did.
+pub(crate) fn increment_unless(count: &atomic::AtomicUsize, barred: usize) -> bool {
+    // A guess instead of a load: costs a failed compare-and-swap now and then, and lets loom see
+    // the race with the other thread (see `SnapshotCell::update` of the model).
+    let mut seen = 1;
+    while seen != barred {
+        match count.compare_exchange_weak(seen, seen + 1, atomic::Ordering::Acquire, atomic::Ordering::Acquire) {
+            Ok(_) => return true,
+            Err(actual) => seen = actual,
+        }
+    }
+    false
+}
+
 /// Runs user code; a panic comes back as its message.
 #[inline]
 pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Result<R, String> {
@@ -191,11 +205,21 @@ mod model {
             self.version(self.index.load(Ordering::Acquire))
         }
 
+        /// The first try is made on a guess, the newest version, without a load of the index: loom
+        /// remembers one access to an atomic, and a load of one's own right before the
+        /// compare-and-swap would make it forget the other thread's, and with it the race.
         pub(crate) fn update<R>(&self, mut change: impl FnMut(&T) -> Option<(T, R)>) -> Option<(Arc<T>, R)> {
+            let mut seen = self.versions.lock().expect("no code runs under this lock").len() - 1;
             loop {
-                let seen = self.index.load(Ordering::Acquire);
                 let current = self.version(seen);
-                let (next, answer) = change(&current)?;
+                let Some((next, answer)) = change(&current) else {
+                    let newest = self.index.load(Ordering::Acquire);
+                    if newest == seen {
+                        return None;
+                    }
+                    seen = newest;
+                    continue;
+                };
                 let index = {
                     let mut versions = self.versions.lock().expect("no code runs under this lock");
                     versions.push(Arc::new(next));
@@ -207,8 +231,9 @@ mod model {
                     return Some((current, answer));
                 }
                 #[cfg(not(fault = "lost_update"))]
-                if self.index.compare_exchange(seen, index, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                    return Some((current, answer));
+                match self.index.compare_exchange(seen, index, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => return Some((current, answer)),
+                    Err(actual) => seen = actual,
                 }
             }
         }

@@ -28,7 +28,7 @@ use super::subscription::Subscription;
 use super::table::{EntryKey, Table};
 use super::tasks::Tasks;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Arc, SnapshotCell, SnapshotGuard, Weak};
+use crate::sync::{Arc, SnapshotCell, SnapshotGuard, Weak, increment_unless};
 
 const CLOSED: usize = usize::MAX;
 
@@ -158,7 +158,7 @@ pub(super) trait AnySlot: Any + Send + Sync {
 impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     fn acquire(&self) -> bool {
         // Acquire: pairs with the AcqRel of `release`; a handle that follows the last one sees what it did.
-        self.refs.fetch_update(Ordering::Acquire, Ordering::Acquire, |n| (n != CLOSED).then(|| n + 1)).is_ok()
+        increment_unless(&self.refs, CLOSED)
     }
 
     fn release(&self, count: usize) {
