@@ -1,0 +1,177 @@
+//! Groups and channels over the in-memory transport.
+
+#![allow(missing_docs, reason = "tests")]
+
+use fanfare::channel::{Channel, FarMessage, OutboxLimits, RecvError, SendError};
+use fanfare::frame::Frame;
+use fanfare::group::{ChannelBox, Delivery, JoinErrorReason};
+
+fn text(text: &str) -> Option<FarMessage> {
+    Some(FarMessage::Text(text.into()))
+}
+
+#[tokio::test]
+async fn a_group_send_reaches_all_but_the_excepted() {
+    let channels = ChannelBox::new();
+    let mut clients: Vec<_> = (0..3).map(|_| Channel::in_memory()).collect();
+    let _memberships: Vec<_> = clients.iter().map(|(near, _)| channels.join(near, "room").unwrap()).collect();
+    let report = channels.group("room").except(clients[1].0.id()).send_frame(&Frame::text("hi"));
+    assert_eq!(report.settled().await, Delivery { written: 2, queued: 0, dropped: 0 });
+    let heard: Vec<_> = clients.iter_mut().map(|(_, far)| far.try_recv()).collect();
+    assert_eq!(heard, [text("hi"), None, text("hi")]);
+}
+
+#[tokio::test]
+async fn a_membership_ends_with_its_value_or_its_channel_and_the_group_with_its_last_member() {
+    let channels = ChannelBox::new();
+    let (a, _far_a) = Channel::in_memory();
+    let (b, _far_b) = Channel::in_memory();
+    let in_a = channels.join(&a, "room").unwrap();
+    let in_b = channels.join(&b, "room").unwrap();
+    assert_eq!(channels.members("room"), [a.id(), b.id()]);
+    drop(in_a);
+    assert_eq!(channels.members("room"), [b.id()]);
+    let b_id = b.id();
+    drop(b);
+    assert!(!in_b.leave(), "the channel left when it was dropped");
+    assert_eq!((channels.group_count(), channels.channel_count()), (0, 1));
+    assert!(matches!(channels.send_to(b_id, "x"), Err(SendError::Closed)));
+    assert_eq!(channels.group_send("room", "x").unwrap().members(), 0);
+    assert_eq!(channels.group_count(), 0, "a send makes no group");
+}
+
+#[test]
+fn a_channel_leaves_by_id_and_joins_again() {
+    let channels = ChannelBox::new();
+    let (channel, mut far) = Channel::in_memory();
+    let first = channels.join(&channel, "room").unwrap();
+    channels.group_send("room", "before").unwrap();
+    assert!(channels.leave(channel.id(), "room"));
+    assert!(!channels.leave(channel.id(), "room"));
+    channels.group_send("room", "between").unwrap();
+    let _second = channels.join(&channel, "room").unwrap();
+    drop(first);
+    channels.group_send("room", "after").unwrap();
+    assert_eq!((far.try_recv(), far.try_recv(), far.try_recv()), (text("\"before\""), text("\"after\""), None));
+}
+
+#[test]
+fn a_bad_join_is_refused_with_its_reason_and_leaves_nothing() {
+    let channels = ChannelBox::new();
+    let (channel, _far) = Channel::in_memory();
+    let reason = |name: &str| channels.join(&channel, name).unwrap_err().reason();
+    assert_eq!(reason(""), JoinErrorReason::InvalidName);
+    assert_eq!(reason(&"x".repeat(256)), JoinErrorReason::InvalidName);
+    assert_eq!(reason("a\nb"), JoinErrorReason::InvalidName);
+    let _in = channels.join(&channel, "room").unwrap();
+    assert_eq!(reason("room"), JoinErrorReason::AlreadyMember);
+    let _many: Vec<_> = (1..1024).map(|n| channels.join(&channel, format!("room {n}")).unwrap()).collect();
+    assert_eq!(reason("one more"), JoinErrorReason::TooManyGroups);
+    assert_eq!(channels.group_count(), 1024);
+    let (closed, _far) = Channel::in_memory();
+    closed.close(1000, "");
+    assert_eq!(channels.join(&closed, "new").unwrap_err().reason(), JoinErrorReason::Closed);
+    assert_eq!(channels.group_count(), 1024, "a refused join leaves no group behind");
+}
+
+#[test]
+fn a_client_that_does_not_read_delays_nobody_and_is_closed_with_1013() {
+    let channels = ChannelBox::new();
+    let limits = OutboxLimits { bytes: 100_000, messages: 1000 };
+    let (slow, mut slow_far) = Channel::in_memory_with(limits);
+    let (quick, mut quick_far) = Channel::in_memory();
+    let _memberships = (channels.join(&slow, "room").unwrap(), channels.join(&quick, "room").unwrap());
+    let frame = Frame::text("x".repeat(10_000));
+    let mut dropped = 0;
+    for _ in 0..100 {
+        let report = channels.group("room").send_frame(&frame);
+        assert!(report.accepted());
+        let delivery = futures_executor::block_on(report.settled());
+        assert_eq!(delivery.written + delivery.queued + delivery.dropped, 2);
+        dropped += delivery.dropped;
+        assert!(quick_far.try_recv().is_some(), "the quick one has it at once");
+    }
+    assert!(!slow.sender().is_open());
+    assert!(dropped > 0);
+    let mut whole = 0;
+    loop {
+        match slow_far.try_recv() {
+            Some(FarMessage::Text(text)) => {
+                assert_eq!(text.len(), 10_000, "no frame is torn by the overflow");
+                whole += 1;
+            }
+            Some(FarMessage::Close { code, .. }) => break assert_eq!(code, 1013),
+            other => panic!("{other:?}"),
+        }
+    }
+    // What was dropped is what was counted: in the sends, and from the outbox by the overflow.
+    assert_eq!(whole + usize::try_from(slow.sender().dropped()).unwrap(), 100);
+}
+
+#[tokio::test]
+async fn a_dead_client_ends_its_recv_and_no_send_fails() {
+    let channels = ChannelBox::new();
+    let (mut dead, far) = Channel::in_memory();
+    let (alive, mut alive_far) = Channel::in_memory();
+    let _memberships = (channels.join(&dead, "room").unwrap(), channels.join(&alive, "room").unwrap());
+    drop(far);
+    let report = channels.group_send("room", "hi").unwrap();
+    assert_eq!(report.settled().await, Delivery { written: 1, queued: 0, dropped: 1 });
+    assert_eq!(alive_far.recv().await, text("\"hi\""));
+    assert!(matches!(dead.recv::<String>().await, Some(Err(RecvError::Lost(_)))));
+    assert!(dead.recv::<String>().await.is_none());
+}
+
+#[tokio::test]
+async fn recv_is_cancel_safe_and_tells_bad_messages_from_a_bad_connection() {
+    let (mut channel, far) = Channel::in_memory();
+    for n in 0..100 {
+        far.send_text(n.to_string());
+    }
+    for n in 0..100u32 {
+        // The other branch is ready too and wins half of the time: nothing may be lost by it.
+        let received = loop {
+            tokio::select! {
+                received = channel.recv::<u32>() => break received,
+                () = std::future::ready(()) => {}
+            }
+        };
+        assert_eq!(received.unwrap().unwrap(), n);
+    }
+    far.send_text("no json");
+    far.send_binary(vec![1]);
+    far.send_text("7");
+    assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Json(_)))));
+    assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Binary))));
+    assert!(matches!(channel.recv::<u32>().await, Some(Ok(7))));
+    far.close(1000);
+    assert!(channel.recv::<u32>().await.is_none());
+}
+
+#[test]
+fn close_all_and_flush_groups_reach_everyone() {
+    let channels = ChannelBox::new();
+    let mut clients: Vec<_> = (0..5).map(|_| Channel::in_memory()).collect();
+    let _memberships: Vec<_> = clients.iter().map(|(near, _)| channels.join(near, "room").unwrap()).collect();
+    channels.group_send("room", "last words").unwrap();
+    assert_eq!(channels.flush_groups(), 1);
+    assert_eq!((channels.group_count(), channels.channel_count()), (0, 5));
+    assert_eq!(channels.close_all(1001, "bye"), 5);
+    assert_eq!(channels.close_all(1001, "bye"), 0);
+    for (_, far) in &mut clients {
+        assert_eq!(far.try_recv(), text("\"last words\""));
+        assert_eq!(far.try_recv(), Some(FarMessage::Close { code: 1001, reason: "bye".into() }));
+    }
+}
+
+#[test]
+fn an_event_of_the_channel_runs_once_per_connection_and_can_answer() {
+    for _ in 0..2 {
+        let (channel, mut far) = Channel::in_memory();
+        channel.events().once("connection.init", |sender: &fanfare::channel::Sender| sender.send("welcome")).unwrap();
+        for _ in 0..2 {
+            assert!(channel.events().emit("connection.init", &channel.sender()).unwrap().is_ok());
+        }
+        assert_eq!((far.try_recv(), far.try_recv()), (text("\"welcome\""), None));
+    }
+}
