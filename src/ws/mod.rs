@@ -1,1 +1,3 @@
 //! ws
+pub mod decoder;
+pub mod handshake;
