@@ -1,96 +1,325 @@
-//! The reading half of the protocol, without any socket: bytes in, events out (RFC 6455, section 5).
+//! Reads what a WebSocket client sends (RFC 6455): bytes in, [`Event`]s out, no socket anywhere.
 //!
-//! What a client declares costs nothing: memory grows with the bytes that have arrived, up to the
-//! message limit, and a header that breaks a rule or the limit is refused before its payload comes.
-//! After an error or a close the decoder ignores what follows. A plain value, no synchronisation.
+//! The module is public, rather than hidden, for two reasons: [`ProtocolError`] reaches users as the
+//! cause of a lost connection, and whoever brings another transport (or a fuzzer) needs exactly
+//! this and nothing else.
 //!
-//! It is public so that a fuzzer, or a server of one's own, can drive it.
+//! What always holds:
+//! - Every byte is looked at once. The decoder keeps no input of its own: it takes bytes from the
+//!   caller's buffer, and the payload is unmasked in the message it will be delivered in. A message
+//!   that has arrived as a whole costs one allocation and one copy.
+//! - Memory follows what has arrived, never what a header declares: at most twice the bytes of the
+//!   unfinished message. Between messages the decoder owns no memory at all.
+//! - What comes out does not depend on how the bytes were split on their way in.
+//! - Text is checked as it arrives. The first byte that cannot be UTF-8 ends the connection, whether
+//!   or not its frame is complete; a code point that is split over two frames is accepted.
+//! - A [`Close`](Event::Close) or an error is the last thing that comes out.
+//!
+//! ```text
+//!            14 header bytes or fewer           payload unmasked into `control` or `message`
+//!   Header ----------------------------> Payload ---------------------------------+
+//!     ^  \                                  |  \                                  |
+//!     |   \ header breaks a rule            |   \ not UTF-8                       | frame complete
+//!     |    v                                |    v                                |
+//!     |   Failed(error)                     |   Failed(error)                     |
+//!     +-- message goes on, or Text, Binary, Ping, Pong ---------------------------+-- Close --> Closed
+//! ```
 
-use std::fmt;
+use std::{error::Error, fmt, mem};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
-/// Decodes the frames of one client.
+/// A control frame may carry this much and no more (RFC 6455, section 5.5).
+const MAX_CONTROL_PAYLOAD: u64 = 125;
+
+/// The longest header of a masked frame: two bytes, a 64-bit length, the masking key.
+const MAX_HEADER: usize = 14;
+
+/// How many empty frames one message may hold before its last one.
+///
+/// Only these escape the limit on size; with this limit every message ends. A client that streams
+/// may well send a few, never hundreds.
+const MAX_EMPTY_FRAGMENTS: u32 = 128;
+
+/// Turns the bytes of one client into [`Event`]s.
+///
+/// # Examples
 ///
 /// ```
-/// use fanfare::ws::decoder::{Decoder, Event};
+/// use fanfare::ws::decoder::{Decoder, Event, Limits};
 ///
-/// let mut decoder = Decoder::new(1024);
-/// decoder.feed(&[0x81, 0x82, 0, 0, 0, 0, b'h']); // text, masked with zeros, its last byte is late
-/// assert_eq!(decoder.next_event(), Ok(None));
-/// decoder.feed(b"i");
-/// assert_eq!(decoder.next_event(), Ok(Some(Event::Text("hi".into()))));
+/// // "Hello" as a browser sends it: masked with the four bytes after the length (RFC 6455, 5.7).
+/// let mut input: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+/// let mut decoder = Decoder::new(Limits::default());
+///
+/// assert_eq!(decoder.decode(&mut input)?, Some(Event::Text("Hello".into())));
+/// assert_eq!(decoder.decode(&mut input)?, None);
+/// # Ok::<(), fanfare::ws::decoder::ProtocolError>(())
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
-    /// What has arrived and is not decoded.
-    arrived: BytesMut,
-    max_message_size: usize,
-    /// The message whose last fragment has not come yet.
-    begun: Option<Begun>,
-    /// A close or an error came: nothing more will.
-    ended: bool,
+    limits: Limits,
+    state: State,
+    /// The data message that is under way, from its first frame to its last.
+    message: Option<Message>,
+    /// The payload of the control frame that is under way; it may interrupt `message`.
+    control: Vec<u8>,
 }
 
-#[derive(Debug)]
-struct Begun {
-    is_text: bool,
-    payload: BytesMut,
-    /// Bytes of a text that are known to be whole characters.
-    checked: usize,
+impl Decoder {
+    /// Creates a decoder for one connection, at the first byte after the handshake.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::Header(Header::default()),
+            message: None,
+            control: Vec::new(),
+        }
+    }
+
+    /// Takes bytes from the front of `input` until an event is complete, and returns it.
+    ///
+    /// `Ok(None)` means that all of `input` has been taken and that more is needed; until then, call
+    /// it again with what is left. After a [`Close`](Event::Close) the rest is taken and ignored.
+    ///
+    /// # Errors
+    ///
+    /// The client broke the protocol or a limit: the connection has to be closed with
+    /// [`ProtocolError::close_code`]. Later calls take all of `input` and return the same error.
+    ///
+    /// # Examples
+    ///
+    /// Frames may arrive in any pieces; a `BytesMut` that was read into works as well.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use fanfare::ws::decoder::{Decoder, Event, Limits};
+    ///
+    /// let mut decoder = Decoder::new(Limits::default());
+    /// let mut received = BytesMut::from(&b"\x89\x80\x01\x02"[..]);
+    /// assert_eq!(decoder.decode(&mut received)?, None);
+    ///
+    /// received.extend_from_slice(b"\x03\x04");
+    /// assert_eq!(decoder.decode(&mut received)?, Some(Event::Ping("".into())));
+    /// assert!(received.is_empty());
+    /// # Ok::<(), fanfare::ws::decoder::ProtocolError>(())
+    /// ```
+    pub fn decode(&mut self, input: &mut impl Buf) -> Result<Option<Event>, ProtocolError> {
+        match self.next_event(input) {
+            Ok(event) => {
+                if let Some(Event::Close { .. }) = event {
+                    self.end(State::Closed);
+                }
+                Ok(event)
+            }
+            Err(error) => {
+                self.end(State::Failed(error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns how many bytes of memory the unfinished message and control frame take up.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |m| m.payload.capacity());
+        message + self.control.capacity()
+    }
+
+    fn next_event(&mut self, input: &mut impl Buf) -> Result<Option<Event>, ProtocolError> {
+        loop {
+            match &mut self.state {
+                State::Header(header) => {
+                    let Some(frame) = header.read(input)? else {
+                        return Ok(None);
+                    };
+                    self.begin(&frame)?;
+                    self.state = State::Payload(frame);
+                }
+                State::Payload(frame) => {
+                    if frame.opcode.is_control() {
+                        frame.read(input, &mut self.control);
+                    } else if let Some(message) = &mut self.message {
+                        frame.read(input, &mut message.payload);
+                        message.check_arrived()?;
+                    }
+                    if frame.remaining > 0 {
+                        return Ok(None);
+                    }
+                    let (opcode, fin) = (frame.opcode, frame.fin);
+                    self.state = State::Header(Header::default());
+                    if let Some(event) = self.complete(opcode, fin)? {
+                        return Ok(Some(event));
+                    }
+                }
+                State::Closed => {
+                    input.advance(input.remaining());
+                    return Ok(None);
+                }
+                State::Failed(error) => {
+                    input.advance(input.remaining());
+                    return Err(*error);
+                }
+            }
+        }
+    }
+
+    /// Checks `frame` against the limits and the message under way, before any of its payload.
+    fn begin(&mut self, frame: &Frame) -> Result<(), ProtocolError> {
+        if frame.opcode.is_control() {
+            return Ok(());
+        }
+        if frame.remaining > self.limits.max_frame_size as u64 {
+            return Err(ProtocolError::FrameTooBig);
+        }
+        let message = match (frame.opcode, &mut self.message) {
+            (Opcode::Continuation, Some(message)) => message,
+            (Opcode::Continuation, None) => return Err(ProtocolError::NothingToContinue),
+            (_, Some(_)) => return Err(ProtocolError::MessageUnfinished),
+            (opcode, none) => none.insert(Message::new(opcode == Opcode::Text)),
+        };
+        let room = self
+            .limits
+            .max_message_size
+            .saturating_sub(message.payload.len());
+        if frame.remaining > room as u64 {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        if frame.remaining == 0 && !frame.fin {
+            message.count_empty()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the event of a frame whose payload is complete; a fragment makes none.
+    fn complete(&mut self, opcode: Opcode, fin: bool) -> Result<Option<Event>, ProtocolError> {
+        match opcode {
+            Opcode::Ping => Ok(Some(Event::Ping(mem::take(&mut self.control).into()))),
+            Opcode::Pong => Ok(Some(Event::Pong(mem::take(&mut self.control).into()))),
+            Opcode::Close => close_event(&self.control).map(Some),
+            Opcode::Continuation | Opcode::Text | Opcode::Binary if !fin => Ok(None),
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => {
+                self.message.take().map(Message::into_event).transpose()
+            }
+        }
+    }
+
+    /// Enters a final state; what was under way will never be delivered.
+    fn end(&mut self, state: State) {
+        self.state = state;
+        self.message = None;
+        self.control = Vec::new();
+    }
 }
 
-/// What a client sent.
+/// What a client has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A text message, all fragments of it.
-    Text(String),
-    /// A binary message, all fragments of it.
+    /// A text message, complete; the bytes are valid UTF-8.
+    Text(Bytes),
+    /// A binary message, complete.
     Binary(Bytes),
-    /// A ping; a pong with the same payload is due.
+    /// A ping, to be answered by a pong with the same payload.
     Ping(Bytes),
-    /// A pong.
+    /// An answer to a ping, or a heartbeat nobody asked for.
     Pong(Bytes),
-    /// The client closes; nothing follows.
+    /// The client closes, or answers our close; nothing comes after it.
     Close {
-        /// The code, if the client gave one.
+        /// The code, if the client gave one; it is one that may be sent back.
         code: Option<u16>,
-        /// The reason, perhaps empty.
+        /// The reason, empty if the client gave none.
         reason: String,
     },
 }
 
-/// How a client broke the protocol.
+/// How much a client may send at once.
+///
+/// Messages may come in any number of frames of any size, so a limit for frames alone bounds nothing;
+/// it only refuses earlier. Control frames count towards neither: they hold 125 bytes at the most.
+///
+/// # Examples
+///
+/// ```
+/// use fanfare::ws::decoder::{Decoder, Limits, ProtocolError};
+///
+/// let limits = Limits { max_message_size: 4, ..Limits::default() };
+/// let mut five_bytes: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+/// let refused = Decoder::new(limits).decode(&mut five_bytes);
+/// assert_eq!(refused, Err(ProtocolError::MessageTooBig));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most payload bytes that one frame may declare; 1 MiB by default.
+    pub max_frame_size: usize,
+    /// The most payload bytes of one message, over all its frames; 1 MiB by default.
+    pub max_message_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame_size: 1 << 20,
+            max_message_size: 1 << 20,
+        }
+    }
+}
+
+/// The rule of RFC 6455, or the limit of ours, that a client broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A frame is not masked (section 5.1).
+    /// A reserved bit was set although no extension was agreed.
+    ReservedBits,
+    /// The opcode, in the variant, is one that nobody has defined.
+    ReservedOpcode(u8),
+    /// A frame was not masked; a client has to mask all of them.
     Unmasked,
-    /// A reserved bit is set without an extension that gives it a meaning (section 5.2).
-    ReservedBit,
-    /// The opcode is a reserved one (section 5.2).
-    ReservedOpcode,
-    /// The length is not in its shortest form, or has the top bit set (section 5.2).
-    BadLength,
-    /// A control frame is longer than 125 bytes, or fragmented (section 5.5).
-    BadControl,
-    /// A continuation without a message, or a new message within one (section 5.4).
-    BadFragment,
-    /// A close frame of one byte, or with a code that must not be sent (section 7.4).
-    BadClose,
-    /// A text, or the reason of a close, is not UTF-8 (section 8.1).
-    NotUtf8,
-    /// A message is larger than the server takes.
-    TooLarge,
+    /// A control frame declared more than 125 bytes.
+    ControlTooLong,
+    /// A control frame was marked as a fragment.
+    ControlFragmented,
+    /// A frame's length was written in more bytes than it needs.
+    LengthNotMinimal,
+    /// A frame declared a length of 2^63 bytes or more.
+    LengthTooLarge,
+    /// A continuation frame came while no message was under way.
+    NothingToContinue,
+    /// A new message began before the last frame of the previous one.
+    MessageUnfinished,
+    /// A close frame held a single byte, which is half a code.
+    CloseTooShort,
+    /// A close frame gave a code, in the variant, that must not be sent.
+    CloseCode(u16),
+    /// The reason of a close frame was not UTF-8.
+    ReasonNotUtf8,
+    /// A text message was not UTF-8.
+    TextNotUtf8,
+    /// A frame declared more than [`Limits::max_frame_size`].
+    FrameTooBig,
+    /// A message grew past [`Limits::max_message_size`].
+    MessageTooBig,
+    /// A message held more than 128 empty frames before its last one.
+    TooManyEmptyFragments,
 }
 
 impl ProtocolError {
-    /// Returns the code to close the connection with (section 7.4.1).
+    /// Returns the code to close the connection with: 1002, 1007 or 1009.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fanfare::ws::decoder::ProtocolError;
+    ///
+    /// assert_eq!(ProtocolError::Unmasked.close_code(), 1002);
+    /// assert_eq!(ProtocolError::TextNotUtf8.close_code(), 1007);
+    /// assert_eq!(ProtocolError::MessageTooBig.close_code(), 1009);
+    /// ```
     #[must_use]
-    pub fn close_code(self) -> u16 {
+    pub fn close_code(&self) -> u16 {
         match self {
-            Self::NotUtf8 => 1007,
-            Self::TooLarge => 1009,
+            Self::ReasonNotUtf8 | Self::TextNotUtf8 => 1007,
+            Self::FrameTooBig | Self::MessageTooBig | Self::TooManyEmptyFragments => 1009,
             _ => 1002,
         }
     }
@@ -98,378 +327,277 @@ impl ProtocolError {
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unmasked => "frame is not masked",
-            Self::ReservedBit => "reserved bit is set",
-            Self::ReservedOpcode => "opcode is reserved",
-            Self::BadLength => "length is not in its shortest form",
-            Self::BadControl => "control frame is fragmented or longer than 125 bytes",
-            Self::BadFragment => "fragments are out of order",
-            Self::BadClose => "close frame has a bad code",
-            Self::NotUtf8 => "text is not UTF-8",
-            Self::TooLarge => "message is too large",
-        })
+        match self {
+            Self::ReservedBits => f.write_str("reserved bit set without an extension"),
+            Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
+            Self::Unmasked => f.write_str("client frame is not masked"),
+            Self::ControlTooLong => f.write_str("control frame is longer than 125 bytes"),
+            Self::ControlFragmented => f.write_str("control frame is fragmented"),
+            Self::LengthNotMinimal => f.write_str("frame length is not in its shortest form"),
+            Self::LengthTooLarge => f.write_str("frame length is 2^63 bytes or more"),
+            Self::NothingToContinue => f.write_str("continuation frame without a message"),
+            Self::MessageUnfinished => f.write_str("new message inside an unfinished one"),
+            Self::CloseTooShort => f.write_str("close frame holds half a code"),
+            Self::CloseCode(code) => write!(f, "close code {code} must not be sent"),
+            Self::ReasonNotUtf8 => f.write_str("close reason is not utf-8"),
+            Self::TextNotUtf8 => f.write_str("text message is not utf-8"),
+            Self::FrameTooBig => f.write_str("frame exceeds the size limit"),
+            Self::MessageTooBig => f.write_str("message exceeds the size limit"),
+            Self::TooManyEmptyFragments => f.write_str("message has too many empty fragments"),
+        }
     }
 }
 
-impl std::error::Error for ProtocolError {}
+impl Error for ProtocolError {}
 
-/// A frame's header, checked.
+/// Where in the stream the next byte belongs.
+#[derive(Debug)]
+enum State {
+    Header(Header),
+    Payload(Frame),
+    Closed,
+    Failed(ProtocolError),
+}
+
+/// As much of a frame's header as has arrived.
+#[derive(Debug, Default)]
 struct Header {
-    fin: bool,
-    opcode: u8,
-    mask: [u8; 4],
-    header_len: usize,
-    payload_len: usize,
+    bytes: [u8; MAX_HEADER],
+    len: usize,
 }
 
-const CONTINUATION: u8 = 0;
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
-
-impl Decoder {
-    /// Makes a decoder that takes messages of up to that many bytes, all fragments together.
-    #[must_use]
-    pub fn new(max_message_size: usize) -> Self {
-        Self { arrived: BytesMut::new(), max_message_size, begun: None, ended: false }
-    }
-
-    /// Takes bytes as they arrive.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        if !self.ended {
-            self.arrived.extend_from_slice(bytes);
-        }
-    }
-
-    /// Returns the next event, or `None` when it has not arrived whole.
-    ///
-    /// # Errors
-    ///
-    /// When the client broke the protocol. Nothing more is decoded then.
-    pub fn next_event(&mut self) -> Result<Option<Event>, ProtocolError> {
-        while !self.ended {
-            let result = match self.header() {
-                Ok(Some(header)) if self.arrived.len() >= header.header_len + header.payload_len => self.frame(&header),
-                Ok(_) => {
-                    // Nothing is kept for an idle client.
-                    if self.arrived.is_empty() {
-                        self.arrived = BytesMut::new();
-                    }
-                    return Ok(None);
-                }
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(None) => {}
-                Ok(Some(event)) => {
-                    if matches!(event, Event::Close { .. }) {
-                        self.end();
-                    }
-                    return Ok(Some(event));
-                }
-                Err(error) => {
-                    self.end();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn end(&mut self) {
-        *self = Self { ended: true, ..Self::new(self.max_message_size) };
-    }
-
-    /// Returns the next frame's header when it is there, having checked all that it says.
-    fn header(&self) -> Result<Option<Header>, ProtocolError> {
-        let bytes = &self.arrived[..];
-        let &[first, second, ..] = bytes else { return Ok(None) };
-        let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
-        let is_control = opcode >= CLOSE;
-        if first & 0x70 != 0 {
-            return Err(ProtocolError::ReservedBit);
-        }
-        if !matches!(opcode, CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG) {
-            return Err(ProtocolError::ReservedOpcode);
-        }
-        if second & 0x80 == 0 {
-            return Err(ProtocolError::Unmasked);
-        }
-        let short = second & 0x7f;
-        if is_control && (!fin || short > 125) {
-            return Err(ProtocolError::BadControl);
-        }
-        if !is_control && (opcode == CONTINUATION) != self.begun.is_some() {
-            return Err(ProtocolError::BadFragment);
-        }
-        let (declared, length_end) = match short {
-            126 => {
-                let Some(length) = bytes.get(2..4) else { return Ok(None) };
-                (length.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)), 4)
-            }
-            127 => {
-                let Some(length) = bytes.get(2..10) else { return Ok(None) };
-                (length.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)), 10)
-            }
-            short => (u64::from(short), 2),
-        };
-        let shortest = match length_end {
-            4 => declared > 125,
-            10 => declared > 0xffff && declared >> 63 == 0,
-            _ => true,
-        };
-        if !shortest {
-            return Err(ProtocolError::BadLength);
-        }
-        let before = if is_control { 0 } else { self.begun.as_ref().map_or(0, |begun| begun.payload.len()) };
-        let room = if is_control { 125 } else { self.max_message_size - before };
-        let Some(payload_len) = usize::try_from(declared).ok().filter(|len| *len <= room) else {
-            return Err(ProtocolError::TooLarge);
-        };
-        let Some(&mask) = bytes.get(length_end..).and_then(|rest| rest.first_chunk()) else { return Ok(None) };
-        Ok(Some(Header { fin, opcode, mask, header_len: length_end + 4, payload_len }))
-    }
-
-    /// Takes a whole frame off; a fragment that is not the last is no event.
-    fn frame(&mut self, header: &Header) -> Result<Option<Event>, ProtocolError> {
-        self.arrived.advance(header.header_len);
-        let mut payload = self.arrived.split_to(header.payload_len);
-        unmask(&mut payload, header.mask);
-        match header.opcode {
-            PING => Ok(Some(Event::Ping(payload.freeze()))),
-            PONG => Ok(Some(Event::Pong(payload.freeze()))),
-            CLOSE => close(&payload).map(Some),
-            opcode => self.data(opcode, header.fin, payload),
-        }
-    }
-
-    fn data(&mut self, opcode: u8, fin: bool, payload: BytesMut) -> Result<Option<Event>, ProtocolError> {
-        let mut begun = match self.begun.take() {
-            Some(mut begun) => {
-                begun.payload.unsplit(payload);
-                begun
-            }
-            None => Begun { is_text: opcode == TEXT, payload, checked: 0 },
-        };
-        if begun.is_text {
-            begun.check(fin)?;
-        }
-        if !fin {
-            self.begun = Some(begun);
+impl Header {
+    /// Reads on; `None` when `input` ran out first.
+    fn read(&mut self, input: &mut impl Buf) -> Result<Option<Frame>, ProtocolError> {
+        if !self.fill(2, input) {
             return Ok(None);
         }
-        Ok(Some(if begun.is_text {
-            // Checked just now, piece by piece; the conversion only looks once more.
-            Event::Text(String::from_utf8(begun.payload.into()).map_err(|_| ProtocolError::NotUtf8)?)
-        } else {
-            Event::Binary(begun.payload.freeze())
+        let [first, second, ..] = self.bytes;
+        let (fin, opcode) = parse_first(first)?;
+        let short_len = parse_second(second, fin, opcode)?;
+        let end_of_length = match short_len {
+            127 => 10,
+            126 => 4,
+            _ => 2,
+        };
+        if !self.fill(end_of_length + 4, input) {
+            return Ok(None);
+        }
+        let [_, _, b2, b3, b4, b5, b6, b7, b8, b9, ..] = self.bytes;
+        let (remaining, least) = match short_len {
+            127 => (
+                u64::from_be_bytes([b2, b3, b4, b5, b6, b7, b8, b9]),
+                1 << 16,
+            ),
+            126 => (u16::from_be_bytes([b2, b3]).into(), 126),
+            len => (len.into(), 0),
+        };
+        if remaining >> 63 == 1 {
+            return Err(ProtocolError::LengthTooLarge);
+        }
+        if remaining < least {
+            return Err(ProtocolError::LengthNotMinimal);
+        }
+        let mut mask = [0; 4];
+        mask.copy_from_slice(&self.bytes[end_of_length..end_of_length + 4]);
+        Ok(Some(Frame {
+            fin,
+            opcode,
+            remaining,
+            mask,
         }))
     }
-}
 
-impl Begun {
-    /// Checks what has come of a text; a character may be cut at the end, unless that is the text's.
-    fn check(&mut self, is_whole: bool) -> Result<(), ProtocolError> {
-        match simdutf8::compat::from_utf8(&self.payload[self.checked..]) {
-            Ok(_) => self.checked = self.payload.len(),
-            Err(error) if error.error_len().is_none() && !is_whole => self.checked += error.valid_up_to(),
-            Err(_) => return Err(ProtocolError::NotUtf8),
-        }
-        Ok(())
+    /// Takes bytes until `len` of them are here, and says whether they are.
+    fn fill(&mut self, len: usize, input: &mut impl Buf) -> bool {
+        let taken = len.saturating_sub(self.len).min(input.remaining());
+        input.copy_to_slice(&mut self.bytes[self.len..self.len + taken]);
+        self.len += taken;
+        self.len >= len
     }
 }
 
-fn close(payload: &[u8]) -> Result<Event, ProtocolError> {
-    let Some((code, reason)) = payload.split_first_chunk() else {
-        return if payload.is_empty() {
-            Ok(Event::Close { code: None, reason: String::new() })
-        } else {
-            Err(ProtocolError::BadClose)
-        };
+fn parse_first(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
+    if byte & 0x70 != 0 {
+        return Err(ProtocolError::ReservedBits);
+    }
+    let opcode = match byte & 0x0f {
+        0x0 => Opcode::Continuation,
+        0x1 => Opcode::Text,
+        0x2 => Opcode::Binary,
+        0x8 => Opcode::Close,
+        0x9 => Opcode::Ping,
+        0xa => Opcode::Pong,
+        reserved => return Err(ProtocolError::ReservedOpcode(reserved)),
     };
-    let code = u16::from_be_bytes(*code);
-    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(ProtocolError::BadClose);
-    }
-    let reason = simdutf8::basic::from_utf8(reason).map_err(|_| ProtocolError::NotUtf8)?;
-    Ok(Event::Close { code: Some(code), reason: reason.to_owned() })
+    Ok((byte & 0x80 != 0, opcode))
 }
 
-/// Takes the mask off (section 5.3), eight bytes at a time.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+fn parse_second(byte: u8, fin: bool, opcode: Opcode) -> Result<u8, ProtocolError> {
+    let short_len = byte & 0x7f;
+    if byte & 0x80 == 0 {
+        return Err(ProtocolError::Unmasked);
+    }
+    if opcode.is_control() && !fin {
+        return Err(ProtocolError::ControlFragmented);
+    }
+    if opcode.is_control() && u64::from(short_len) > MAX_CONTROL_PAYLOAD {
+        return Err(ProtocolError::ControlTooLong);
+    }
+    Ok(short_len)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opcode {
+    Continuation,
+    Text,
+    Binary,
+    Close,
+    Ping,
+    Pong,
+}
+
+impl Opcode {
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// A frame whose header is complete and whose payload is arriving.
+#[derive(Debug)]
+struct Frame {
+    fin: bool,
+    opcode: Opcode,
+    /// Payload bytes that have not arrived yet; as declared, so never a reason to allocate.
+    remaining: u64,
+    /// The masking key, turned so that its first byte belongs to the next byte of the payload.
+    mask: [u8; 4],
+}
+
+impl Frame {
+    /// Moves what `input` holds of this frame to the end of `payload`, unmasked.
+    fn read(&mut self, input: &mut impl Buf, payload: &mut Vec<u8>) {
+        while self.remaining > 0 && input.has_remaining() {
+            let chunk = input.chunk();
+            // Saturating: a frame longer than memory is as long as memory here.
+            let rest = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+            let taken = chunk.len().min(rest);
+            let start = payload.len();
+            self.reserve(payload, taken, rest);
+            payload.extend_from_slice(&chunk[..taken]);
+            unmask(&mut payload[start..], self.mask);
+            self.mask.rotate_left(taken % 4);
+            self.remaining -= taken as u64;
+            input.advance(taken);
+        }
+    }
+
+    /// Makes room for `taken` bytes: at least doubles, so that growing is linear in total, but never
+    /// goes past the end of the last frame, so that a finished message fits its memory.
+    fn reserve(&self, payload: &mut Vec<u8>, taken: usize, rest: usize) {
+        if payload.capacity() - payload.len() >= taken {
+            return;
+        }
+        let doubled = payload.len().max(taken);
+        payload.reserve_exact(if self.fin { doubled.min(rest) } else { doubled });
+    }
+}
+
+/// Applies `mask` to `bytes`, whose first byte is masked by the first of the key.
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, rest) = payload.as_chunks_mut::<8>();
+    let (words, rest) = bytes.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
-    // A word is two masks long, so the rest begins where the mask does.
-    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= mask;
+    for (byte, key) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
     }
+}
+
+/// A data message from its first frame to its last.
+#[derive(Debug)]
+struct Message {
+    is_text: bool,
+    payload: Vec<u8>,
+    /// How much of `payload` is known to be UTF-8; at most three bytes of a started code point follow.
+    checked: usize,
+    /// Empty frames so far, the last one aside.
+    empty: u32,
+}
+
+impl Message {
+    fn new(is_text: bool) -> Self {
+        Self {
+            is_text,
+            payload: Vec::new(),
+            checked: 0,
+            empty: 0,
+        }
+    }
+
+    fn count_empty(&mut self) -> Result<(), ProtocolError> {
+        self.empty += 1;
+        if self.empty > MAX_EMPTY_FRAGMENTS {
+            return Err(ProtocolError::TooManyEmptyFragments);
+        }
+        Ok(())
+    }
+
+    /// Checks the text that has arrived since the last check.
+    fn check_arrived(&mut self) -> Result<(), ProtocolError> {
+        if !self.is_text {
+            return Ok(());
+        }
+        match simdutf8::compat::from_utf8(&self.payload[self.checked..]) {
+            Ok(valid) => self.checked += valid.len(),
+            // A code point has begun; what follows decides.
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return Err(ProtocolError::TextNotUtf8),
+        }
+        Ok(())
+    }
+
+    fn into_event(self) -> Result<Event, ProtocolError> {
+        if !self.is_text {
+            return Ok(Event::Binary(self.payload.into()));
+        }
+        if self.checked < self.payload.len() {
+            return Err(ProtocolError::TextNotUtf8);
+        }
+        Ok(Event::Text(self.payload.into()))
+    }
+}
+
+fn close_event(payload: &[u8]) -> Result<Event, ProtocolError> {
+    let (code, reason) = match payload {
+        [] => {
+            return Ok(Event::Close {
+                code: None,
+                reason: String::new(),
+            });
+        }
+        [_] => return Err(ProtocolError::CloseTooShort),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+    };
+    if !may_be_sent(code) {
+        return Err(ProtocolError::CloseCode(code));
+    }
+    let Ok(reason) = simdutf8::basic::from_utf8(reason) else {
+        return Err(ProtocolError::ReasonNotUtf8);
+    };
+    Ok(Event::Close {
+        code: Some(code),
+        reason: reason.to_owned(),
+    })
+}
+
+/// Says whether a close frame may carry `code`: registered with IANA and not for local use only
+/// (1004 to 1006, 1015), or in the ranges left to libraries (3000) and applications (4000).
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
-
-    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![first];
-        match payload.len() {
-            len @ 0..=125 => bytes.push(0x80 | len as u8),
-            len @ 126..=0xffff => {
-                bytes.push(0x80 | 126);
-                bytes.extend_from_slice(&(len as u16).to_be_bytes());
-            }
-            len => {
-                bytes.push(0x80 | 127);
-                bytes.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
-        bytes.extend_from_slice(&MASK);
-        bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        bytes
-    }
-
-    fn decode(pieces: &[&[u8]]) -> (Vec<Event>, Option<ProtocolError>) {
-        let mut decoder = Decoder::new(1 << 20);
-        let mut events = Vec::new();
-        for piece in pieces {
-            decoder.feed(piece);
-            loop {
-                match decoder.next_event() {
-                    Ok(Some(event)) => events.push(event),
-                    Ok(None) => break,
-                    Err(error) => return (events, Some(error)),
-                }
-            }
-        }
-        (events, None)
-    }
-
-    fn error_of(bytes: &[u8]) -> Option<ProtocolError> {
-        decode(&[bytes]).1
-    }
-
-    #[test]
-    fn messages_come_whole_whatever_their_fragments_and_what_lies_between() {
-        let bytes = [
-            frame(0x01, "gr\u{fc}".as_bytes()).as_slice(),
-            &frame(0x89, b"ping"),
-            &frame(0x00, &[]),
-            &frame(0x80, b"n"),
-            &frame(0x82, &[0xff; 70_000]),
-        ]
-        .concat();
-        let expected = vec![
-            Event::Ping(Bytes::from_static(b"ping")),
-            Event::Text("gr\u{fc}n".into()),
-            Event::Binary(vec![0xff; 70_000].into()),
-        ];
-        assert_eq!(decode(&[&bytes]), (expected.clone(), None));
-        let single: Vec<_> = bytes.chunks(1).collect();
-        assert_eq!(decode(&single), (expected, None));
-    }
-
-    #[test]
-    fn a_character_may_be_cut_by_a_fragment_but_not_by_the_end() {
-        let cut = [frame(0x01, &[0xe2, 0x82]), frame(0x80, &[0xac])].concat();
-        assert_eq!(decode(&[&cut]).0, [Event::Text("€".into())]);
-        assert_eq!(error_of(&frame(0x81, &[0xe2, 0x82])), Some(ProtocolError::NotUtf8));
-    }
-
-    #[test]
-    fn a_bad_character_is_refused_at_its_fragment() {
-        let bytes = frame(0x01, &[b'a', 0xff]);
-        assert_eq!(error_of(&bytes), Some(ProtocolError::NotUtf8));
-        let across = [frame(0x01, &[0xe2]), frame(0x00, &[0x28])].concat();
-        assert_eq!(error_of(&across), Some(ProtocolError::NotUtf8));
-    }
-
-    #[test]
-    fn every_broken_rule_is_refused() {
-        let unmasked = [0x81, 0x01, b'a'];
-        let long_control = frame(0x89, &[0; 126]);
-        let mut top_bit = vec![0x82, 0xff, 0x80];
-        top_bit.extend([0; 7]);
-        let cases: [(&[u8], ProtocolError); 16] = [
-            (&unmasked, ProtocolError::Unmasked),
-            (&frame(0xc1, b""), ProtocolError::ReservedBit),
-            (&frame(0x83, b""), ProtocolError::ReservedOpcode),
-            (&frame(0x8b, b""), ProtocolError::ReservedOpcode),
-            (&long_control, ProtocolError::BadControl),
-            (&frame(0x09, b""), ProtocolError::BadControl),
-            (&frame(0x80, b"x"), ProtocolError::BadFragment),
-            (&[frame(0x01, b"a"), frame(0x81, b"b")].concat(), ProtocolError::BadFragment),
-            (&[0x82, 0xfe, 0, 125], ProtocolError::BadLength),
-            (&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], ProtocolError::BadLength),
-            (&top_bit, ProtocolError::BadLength),
-            (&frame(0x88, &[3]), ProtocolError::BadClose),
-            (&frame(0x88, &1005u16.to_be_bytes()), ProtocolError::BadClose),
-            (&frame(0x88, &999u16.to_be_bytes()), ProtocolError::BadClose),
-            (&frame(0x88, &[0x03, 0xe8, 0xff]), ProtocolError::NotUtf8),
-            (&[0x82, 0xff, 0, 0, 0, 0, 0x7f, 0, 0, 0], ProtocolError::TooLarge),
-        ];
-        for (bytes, error) in cases {
-            assert_eq!(error_of(bytes), Some(error), "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn a_declared_length_allocates_nothing() {
-        let mut decoder = Decoder::new(usize::MAX);
-        decoder.feed(&[0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-        assert_eq!(decoder.next_event(), Ok(None));
-        assert!(decoder.arrived.capacity() < 1024);
-    }
-
-    #[test]
-    fn the_limit_counts_all_fragments_and_is_exact() {
-        let fragments = |last: usize| [frame(0x02, &[0; 600]), frame(0x80, &vec![0; last])].concat();
-        for (last, error) in [(424, None), (425, Some(ProtocolError::TooLarge))] {
-            let mut decoder = Decoder::new(1024);
-            decoder.feed(&fragments(last));
-            assert_eq!(decoder.next_event().err(), error);
-        }
-    }
-
-    #[test]
-    fn a_million_empty_fragments_cost_no_memory() {
-        let mut decoder = Decoder::new(1024);
-        decoder.feed(&frame(0x02, b""));
-        let empty = frame(0x00, b"").repeat(1000);
-        for _ in 0..1000 {
-            decoder.feed(&empty);
-            assert_eq!(decoder.next_event(), Ok(None));
-            assert_eq!(decoder.begun.as_ref().map(|begun| begun.payload.len()), Some(0));
-        }
-        assert!(decoder.arrived.capacity() <= 4 * empty.len());
-    }
-
-    #[test]
-    fn nothing_is_decoded_after_a_close() {
-        let bytes = [frame(0x88, &[]), frame(0x81, b"late")].concat();
-        assert_eq!(decode(&[&bytes]).0, [Event::Close { code: None, reason: String::new() }]);
-    }
-
-    proptest! {
-        #[test]
-        fn how_bytes_are_cut_does_not_matter(
-            bytes in prop::collection::vec(any::<u8>(), 0..200),
-            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5),
-            cut in 1usize..50,
-        ) {
-            let mut all: Vec<u8> = payloads.iter().flat_map(|payload| frame(0x82, payload)).collect();
-            all.extend(bytes);
-            let pieces: Vec<_> = all.chunks(cut).collect();
-            prop_assert_eq!(decode(&[&all]), decode(&pieces));
-        }
-    }
-}
+mod tests;

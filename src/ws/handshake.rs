@@ -1,98 +1,182 @@
-//! The opening handshake (RFC 6455, section 4.2): what a request must say, and what is answered.
+//! Decides about a request to open a WebSocket (RFC 6455, section 4.2) from its head alone.
 //!
-//! Pure functions over a request's head.
+//! [`check_upgrade`] and [`check_origin`] are pure: nothing is read and nothing is sent. A refusal is
+//! a [`HandshakeError`], which is also the response to give. Each takes time linear in the headers it
+//! looks at; how many headers there may be is for the HTTP server to limit.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::{CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode, Version,
+    header::{
+        ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+        UPGRADE,
+    },
+    request::Parts,
+};
 use sha1::{Digest, Sha1};
 
-/// Makes the key of a request into the answer's (section 1.3).
+/// What RFC 6455 appends to every key before hashing it.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Checks a request, and returns the value of `Sec-WebSocket-Accept`.
-pub(super) fn check(parts: &request::Parts) -> Result<HeaderValue, HandshakeError> {
-    if parts.method != Method::GET {
+/// The last six bits of a key say nothing, and some clients do not clear them: the RFC's own example
+/// of a key, `AQIDBAUGBwgJCgsMDQ4PEC==`, has them set.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// Checks that `request` asks for a WebSocket, and returns the value of `Sec-WebSocket-Accept`.
+///
+/// The origin is not looked at; see [`check_origin`].
+///
+/// # Errors
+///
+/// The first rule that the request breaks; [`HandshakeError`] lists them in this order.
+///
+/// # Examples
+///
+/// ```
+/// use fanfare::ws::handshake::check_upgrade;
+///
+/// let (request, ()) = http::Request::get("/chat")
+///     .header("host", "example.com")
+///     .header("upgrade", "websocket")
+///     .header("connection", "keep-alive, Upgrade")
+///     .header("sec-websocket-version", "13")
+///     .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+///     .body(())?
+///     .into_parts();
+///
+/// assert_eq!(check_upgrade(&request)?, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn check_upgrade(request: &Parts) -> Result<HeaderValue, HandshakeError> {
+    let headers = &request.headers;
+    if request.version != Version::HTTP_11 {
+        return Err(HandshakeError::NotHttp11);
+    }
+    if request.method != Method::GET {
         return Err(HandshakeError::NotGet);
     }
-    if !has_token(&parts.headers, &CONNECTION, "upgrade") || !has_token(&parts.headers, &UPGRADE, "websocket") {
-        return Err(HandshakeError::NotUpgrade);
+    if !has_token(headers, UPGRADE, "websocket") {
+        return Err(HandshakeError::NoUpgrade);
     }
-    if parts.headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(HandshakeError::Version);
+    if !has_token(headers, CONNECTION, "upgrade") {
+        return Err(HandshakeError::NoConnectionUpgrade);
     }
-    let key = parts.headers.get(SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
-    if BASE64.decode(key).map_or(0, |nonce| nonce.len()) != 16 {
-        return Err(HandshakeError::Key);
+    if only(headers, SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(HandshakeError::UnsupportedVersion);
     }
-    check_origin(&parts.headers)?;
-    Ok(accept(key.as_bytes()))
-}
-
-fn accept(key: &[u8]) -> HeaderValue {
-    let answer = BASE64.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
-    HeaderValue::try_from(answer).expect("base64 is ASCII without control characters")
-}
-
-/// A browser says which site its page is from: that must be this one. Others send no origin and pass.
-fn check_origin(headers: &HeaderMap) -> Result<(), HandshakeError> {
-    let mut origins = headers.get_all(ORIGIN).iter();
-    let Some(origin) = origins.next() else { return Ok(()) };
-    let site = origin.to_str().ok().and_then(authority);
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let (Some((site, default_port)), Some(host), None) = (site, host, origins.next()) else {
-        return Err(HandshakeError::Origin);
-    };
-    // A port that is the scheme's own may be left out on either side.
-    let bare = |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-    if bare(site) == bare(host) { Ok(()) } else { Err(HandshakeError::Origin) }
-}
-
-/// Returns host and port of an origin, and the port that its scheme implies.
-fn authority(origin: &str) -> Option<(&str, &'static str)> {
-    match origin.split_once("://")? {
-        ("http", authority) => Some((authority, ":80")),
-        ("https", authority) => Some((authority, ":443")),
-        _ => None,
+    match only(headers, SEC_WEBSOCKET_KEY) {
+        Some(key) if is_key(key) => Ok(accept_key(key)),
+        _ => Err(HandshakeError::BadKey),
     }
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
+/// Returns the value of `Sec-WebSocket-Accept` that answers `key`.
+///
+/// # Examples
+///
+/// ```
+/// use fanfare::ws::handshake::accept_key;
+///
+/// // The sample of RFC 6455, section 1.3.
+/// assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
+#[must_use]
+pub fn accept_key(key: &str) -> HeaderValue {
+    let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    HeaderValue::try_from(STANDARD.encode(hash)).expect("base64 is visible ascii")
 }
 
-/// Why a request does not become a WebSocket. As a response it tells the client.
+/// Checks that a request sent by a browser comes from a page of this very host.
+///
+/// A browser lets any page open a WebSocket to any server, cookies included, and names the page's
+/// origin in `Origin`. It has to be `http` or `https` and to name the host and the port of `Host`; a
+/// port left out, on either side, is the default of the origin's scheme. A request without `Origin`
+/// is not sent by a browser, and passes.
+///
+/// Not checked is whether the page was loaded by TLS: behind a proxy, a server cannot know whether
+/// it was reached by TLS itself.
+///
+/// # Errors
+///
+/// [`HandshakeError::ForeignOrigin`], for `null` and for whatever cannot be compared as well.
+///
+/// # Examples
+///
+/// ```
+/// use fanfare::ws::handshake::check_origin;
+/// use http::{HeaderMap, HeaderValue};
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("host", HeaderValue::from_static("example.com"));
+/// assert!(check_origin(&headers).is_ok());
+///
+/// headers.insert("origin", HeaderValue::from_static("https://example.com"));
+/// assert!(check_origin(&headers).is_ok());
+///
+/// headers.insert("origin", HeaderValue::from_static("https://example.com.evil.net"));
+/// assert!(check_origin(&headers).is_err());
+/// ```
+pub fn check_origin(headers: &HeaderMap) -> Result<(), HandshakeError> {
+    if !headers.contains_key(ORIGIN) {
+        return Ok(());
+    }
+    match (only(headers, ORIGIN), only(headers, HOST)) {
+        (Some(origin), Some(host)) if is_same_host(origin, host) => Ok(()),
+        _ => Err(HandshakeError::ForeignOrigin),
+    }
+}
+
+/// Why a request to open a WebSocket was refused.
+///
+/// As a response it is plain text that names the header and the fix, and nothing of what was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The method is not GET.
+    /// The request came by HTTP/1.0 or HTTP/2: status 505.
+    NotHttp11,
+    /// The method was not `GET`: status 405.
     NotGet,
-    /// `Connection: upgrade` or `Upgrade: websocket` is missing: an ordinary request came here.
-    NotUpgrade,
-    /// `Sec-WebSocket-Version` is not 13.
-    Version,
-    /// `Sec-WebSocket-Key` is missing or not 16 bytes of base64.
-    Key,
-    /// The page that asks is from another site: `Origin` does not match `Host`.
-    Origin,
-    /// The server cannot upgrade this connection, HTTP/2 for instance.
-    NotUpgradable,
+    /// `Upgrade` did not name `websocket`, as when a page is opened by hand: status 426.
+    NoUpgrade,
+    /// `Connection` did not name `upgrade`, as when a proxy drops it: status 400.
+    NoConnectionUpgrade,
+    /// `Sec-WebSocket-Version` was not 13: status 426, with the version to use.
+    UnsupportedVersion,
+    /// `Sec-WebSocket-Key` was not 16 bytes in base64: status 400.
+    BadKey,
+    /// `Origin` named another host than `Host` did: status 403.
+    ForeignOrigin,
 }
 
 impl HandshakeError {
-    /// Returns the status of the response.
+    /// Returns the status to refuse the request with.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fanfare::ws::handshake::HandshakeError;
+    ///
+    /// assert_eq!(HandshakeError::ForeignOrigin.status(), 403);
+    /// ```
     #[must_use]
-    pub fn status(self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
+            Self::NotHttp11 => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::NotGet => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Key | Self::NotUpgradable => StatusCode::BAD_REQUEST,
-            Self::Origin => StatusCode::FORBIDDEN,
+            Self::NoUpgrade | Self::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
+            Self::NoConnectionUpgrade | Self::BadKey => StatusCode::BAD_REQUEST,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
         }
     }
 }
@@ -100,22 +184,34 @@ impl HandshakeError {
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotGet => "a WebSocket begins with a GET request",
-            Self::NotUpgrade => "this is a WebSocket: send `Connection: upgrade` and `Upgrade: websocket`",
-            Self::Version => "only WebSocket version 13 is spoken here: send `Sec-WebSocket-Version: 13`",
-            Self::Key => "`Sec-WebSocket-Key` must be 16 bytes of base64",
-            Self::Origin => "`Origin` does not match `Host`: pages of other sites may not connect",
-            Self::NotUpgradable => "this connection cannot be upgraded: use HTTP/1.1",
+            Self::NotHttp11 => "a websocket opens over http/1.1, offer no other version here",
+            Self::NotGet => "a websocket opens with a get request",
+            Self::NoUpgrade => {
+                "header upgrade must be 'websocket'; open this address with a websocket client, \
+                 and let a proxy in between forward upgrade and connection"
+            }
+            Self::NoConnectionUpgrade => {
+                "header connection must contain 'upgrade'; let a proxy in between forward it"
+            }
+            Self::UnsupportedVersion => "header sec-websocket-version must be '13'",
+            Self::BadKey => "header sec-websocket-key must be 16 random bytes in base64",
+            Self::ForeignOrigin => {
+                "header origin must name the same host and port as header host; open the page \
+                 from this host, and let a proxy in between forward host unchanged"
+            }
         })
     }
 }
 
-impl std::error::Error for HandshakeError {}
+impl Error for HandshakeError {}
 
 impl IntoResponse for HandshakeError {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), format!("{self}\n")).into_response();
+        let mut response = (self.status(), self.to_string()).into_response();
         let headers = response.headers_mut();
+        if self == Self::NotGet {
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
+        }
         if self.status() == StatusCode::UPGRADE_REQUIRED {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -125,66 +221,313 @@ impl IntoResponse for HandshakeError {
     }
 }
 
+/// Says whether one of the comma-separated lists under `name` holds `token`, in any case.
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let lists = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    lists
+        .flat_map(|list| list.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// The value of a header that must be sent once; what a second one means, nobody can say.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).into_iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value.trim())
+}
+
+fn is_key(key: &str) -> bool {
+    // Room for what 24 characters decode to; anything longer is refused without decoding it.
+    let mut nonce = [0; 18];
+    key.len() == 24 && LENIENT.decode_slice(key, &mut nonce) == Ok(16)
+}
+
+fn is_same_host(origin: &str, host: &str) -> bool {
+    let Some((scheme, origin_host)) = origin.split_once("://") else {
+        return false;
+    };
+    let default_port = match scheme {
+        _ if scheme.eq_ignore_ascii_case("http") => 80,
+        _ if scheme.eq_ignore_ascii_case("https") => 443,
+        _ => return false,
+    };
+    match (split_port(origin_host), split_port(host)) {
+        (Some((name, port)), Some((host_name, host_port))) => {
+            name.eq_ignore_ascii_case(host_name)
+                && port.unwrap_or(default_port) == host_port.unwrap_or(default_port)
+        }
+        _ => false,
+    }
+}
+
+/// Splits `host[:port]`; `None` when it is anything else, such as one with a user or a path.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let name_len = match authority.strip_prefix('[') {
+        Some(address) => address.find(']')? + 2,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (name, port) = authority.split_at(name_len);
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(&b));
+    if !is_name {
+        return None;
+    }
+    match port.strip_prefix(':') {
+        None if port.is_empty() => Some((name, None)),
+        Some("") => Some((name, None)),
+        // `u16` would take a sign as well.
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Some((name, Some(digits.parse().ok()?)))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
-    fn request(change: impl FnOnce(&mut HeaderMap)) -> request::Parts {
-        let request = http::Request::get("/")
-            .header(HOST, "example.com")
-            .header(CONNECTION, "keep-alive, Upgrade")
-            .header(UPGRADE, "WebSocket")
-            .header(SEC_WEBSOCKET_VERSION, "13")
-            .header(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
-        let mut parts = request.body(()).expect("the request is whole").into_parts().0;
-        change(&mut parts.headers);
+    /// RFC 6455, section 1.2.
+    const SAMPLE: [(&str, &str); 5] = [
+        ("host", "server.example.com"),
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-version", "13"),
+    ];
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let parse = |value: &str| value.parse::<HeaderValue>().expect("a header");
+        pairs
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), parse(value)))
+            .collect()
+    }
+
+    fn sample() -> Parts {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.headers = headers(&SAMPLE);
+        parts
+    }
+
+    /// The sample with one header replaced, or dropped.
+    fn sample_with(name: &'static str, value: Option<&str>) -> Parts {
+        let mut parts = sample();
+        parts.headers.remove(name);
+        if let Some(value) = value {
+            parts.headers.insert(name, value.parse().expect("a header"));
+        }
         parts
     }
 
     #[test]
-    fn the_sample_of_the_rfc_is_answered_as_there() {
-        assert_eq!(check(&request(|_| {})), Ok(HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
+    fn the_sample_of_the_rfc_is_accepted() {
+        let accept = check_upgrade(&sample()).expect("the sample");
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
-    fn what_is_missing_is_named() {
-        let without = |name: HeaderName| check(&request(|headers| drop(headers.remove(name))));
-        assert_eq!(without(CONNECTION), Err(HandshakeError::NotUpgrade));
-        assert_eq!(without(UPGRADE), Err(HandshakeError::NotUpgrade));
-        assert_eq!(without(SEC_WEBSOCKET_VERSION), Err(HandshakeError::Version));
-        assert_eq!(without(SEC_WEBSOCKET_KEY), Err(HandshakeError::Key));
-        let short =
-            check(&request(|headers| drop(headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("YQ==")))));
-        assert_eq!(short, Err(HandshakeError::Key));
-    }
-
-    #[test]
-    fn only_pages_of_the_same_site_may_connect() {
-        let passes = |host: &'static str, origin: &'static str| {
-            let change = |headers: &mut HeaderMap| {
-                headers.insert(HOST, HeaderValue::from_static(host));
-                headers.insert(ORIGIN, HeaderValue::from_static(origin));
-            };
-            check(&request(change)).is_ok()
-        };
-        assert!(passes("app.com", "https://app.com"));
-        assert!(passes("app.com:443", "https://app.com"));
-        assert!(passes("127.0.0.1:3000", "http://127.0.0.1:3000"));
-        assert!(passes("App.com", "http://app.com:80"));
-        for origin in [
-            "null",
-            "https://evil-app.com",
-            "https://app.com.evil",
-            "https://app.com:8080",
-            "app.com",
-            "file://app.com",
+    fn tokens_are_found_in_any_case_and_place() {
+        for connection in [
+            "upgrade",
+            "keep-alive, Upgrade",
+            "UPGRADE,close",
+            "a ,\tupgrade",
         ] {
-            assert!(!passes("app.com", origin), "{origin}");
+            assert!(check_upgrade(&sample_with("connection", Some(connection))).is_ok());
         }
-        let twice = request(|headers| {
-            headers.append(ORIGIN, HeaderValue::from_static("https://example.com"));
-            headers.append(ORIGIN, HeaderValue::from_static("https://evil.com"));
-        });
-        assert_eq!(check(&twice), Err(HandshakeError::Origin));
+        let mut two_lines = sample_with("connection", Some("keep-alive"));
+        two_lines
+            .headers
+            .append("connection", HeaderValue::from_static("upgrade"));
+        assert!(check_upgrade(&two_lines).is_ok());
+        assert!(check_upgrade(&sample_with("upgrade", Some("WebSocket"))).is_ok());
+        assert!(check_upgrade(&sample_with("upgrade", Some("h2c, websocket"))).is_ok());
+    }
+
+    #[test]
+    fn a_request_that_lacks_something_is_refused() {
+        use HandshakeError::*;
+        let cases = [
+            ("upgrade", None, NoUpgrade),
+            ("upgrade", Some("websockets"), NoUpgrade),
+            ("connection", None, NoConnectionUpgrade),
+            (
+                "connection",
+                Some("keep-alive, not-upgrade"),
+                NoConnectionUpgrade,
+            ),
+            ("sec-websocket-version", None, UnsupportedVersion),
+            ("sec-websocket-version", Some("8"), UnsupportedVersion),
+            ("sec-websocket-version", Some("13, 8"), UnsupportedVersion),
+            ("sec-websocket-key", None, BadKey),
+            ("sec-websocket-key", Some(""), BadKey),
+            ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25j"), BadKey),
+            ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZQ"), BadKey),
+            (
+                "sec-websocket-key",
+                Some("dGhlIHNhbXBsZSBub25jZSEh"),
+                BadKey,
+            ),
+            (
+                "sec-websocket-key",
+                Some("dGhlIHNhbXBsZSBub25jZ!=="),
+                BadKey,
+            ),
+        ];
+        for (name, value, expected) in cases {
+            let refused = check_upgrade(&sample_with(name, value));
+            assert_eq!(refused, Err(expected), "{name}: {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_sent_twice_is_refused() {
+        let mut parts = sample();
+        parts
+            .headers
+            .append("sec-websocket-key", HeaderValue::from_static(SAMPLE[3].1));
+        assert_eq!(check_upgrade(&parts), Err(HandshakeError::BadKey));
+    }
+
+    #[test]
+    fn a_key_with_stray_last_bits_is_accepted() {
+        // The example of RFC 6455, section 4.1.
+        let key = Some("AQIDBAUGBwgJCgsMDQ4PEC==");
+        assert!(check_upgrade(&sample_with("sec-websocket-key", key)).is_ok());
+    }
+
+    #[test]
+    fn other_methods_and_versions_are_refused() {
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            let mut parts = sample();
+            parts.version = version;
+            assert_eq!(check_upgrade(&parts), Err(HandshakeError::NotHttp11));
+        }
+        let mut parts = sample();
+        parts.method = Method::POST;
+        assert_eq!(check_upgrade(&parts), Err(HandshakeError::NotGet));
+    }
+
+    #[test]
+    fn an_origin_of_the_same_host_passes() {
+        let cases = [
+            ("https://app.com", "app.com"),
+            ("http://app.com", "app.com"),
+            ("https://APP.com", "app.COM"),
+            ("HTTPS://app.com", "app.com"),
+            ("https://app.com", "app.com:443"),
+            ("https://app.com:443", "app.com"),
+            ("http://app.com", "app.com:80"),
+            ("http://localhost:3000", "localhost:3000"),
+            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("http://[::1]:3000", "[::1]:3000"),
+            ("https://[2001:db8::1]", "[2001:DB8::1]"),
+        ];
+        for (origin, host) in cases {
+            let sent = headers(&[("origin", origin), ("host", host)]);
+            assert_eq!(check_origin(&sent), Ok(()), "{origin} at {host}");
+        }
+    }
+
+    #[test]
+    fn an_origin_of_another_host_is_refused() {
+        let cases = [
+            ("null", "app.com"),
+            ("null", "null"),
+            ("", "app.com"),
+            ("app.com", "app.com"),
+            ("https://evil-app.com", "app.com"),
+            ("https://app.com.evil.net", "app.com"),
+            ("https://sub.app.com", "app.com"),
+            ("https://app.co", "app.com"),
+            ("https://app.com.", "app.com"),
+            ("https://app.com:8443", "app.com"),
+            ("https://app.com", "app.com:8443"),
+            ("http://app.com", "app.com:443"),
+            ("http://localhost:3000", "localhost:3001"),
+            ("https://app.com/", "app.com"),
+            ("https://app.com@evil.net", "app.com"),
+            ("https://evil.net@app.com", "app.com"),
+            ("https://evil.net\\@app.com", "app.com"),
+            ("https://evil.net#app.com", "app.com"),
+            ("https://app.com evil.net", "app.com"),
+            ("https://app.com:+443", "app.com"),
+            ("https://app.com:443:443", "app.com"),
+            ("https://app.com:66000", "app.com"),
+            ("https://[::1", "[::1"),
+            ("https://", ""),
+            ("https://:443", ":443"),
+            ("file://", "app.com"),
+            ("file://app.com", "app.com"),
+            ("ionic://localhost", "localhost"),
+            ("chrome-extension://app.com", "app.com"),
+        ];
+        for (origin, host) in cases {
+            let sent = headers(&[("origin", origin), ("host", host)]);
+            assert_eq!(
+                check_origin(&sent),
+                Err(HandshakeError::ForeignOrigin),
+                "{origin} at {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn origin_and_host_must_be_unambiguous() {
+        let cases: [&[_]; 4] = [
+            &[("origin", "https://app.com")],
+            &[
+                ("origin", "https://app.com"),
+                ("origin", "https://evil.net"),
+                ("host", "app.com"),
+            ],
+            &[
+                ("origin", "https://app.com"),
+                ("host", "app.com"),
+                ("host", "evil.net"),
+            ],
+            &[("origin", "https://äpp.com"), ("host", "äpp.com")],
+        ];
+        for sent in cases {
+            assert_eq!(
+                check_origin(&headers(sent)),
+                Err(HandshakeError::ForeignOrigin)
+            );
+        }
+    }
+
+    #[test]
+    fn no_origin_passes() {
+        assert_eq!(check_origin(&headers(&[("host", "app.com")])), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_tells_how_to_do_better() {
+        let response = HandshakeError::UnsupportedVersion.into_response();
+        assert_eq!(response.status(), 426);
+        assert_eq!(response.headers()["sec-websocket-version"], "13");
+        assert_eq!(response.headers()["upgrade"], "websocket");
+
+        let response = HandshakeError::NotGet.into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "GET");
+
+        let response = HandshakeError::ForeignOrigin.into_response();
+        assert_eq!(response.status(), 403);
+        assert!(
+            HandshakeError::BadKey
+                .to_string()
+                .contains("sec-websocket-key")
+        );
+        assert_eq!(HandshakeError::BadKey.status(), 400);
+        assert_eq!(HandshakeError::NotHttp11.status(), 505);
     }
 }

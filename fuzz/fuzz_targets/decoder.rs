@@ -1,0 +1,188 @@
+//! Claims about `fanfare::ws::decoder`:
+//! - on any bytes it neither panics nor holds more than twice what has arrived, and what comes out
+//!   does not depend on how the bytes were split;
+//! - valid messages come out as they went in, however they were cut into frames and reads, and
+//!   whatever control frames interrupt them.
+//!
+//! Run it with `cargo +nightly fuzz run decoder -- -max_total_time=60`.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use fanfare::ws::decoder::{Decoder, Event, Limits, ProtocolError};
+use libfuzzer_sys::fuzz_target;
+
+/// Small, so that the fuzzer gets past them.
+const LIMITS: Limits = limits(300, 1000);
+
+const fn limits(max_frame_size: usize, max_message_size: usize) -> Limits {
+    Limits {
+        max_frame_size,
+        max_message_size,
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+enum Input<'a> {
+    Bytes {
+        reads: Vec<u8>,
+        bytes: &'a [u8],
+    },
+    Messages {
+        reads: Vec<u8>,
+        mask: [u8; 4],
+        frames: Vec<u8>,
+        messages: Vec<Sent<'a>>,
+    },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Sent<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Ping(&'a [u8]),
+    Pong(&'a [u8]),
+}
+
+fuzz_target!(|input: Input| match input {
+    Input::Bytes { reads, bytes } => {
+        let whole = decode(LIMITS, [bytes]);
+        assert_eq!(
+            whole,
+            decode(LIMITS, pieces(bytes, &reads)),
+            "split by reads"
+        );
+        assert_eq!(whole, decode(LIMITS, bytes.chunks(1)), "byte by byte");
+    }
+    Input::Messages {
+        reads,
+        mask,
+        frames,
+        messages,
+    } => {
+        let bytes = encode(&messages, &frames, mask);
+        let expected: Vec<Event> = messages.iter().map(Sent::event).collect();
+        let decoded = decode(Limits::default(), pieces(&bytes, &reads));
+        assert_eq!(decoded, (expected, None));
+    }
+});
+
+fn decode<'a>(
+    limits: Limits,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Event>, Option<ProtocolError>) {
+    let mut decoder = Decoder::new(limits);
+    let mut events = Vec::new();
+    let mut arrived = 0;
+    for mut piece in pieces {
+        arrived += piece.len();
+        loop {
+            match decoder.decode(&mut piece) {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(decoder.allocated(), 0);
+                    return (events, Some(error));
+                }
+            }
+        }
+        assert!(piece.is_empty());
+        assert!(decoder.allocated() <= 2 * arrived);
+        assert!(decoder.allocated() <= 2 * limits.max_message_size + 2 * 125);
+    }
+    (events, None)
+}
+
+/// Cuts `bytes` into pieces as long as `lens` says, over and over.
+fn pieces<'a>(bytes: &'a [u8], lens: &[u8]) -> Vec<&'a [u8]> {
+    let mut rest = bytes;
+    let mut pieces = Vec::new();
+    for &len in [1].iter().chain(lens).cycle() {
+        let Some((piece, after)) = rest.split_at_checked(len.max(1).into()) else {
+            break;
+        };
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+impl Sent<'_> {
+    /// What comes out of the decoder.
+    fn event(&self) -> Event {
+        match *self {
+            Self::Text(text) => Event::Text(text.to_owned().into()),
+            Self::Binary(bytes) => Event::Binary(bytes.to_vec().into()),
+            Self::Ping(bytes) => Event::Ping(fitting(bytes).to_vec().into()),
+            Self::Pong(bytes) => Event::Pong(fitting(bytes).to_vec().into()),
+        }
+    }
+}
+
+/// As much as fits into a control frame.
+fn fitting(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(125)]
+}
+
+/// Masked frames of `messages`, the data cut into fragments as long as `cuts` says.
+///
+/// Pings and pongs are held back, to be sent behind the first fragment of the message that follows.
+fn encode(messages: &[Sent<'_>], cuts: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut cuts = cuts.iter().copied().cycle();
+    let mut control = Vec::new();
+    for message in messages {
+        let (mut opcode, mut rest) = match *message {
+            Sent::Text(text) => (0x1, text.as_bytes()),
+            Sent::Binary(bytes) => (0x2, bytes),
+            Sent::Ping(bytes) => {
+                push_frame(&mut control, 0x89, fitting(bytes), mask);
+                continue;
+            }
+            Sent::Pong(bytes) => {
+                push_frame(&mut control, 0x8a, fitting(bytes), mask);
+                continue;
+            }
+        };
+        // 0 keeps the rest in one frame; 255 makes an empty fragment, of which a message may have few.
+        let mut empty = 0;
+        while let Some(cut @ 1..) = cuts.next() {
+            let len = if cut == 255 { 0 } else { cut.into() };
+            empty += u8::from(len == 0);
+            let Some((fragment, after)) = rest.split_at_checked(len).filter(|_| empty <= 128)
+            else {
+                break;
+            };
+            push_frame(&mut out, opcode, fragment, mask);
+            out.append(&mut control);
+            opcode = 0;
+            rest = after;
+        }
+        out.append(&mut control);
+        push_frame(&mut out, 0x80 | opcode, rest, mask);
+    }
+    out.append(&mut control);
+    out
+}
+
+fn push_frame(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: [u8; 4]) {
+    out.push(first);
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | len as u8),
+        len @ 126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend((len as u64).to_be_bytes());
+        }
+    }
+    out.extend(mask);
+    out.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
+}
