@@ -118,6 +118,9 @@ fn come_and_go(channels: &ChannelBox, done: &AtomicBool) -> usize {
         assert!(membership.leave());
         let mut seen: HashMap<usize, Seen> = HashMap::new();
         while let Some(message) = far_end.try_recv() {
+            if matches!(message, FarMessage::Close { code: 4000, .. }) {
+                break;
+            }
             let said = parse(&message);
             seen.entry(said.sender).or_default().check(&said, None);
         }

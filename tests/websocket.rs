@@ -118,7 +118,7 @@ async fn a_client_that_breaks_the_protocol_or_the_limit_is_closed_and_the_handle
     raw.write_all(&[0x81, 1, b'x']).await.expect("it is sent");
     let mut answer = Vec::new();
     soon(raw.read_to_end(&mut answer)).await.expect("our end is answered with an end, not a reset");
-    assert_eq!(answer[..4], [0x88, 22, 0x03, 0xea], "close 1002");
+    assert!(matches!(answer[..4], [0x88, _, 0x03, 0xea]), "not close 1002: {answer:?}");
     assert_eq!(soon(tells.recv()).await, Some(1002));
 }
 

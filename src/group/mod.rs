@@ -115,16 +115,19 @@ impl ChannelBox {
                 }
                 group.admit(out).ok_or(None)
             });
-            match added {
+            let reason = match added {
                 Some(Ok(place)) => return Ok(Membership::new(place)),
                 // Its last member left meanwhile: help it out of the map, and open a new one.
-                Some(Err(None)) => group.vanish(),
-                Some(Err(Some(reason))) => return Err(error(reason)),
-                None => {
-                    group.vanish_if_empty();
-                    return Err(error(JoinErrorReason::Closed));
+                Some(Err(None)) => {
+                    group.vanish();
+                    continue;
                 }
-            }
+                Some(Err(Some(reason))) => reason,
+                None => JoinErrorReason::Closed,
+            };
+            // It was opened for nobody, perhaps.
+            group.vanish_if_empty();
+            return Err(error(reason));
         }
     }
 

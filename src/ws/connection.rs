@@ -9,9 +9,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Sleep;
 
-use super::decoder::{Decoder, Event, ProtocolError};
+use super::decoder::{Decoder, Event, Limits, ProtocolError};
 use super::transport::Source;
 use crate::channel::{Inbox, Message, NORMAL, Out, RecvError, State};
 use crate::frame::Frame;
@@ -25,6 +26,8 @@ const READ_SIZE: usize = 8 << 10;
 pub(super) struct Connection {
     source: Source,
     decoder: Decoder,
+    /// Read, not yet decoded: empty between two reads, unless a message was handed out in between.
+    input: BytesMut,
     out: Arc<Out>,
     /// Runs from the moment this sees that a close was begun.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -34,15 +37,21 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(source: Source, decoder: Decoder, out: Arc<Out>) -> Self {
-        Self { source, decoder, out, deadline: None, failed: false, ended: false }
+    /// Makes a connection whose client has sent `input` already, right behind its request.
+    pub(super) fn new(source: Source, input: &[u8], limits: Limits, out: Arc<Out>) -> Self {
+        let decoder = Decoder::new(limits);
+        Self { source, decoder, input: input.into(), out, deadline: None, failed: false, ended: false }
     }
 
     /// Returns the next message, or `None` to be asked again, with more bytes.
     fn decode(&mut self, state: State) -> Option<Result<Message, RecvError>> {
         loop {
-            let message = match self.decoder.next_event() {
-                Ok(None) => return None,
+            let message = match self.decoder.decode(&mut self.input) {
+                Ok(None) => {
+                    // All of it is decoded: nothing is kept for an idle client.
+                    self.input = BytesMut::new();
+                    return None;
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     if state == State::Open {
                         self.out.send_control(&Frame::pong(&payload));
@@ -56,7 +65,9 @@ impl Connection {
                     self.ended = true;
                     return None;
                 }
-                Ok(Some(Event::Text(text))) => Message::Text(text),
+                Ok(Some(Event::Text(text))) => {
+                    Message::Text(String::from_utf8(text.into()).expect("the decoder lets only UTF-8 through"))
+                }
                 Ok(Some(Event::Binary(bytes))) => Message::Binary(bytes),
                 Err(error) => return Some(Err(self.fail(error))),
             };
@@ -114,7 +125,7 @@ impl Inbox for Connection {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.lost(io::ErrorKind::UnexpectedEof.into(), state)),
                 Poll::Ready(Ok(_)) if self.failed => {}
-                Poll::Ready(Ok(n)) => self.decoder.feed(&buffer[..n]),
+                Poll::Ready(Ok(n)) => self.input.extend_from_slice(&buffer[..n]),
                 Poll::Ready(Err(error)) => return Poll::Ready(self.lost(error, state)),
             }
         }

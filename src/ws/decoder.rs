@@ -70,12 +70,7 @@ impl Decoder {
     /// Creates a decoder for one connection, at the first byte after the handshake.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            state: State::Header(Header::default()),
-            message: None,
-            control: Vec::new(),
-        }
+        Self { limits, state: State::Header(Header::default()), message: None, control: Vec::new() }
     }
 
     /// Takes bytes from the front of `input` until an event is complete, and returns it.
@@ -179,10 +174,7 @@ impl Decoder {
             (_, Some(_)) => return Err(ProtocolError::MessageUnfinished),
             (opcode, none) => none.insert(Message::new(opcode == Opcode::Text)),
         };
-        let room = self
-            .limits
-            .max_message_size
-            .saturating_sub(message.payload.len());
+        let room = self.limits.max_message_size.saturating_sub(message.payload.len());
         if frame.remaining > room as u64 {
             return Err(ProtocolError::MessageTooBig);
         }
@@ -258,10 +250,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_frame_size: 1 << 20,
-            max_message_size: 1 << 20,
-        }
+        Self { max_frame_size: 1 << 20, max_message_size: 1 << 20 }
     }
 }
 
@@ -385,10 +374,7 @@ impl Header {
         }
         let [_, _, b2, b3, b4, b5, b6, b7, b8, b9, ..] = self.bytes;
         let (remaining, least) = match short_len {
-            127 => (
-                u64::from_be_bytes([b2, b3, b4, b5, b6, b7, b8, b9]),
-                1 << 16,
-            ),
+            127 => (u64::from_be_bytes([b2, b3, b4, b5, b6, b7, b8, b9]), 1 << 16),
             126 => (u16::from_be_bytes([b2, b3]).into(), 126),
             len => (len.into(), 0),
         };
@@ -400,12 +386,7 @@ impl Header {
         }
         let mut mask = [0; 4];
         mask.copy_from_slice(&self.bytes[end_of_length..end_of_length + 4]);
-        Ok(Some(Frame {
-            fin,
-            opcode,
-            remaining,
-            mask,
-        }))
+        Ok(Some(Frame { fin, opcode, remaining, mask }))
     }
 
     /// Takes bytes until `len` of them are here, and says whether they are.
@@ -529,12 +510,7 @@ struct Message {
 
 impl Message {
     fn new(is_text: bool) -> Self {
-        Self {
-            is_text,
-            payload: Vec::new(),
-            checked: 0,
-            empty: 0,
-        }
+        Self { is_text, payload: Vec::new(), checked: 0, empty: 0 }
     }
 
     fn count_empty(&mut self) -> Result<(), ProtocolError> {
@@ -573,10 +549,7 @@ impl Message {
 fn close_event(payload: &[u8]) -> Result<Event, ProtocolError> {
     let (code, reason) = match payload {
         [] => {
-            return Ok(Event::Close {
-                code: None,
-                reason: String::new(),
-            });
+            return Ok(Event::Close { code: None, reason: String::new() });
         }
         [_] => return Err(ProtocolError::CloseTooShort),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
@@ -587,10 +560,7 @@ fn close_event(payload: &[u8]) -> Result<Event, ProtocolError> {
     let Ok(reason) = simdutf8::basic::from_utf8(reason) else {
         return Err(ProtocolError::ReasonNotUtf8);
     };
-    Ok(Event::Close {
-        code: Some(code),
-        reason: reason.to_owned(),
-    })
+    Ok(Event::Close { code: Some(code), reason: reason.to_owned() })
 }
 
 /// Says whether a close frame may carry `code`: registered with IANA and not for local use only

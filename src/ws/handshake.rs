@@ -13,10 +13,7 @@ use base64::{
 };
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Version,
-    header::{
-        ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-        UPGRADE,
-    },
+    header::{ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
     request::Parts,
 };
 use sha1::{Digest, Sha1};
@@ -190,9 +187,7 @@ impl fmt::Display for HandshakeError {
                 "header upgrade must be 'websocket'; open this address with a websocket client, \
                  and let a proxy in between forward upgrade and connection"
             }
-            Self::NoConnectionUpgrade => {
-                "header connection must contain 'upgrade'; let a proxy in between forward it"
-            }
+            Self::NoConnectionUpgrade => "header connection must contain 'upgrade'; let a proxy in between forward it",
             Self::UnsupportedVersion => "header sec-websocket-version must be '13'",
             Self::BadKey => "header sec-websocket-key must be 16 random bytes in base64",
             Self::ForeignOrigin => {
@@ -223,13 +218,8 @@ impl IntoResponse for HandshakeError {
 
 /// Says whether one of the comma-separated lists under `name` holds `token`, in any case.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let lists = headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    lists
-        .flat_map(|list| list.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
+    let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
 /// The value of a header that must be sent once; what a second one means, nobody can say.
@@ -256,8 +246,7 @@ fn is_same_host(origin: &str, host: &str) -> bool {
     };
     match (split_port(origin_host), split_port(host)) {
         (Some((name, port)), Some((host_name, host_port))) => {
-            name.eq_ignore_ascii_case(host_name)
-                && port.unwrap_or(default_port) == host_port.unwrap_or(default_port)
+            name.eq_ignore_ascii_case(host_name) && port.unwrap_or(default_port) == host_port.unwrap_or(default_port)
         }
         _ => false,
     }
@@ -270,10 +259,8 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
         None => authority.find(':').unwrap_or(authority.len()),
     };
     let (name, port) = authority.split_at(name_len);
-    let is_name = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(&b));
+    let is_name =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(&b));
     if !is_name {
         return None;
     }
@@ -281,9 +268,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
         None if port.is_empty() => Some((name, None)),
         Some("") => Some((name, None)),
         // `u16` would take a sign as well.
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            Some((name, Some(digits.parse().ok()?)))
-        }
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some((name, Some(digits.parse().ok()?))),
         _ => None,
     }
 }
@@ -305,10 +290,7 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let parse = |value: &str| value.parse::<HeaderValue>().expect("a header");
-        pairs
-            .iter()
-            .map(|&(name, value)| (HeaderName::from_static(name), parse(value)))
-            .collect()
+        pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), parse(value))).collect()
     }
 
     fn sample() -> Parts {
@@ -335,18 +317,11 @@ mod tests {
 
     #[test]
     fn tokens_are_found_in_any_case_and_place() {
-        for connection in [
-            "upgrade",
-            "keep-alive, Upgrade",
-            "UPGRADE,close",
-            "a ,\tupgrade",
-        ] {
+        for connection in ["upgrade", "keep-alive, Upgrade", "UPGRADE,close", "a ,\tupgrade"] {
             assert!(check_upgrade(&sample_with("connection", Some(connection))).is_ok());
         }
         let mut two_lines = sample_with("connection", Some("keep-alive"));
-        two_lines
-            .headers
-            .append("connection", HeaderValue::from_static("upgrade"));
+        two_lines.headers.append("connection", HeaderValue::from_static("upgrade"));
         assert!(check_upgrade(&two_lines).is_ok());
         assert!(check_upgrade(&sample_with("upgrade", Some("WebSocket"))).is_ok());
         assert!(check_upgrade(&sample_with("upgrade", Some("h2c, websocket"))).is_ok());
@@ -359,11 +334,7 @@ mod tests {
             ("upgrade", None, NoUpgrade),
             ("upgrade", Some("websockets"), NoUpgrade),
             ("connection", None, NoConnectionUpgrade),
-            (
-                "connection",
-                Some("keep-alive, not-upgrade"),
-                NoConnectionUpgrade,
-            ),
+            ("connection", Some("keep-alive, not-upgrade"), NoConnectionUpgrade),
             ("sec-websocket-version", None, UnsupportedVersion),
             ("sec-websocket-version", Some("8"), UnsupportedVersion),
             ("sec-websocket-version", Some("13, 8"), UnsupportedVersion),
@@ -371,16 +342,8 @@ mod tests {
             ("sec-websocket-key", Some(""), BadKey),
             ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25j"), BadKey),
             ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZQ"), BadKey),
-            (
-                "sec-websocket-key",
-                Some("dGhlIHNhbXBsZSBub25jZSEh"),
-                BadKey,
-            ),
-            (
-                "sec-websocket-key",
-                Some("dGhlIHNhbXBsZSBub25jZ!=="),
-                BadKey,
-            ),
+            ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZSEh"), BadKey),
+            ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZ!=="), BadKey),
         ];
         for (name, value, expected) in cases {
             let refused = check_upgrade(&sample_with(name, value));
@@ -391,9 +354,7 @@ mod tests {
     #[test]
     fn a_key_sent_twice_is_refused() {
         let mut parts = sample();
-        parts
-            .headers
-            .append("sec-websocket-key", HeaderValue::from_static(SAMPLE[3].1));
+        parts.headers.append("sec-websocket-key", HeaderValue::from_static(SAMPLE[3].1));
         assert_eq!(check_upgrade(&parts), Err(HandshakeError::BadKey));
     }
 
@@ -472,11 +433,7 @@ mod tests {
         ];
         for (origin, host) in cases {
             let sent = headers(&[("origin", origin), ("host", host)]);
-            assert_eq!(
-                check_origin(&sent),
-                Err(HandshakeError::ForeignOrigin),
-                "{origin} at {host}"
-            );
+            assert_eq!(check_origin(&sent), Err(HandshakeError::ForeignOrigin), "{origin} at {host}");
         }
     }
 
@@ -484,23 +441,12 @@ mod tests {
     fn origin_and_host_must_be_unambiguous() {
         let cases: [&[_]; 4] = [
             &[("origin", "https://app.com")],
-            &[
-                ("origin", "https://app.com"),
-                ("origin", "https://evil.net"),
-                ("host", "app.com"),
-            ],
-            &[
-                ("origin", "https://app.com"),
-                ("host", "app.com"),
-                ("host", "evil.net"),
-            ],
+            &[("origin", "https://app.com"), ("origin", "https://evil.net"), ("host", "app.com")],
+            &[("origin", "https://app.com"), ("host", "app.com"), ("host", "evil.net")],
             &[("origin", "https://äpp.com"), ("host", "äpp.com")],
         ];
         for sent in cases {
-            assert_eq!(
-                check_origin(&headers(sent)),
-                Err(HandshakeError::ForeignOrigin)
-            );
+            assert_eq!(check_origin(&headers(sent)), Err(HandshakeError::ForeignOrigin));
         }
     }
 
@@ -522,11 +468,7 @@ mod tests {
 
         let response = HandshakeError::ForeignOrigin.into_response();
         assert_eq!(response.status(), 403);
-        assert!(
-            HandshakeError::BadKey
-                .to_string()
-                .contains("sec-websocket-key")
-        );
+        assert!(HandshakeError::BadKey.to_string().contains("sec-websocket-key"));
         assert_eq!(HandshakeError::BadKey.status(), 400);
         assert_eq!(HandshakeError::NotHttp11.status(), 505);
     }

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::connection::{Connection, finish};
-use super::decoder::Decoder;
-use super::handshake::{self, HandshakeError};
+use super::decoder::Limits;
+use super::handshake::{HandshakeError, check_origin, check_upgrade};
 use super::transport::{Queued, Source, Tcp};
 use crate::channel::{Channel, ChannelId, NORMAL, Out, OutboxLimits};
 use crate::sync::{Arc, guard};
@@ -93,11 +93,11 @@ impl Upgrade {
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
         let Self { on_upgrade, accept, max_message_size, outbox, send_buffer } = self;
-        let decoder = Decoder::new(max_message_size);
+        let limits = Limits { max_frame_size: max_message_size, max_message_size };
         // Ends with its connection.
         tokio::spawn(async move {
             let opened =
-                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, decoder, outbox, send_buffer));
+                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, limits, outbox, send_buffer));
             // Otherwise the client went away between its request and our answer: there is nobody to tell.
             if let Ok((out, connection)) = opened {
                 serve(out, connection, handler).await;
@@ -117,8 +117,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = HandshakeError;
 
     async fn from_request_parts(parts: &mut request::Parts, _state: &S) -> Result<Self, HandshakeError> {
-        let accept = handshake::check(parts)?;
-        let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(HandshakeError::NotUpgradable)?;
+        let accept = check_upgrade(parts)?;
+        check_origin(&parts.headers)?;
+        let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(HandshakeError::NotHttp11)?;
         let outbox = OutboxLimits::default();
         Ok(Self { on_upgrade, accept, max_message_size: 1 << 20, outbox, send_buffer: 64 << 10 })
     }
@@ -137,8 +138,8 @@ impl fmt::Debug for Upgrade {
 /// Gets at the socket itself where that is plain TCP, and puts a channel on top.
 fn open(
     upgraded: Upgraded,
-    mut decoder: Decoder,
-    limits: OutboxLimits,
+    limits: Limits,
+    outbox: OutboxLimits,
     send_buffer: usize,
 ) -> io::Result<(Arc<Out>, Connection)> {
     let id = ChannelId::next();
@@ -147,19 +148,17 @@ fn open(
             let stream = parts.io.into_inner();
             stream.set_nodelay(true)?;
             socket2::SockRef::from(&stream).set_send_buffer_size(send_buffer)?;
-            // What the client sent right behind its request.
-            decoder.feed(&parts.read_buf);
             let peer_addr = stream.peer_addr().ok();
             let stream = Arc::new(stream);
-            let out = Out::new(id, peer_addr, limits, Box::new(Tcp::new(Arc::clone(&stream))));
-            let connection = Connection::new(Source::Tcp(stream), decoder, Arc::clone(&out));
+            let out = Out::new(id, peer_addr, outbox, Box::new(Tcp::new(Arc::clone(&stream))));
+            let connection = Connection::new(Source::Tcp(stream), &parts.read_buf, limits, Arc::clone(&out));
             Ok((out, connection))
         }
         Err(upgraded) => {
             let (transport, source, start) = Queued::new(Box::new(TokioIo::new(upgraded)));
-            let out = Out::new(id, None, limits, Box::new(transport));
+            let out = Out::new(id, None, outbox, Box::new(transport));
             start(Arc::downgrade(&out));
-            let connection = Connection::new(source, decoder, Arc::clone(&out));
+            let connection = Connection::new(source, &[], limits, Arc::clone(&out));
             Ok((out, connection))
         }
     }

@@ -145,7 +145,7 @@ fn the_page_is_served_under_a_policy_without_unsafe() {
 fn an_ordinary_request_to_the_socket_is_told_what_it_is() {
     let answer = get(&Chat::start(), "/chat/lobby?name=Ada");
     assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
-    assert!(answer.contains("this is a WebSocket"), "{answer}");
+    assert!(answer.contains("websocket client"), "{answer}");
 }
 
 #[test]

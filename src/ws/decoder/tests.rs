@@ -30,12 +30,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     bytes.extend(MASK);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(MASK.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
     bytes
 }
 
@@ -73,11 +68,7 @@ fn decode_pieces<'a>(
 
 fn decode_with(limits: Limits, bytes: &[u8]) -> (Vec<Event>, Option<ProtocolError>) {
     let whole = decode_pieces(limits, [bytes]);
-    assert_eq!(
-        whole,
-        decode_pieces(limits, bytes.chunks(1)),
-        "byte by byte"
-    );
+    assert_eq!(whole, decode_pieces(limits, bytes.chunks(1)), "byte by byte");
     whole
 }
 
@@ -120,10 +111,7 @@ fn messages_and_control_frames_come_out_as_sent() {
             text(""),
             Event::Ping("p".into()),
             Event::Pong(vec![b'q'; 125].into()),
-            Event::Close {
-                code: Some(1001),
-                reason: "bye".into(),
-            },
+            Event::Close { code: Some(1001), reason: "bye".into() },
         ],
     );
 }
@@ -140,12 +128,7 @@ fn control_frames_may_interrupt_a_fragmented_message() {
     ];
     assert_events(
         &sent.concat(),
-        &[
-            Event::Ping("a".into()),
-            Event::Pong("b".into()),
-            text("one two three"),
-            Event::Binary("next".into()),
-        ],
+        &[Event::Ping("a".into()), Event::Pong("b".into()), text("one two three"), Event::Binary("next".into())],
     );
 }
 
@@ -153,10 +136,7 @@ fn control_frames_may_interrupt_a_fragmented_message() {
 fn each_form_of_length_is_read() {
     for len in [0, 1, 7, 8, 9, 125, 126, 127, 0xffff, 0x1_0000, 0x1_0001] {
         let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        assert_events(
-            &frame(FIN | BINARY, &payload),
-            &[Event::Binary(payload.into())],
-        );
+        assert_events(&frame(FIN | BINARY, &payload), &[Event::Binary(payload.into())]);
     }
 }
 
@@ -165,16 +145,8 @@ fn each_form_of_length_is_read() {
 #[test]
 fn a_reserved_bit_is_refused() {
     for bit in [0x40, 0x20, 0x10] {
-        assert_refused(
-            &frame(FIN | bit | TEXT, b"x"),
-            ProtocolError::ReservedBits,
-            1002,
-        );
-        assert_refused(
-            &frame(FIN | bit | PING, b"x"),
-            ProtocolError::ReservedBits,
-            1002,
-        );
+        assert_refused(&frame(FIN | bit | TEXT, b"x"), ProtocolError::ReservedBits, 1002);
+        assert_refused(&frame(FIN | bit | PING, b"x"), ProtocolError::ReservedBits, 1002);
     }
 }
 
@@ -217,36 +189,17 @@ fn a_length_not_in_its_shortest_form_is_refused() {
 
 #[test]
 fn a_length_of_2_to_the_63_is_refused() {
-    assert_refused(
-        &header_only(FIN | BINARY, 1 << 63),
-        ProtocolError::LengthTooLarge,
-        1002,
-    );
-    assert_refused(
-        &header_only(FIN | BINARY, u64::MAX),
-        ProtocolError::LengthTooLarge,
-        1002,
-    );
-    assert_refused(
-        &header_only(FIN | BINARY, (1 << 63) - 1),
-        ProtocolError::FrameTooBig,
-        1009,
-    );
+    assert_refused(&header_only(FIN | BINARY, 1 << 63), ProtocolError::LengthTooLarge, 1002);
+    assert_refused(&header_only(FIN | BINARY, u64::MAX), ProtocolError::LengthTooLarge, 1002);
+    assert_refused(&header_only(FIN | BINARY, (1 << 63) - 1), ProtocolError::FrameTooBig, 1009);
 }
 
 #[test]
 fn a_continuation_needs_a_message() {
-    assert_refused(
-        &frame(CONTINUATION, b"x"),
-        ProtocolError::NothingToContinue,
-        1002,
-    );
+    assert_refused(&frame(CONTINUATION, b"x"), ProtocolError::NothingToContinue, 1002);
     let after_a_whole_one = [frame(FIN | TEXT, b"x"), frame(FIN | CONTINUATION, b"y")].concat();
     let (events, error) = decode(&after_a_whole_one);
-    assert_eq!(
-        (events, error),
-        (vec![text("x")], Some(ProtocolError::NothingToContinue))
-    );
+    assert_eq!((events, error), (vec![text("x")], Some(ProtocolError::NothingToContinue)));
 }
 
 #[test]
@@ -266,19 +219,10 @@ fn close_codes_that_may_be_sent_pass_and_others_do_not() {
         let (events, error) = decode_pieces(Limits::default(), [&sent[..]]);
         match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => {
-                assert_eq!(
-                    events,
-                    [Event::Close {
-                        code: Some(code),
-                        reason: String::new()
-                    }]
-                );
+                assert_eq!(events, [Event::Close { code: Some(code), reason: String::new() }]);
             }
             _ => {
-                assert_eq!(
-                    (events, error),
-                    (vec![], Some(ProtocolError::CloseCode(code)))
-                );
+                assert_eq!((events, error), (vec![], Some(ProtocolError::CloseCode(code))));
             }
         }
     }
@@ -287,18 +231,8 @@ fn close_codes_that_may_be_sent_pass_and_others_do_not() {
 
 #[test]
 fn a_close_may_be_empty_but_not_one_byte() {
-    assert_events(
-        &frame(FIN | CLOSE, b""),
-        &[Event::Close {
-            code: None,
-            reason: String::new(),
-        }],
-    );
-    assert_refused(
-        &frame(FIN | CLOSE, b"\x03"),
-        ProtocolError::CloseTooShort,
-        1002,
-    );
+    assert_events(&frame(FIN | CLOSE, b""), &[Event::Close { code: None, reason: String::new() }]);
+    assert_refused(&frame(FIN | CLOSE, b"\x03"), ProtocolError::CloseTooShort, 1002);
 }
 
 #[test]
@@ -309,19 +243,9 @@ fn a_reason_that_is_not_utf8_is_refused() {
 
 #[test]
 fn data_after_close_is_ignored() {
-    let sent = [
-        frame(TEXT, b"never finished"),
-        frame(FIN | CLOSE, b""),
-        frame(FIN | TEXT, b"late"),
-        b"\xff\xff\xff".to_vec(),
-    ];
-    assert_events(
-        &sent.concat(),
-        &[Event::Close {
-            code: None,
-            reason: String::new(),
-        }],
-    );
+    let sent =
+        [frame(TEXT, b"never finished"), frame(FIN | CLOSE, b""), frame(FIN | TEXT, b"late"), b"\xff\xff\xff".to_vec()];
+    assert_events(&sent.concat(), &[Event::Close { code: None, reason: String::new() }]);
 }
 
 #[test]
@@ -341,10 +265,7 @@ fn an_error_is_final() {
 
 #[test]
 fn the_limits_are_exact() {
-    let limits = Limits {
-        max_frame_size: 8,
-        max_message_size: 10,
-    };
+    let limits = Limits { max_frame_size: 8, max_message_size: 10 };
     let refused = |error| (vec![], Some(error));
 
     let (events, error) = decode_with(limits, &frame(FIN | BINARY, &[0; 8]));
@@ -355,10 +276,7 @@ fn the_limits_are_exact() {
     let exact = [frame(BINARY, &[0; 8]), frame(FIN | CONTINUATION, &[0; 2])].concat();
     assert_eq!(decode_with(limits, &exact).0.len(), 1);
     let one_more = [frame(BINARY, &[0; 8]), frame(FIN | CONTINUATION, &[0; 3])].concat();
-    assert_eq!(
-        decode_with(limits, &one_more),
-        refused(ProtocolError::MessageTooBig)
-    );
+    assert_eq!(decode_with(limits, &one_more), refused(ProtocolError::MessageTooBig));
 
     assert_eq!(ProtocolError::FrameTooBig.close_code(), 1009);
     assert_eq!(ProtocolError::MessageTooBig.close_code(), 1009);
@@ -366,20 +284,14 @@ fn the_limits_are_exact() {
 
 #[test]
 fn control_frames_do_not_count_towards_the_limits() {
-    let limits = Limits {
-        max_frame_size: 1,
-        max_message_size: 1,
-    };
+    let limits = Limits { max_frame_size: 1, max_message_size: 1 };
     let (events, error) = decode_with(limits, &frame(FIN | PING, &[0; 125]));
     assert_eq!((events.len(), error), (1, None));
 }
 
 #[test]
 fn a_declared_length_allocates_nothing() {
-    let limits = Limits {
-        max_frame_size: usize::MAX,
-        max_message_size: usize::MAX,
-    };
+    let limits = Limits { max_frame_size: usize::MAX, max_message_size: usize::MAX };
     let mut decoder = Decoder::new(limits);
     let mut sent = header_only(FIN | BINARY, (1 << 63) - 1);
     assert_eq!(decoder.decode(&mut &sent[..]), Ok(None));
@@ -401,10 +313,7 @@ fn a_finished_message_leaves_no_memory_behind() {
 
 #[test]
 fn endless_fragments_end_at_the_limit_for_messages() {
-    let limits = Limits {
-        max_message_size: 10_000,
-        ..Limits::default()
-    };
+    let limits = Limits { max_message_size: 10_000, ..Limits::default() };
     let mut decoder = Decoder::new(limits);
     assert_eq!(decoder.decode(&mut &frame(BINARY, b"x")[..]), Ok(None));
 
@@ -445,11 +354,7 @@ fn some_empty_fragments_are_fine() {
 fn a_code_point_may_be_split_over_frames() {
     let crab = "🦀".as_bytes();
     for cut in 0..=crab.len() {
-        let sent = [
-            frame(TEXT, &crab[..cut]),
-            frame(FIN | CONTINUATION, &crab[cut..]),
-        ]
-        .concat();
+        let sent = [frame(TEXT, &crab[..cut]), frame(FIN | CONTINUATION, &crab[cut..])].concat();
         assert_events(&sent, &[text("🦀")]);
     }
 }
@@ -470,10 +375,7 @@ fn text_that_is_not_utf8_is_refused() {
     for bytes in invalid {
         assert_refused(&frame(FIN | TEXT, bytes), ProtocolError::TextNotUtf8, 1007);
         for cut in 0..=bytes.len() {
-            let sent = [
-                frame(TEXT, &bytes[..cut]),
-                frame(FIN | CONTINUATION, &bytes[cut..]),
-            ];
+            let sent = [frame(TEXT, &bytes[..cut]), frame(FIN | CONTINUATION, &bytes[cut..])];
             assert_refused(&sent.concat(), ProtocolError::TextNotUtf8, 1007);
         }
     }
@@ -500,15 +402,9 @@ fn errors_read_as_one_lower_case_fact() {
     ];
     for error in errors {
         let message = error.to_string();
-        assert!(
-            message.starts_with(char::is_lowercase) && !message.ends_with('.'),
-            "{message}"
-        );
+        assert!(message.starts_with(char::is_lowercase) && !message.ends_with('.'), "{message}");
     }
-    assert_eq!(
-        ProtocolError::ReservedOpcode(11).to_string(),
-        "reserved opcode 0xb"
-    );
+    assert_eq!(ProtocolError::ReservedOpcode(11).to_string(), "reserved opcode 0xb");
 }
 
 // Any bytes, any split
@@ -520,10 +416,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         4 => prop::sample::select(vec![FIN | PING, FIN | PONG, FIN | BINARY]),
         1 => any::<u8>(),
     ];
-    let payload = prop_oneof![
-        ".{0,40}".prop_map(String::into_bytes),
-        prop::collection::vec(any::<u8>(), 0..140),
-    ];
+    let payload = prop_oneof![".{0,40}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..140),];
     let piece = prop_oneof![
         20 => (first, payload).prop_map(|(first, payload)| frame(first, &payload)),
         1 => prop::collection::vec(any::<u8>(), 0..20),
