@@ -13,6 +13,8 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use fanfare::Dispatcher;
+use fanfare::channel::Channel;
+use fanfare::group::ChannelBox;
 use fanfare_benches::{Call, Locked, Payload, listener, raw};
 
 const ROUNDS: usize = 41;
@@ -23,6 +25,7 @@ fn main() {
         emit(listeners);
     }
     threads();
+    joins();
 }
 
 /// One way to do the job: does it this many times.
@@ -144,4 +147,25 @@ fn per_thread(threads: usize, times: usize, job: &(dyn Fn(usize) + Sync)) -> f64
         figures.extend(others.into_iter().map(|thread| thread.join().expect("a job does not panic")));
         median(figures)
     })
+}
+
+/// 10 000 joins to one group: the last thousand beside the first.
+fn joins() {
+    let mut thousands = vec![Vec::new(); 10];
+    for _ in 0..7 {
+        let channels = ChannelBox::new();
+        let clients: Vec<_> = (0..10_000).map(|_| Channel::in_memory()).collect();
+        let mut members = Vec::with_capacity(clients.len());
+        for (thousand, clients) in clients.chunks(1000).enumerate() {
+            let start = Instant::now();
+            members
+                .extend(clients.iter().map(|(channel, _)| channels.join(channel, "bench").expect("the name is good")));
+            thousands[thousand].push(start.elapsed().as_nanos() as f64 / 1000.0);
+        }
+    }
+    let first = median(thousands[0].clone());
+    for (at, figures) in thousands.into_iter().enumerate() {
+        let ns = median(figures);
+        line(&format!("join {}..{}", at * 1000, (at + 1) * 1000), ns, ns / first, "join 0..1000");
+    }
 }

@@ -15,24 +15,13 @@ use libfuzzer_sys::fuzz_target;
 const LIMITS: Limits = limits(300, 1000);
 
 const fn limits(max_frame_size: usize, max_message_size: usize) -> Limits {
-    Limits {
-        max_frame_size,
-        max_message_size,
-    }
+    Limits { max_frame_size, max_message_size }
 }
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
-    Bytes {
-        reads: Vec<u8>,
-        bytes: &'a [u8],
-    },
-    Messages {
-        reads: Vec<u8>,
-        mask: [u8; 4],
-        frames: Vec<u8>,
-        messages: Vec<Sent<'a>>,
-    },
+    Bytes { reads: Vec<u8>, bytes: &'a [u8] },
+    Messages { reads: Vec<u8>, mask: [u8; 4], frames: Vec<u8>, messages: Vec<Sent<'a>> },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -46,19 +35,10 @@ enum Sent<'a> {
 fuzz_target!(|input: Input| match input {
     Input::Bytes { reads, bytes } => {
         let whole = decode(LIMITS, [bytes]);
-        assert_eq!(
-            whole,
-            decode(LIMITS, pieces(bytes, &reads)),
-            "split by reads"
-        );
+        assert_eq!(whole, decode(LIMITS, pieces(bytes, &reads)), "split by reads");
         assert_eq!(whole, decode(LIMITS, bytes.chunks(1)), "byte by byte");
     }
-    Input::Messages {
-        reads,
-        mask,
-        frames,
-        messages,
-    } => {
+    Input::Messages { reads, mask, frames, messages } => {
         let bytes = encode(&messages, &frames, mask);
         let expected: Vec<Event> = messages.iter().map(Sent::event).collect();
         let decoded = decode(Limits::default(), pieces(&bytes, &reads));
@@ -66,10 +46,7 @@ fuzz_target!(|input: Input| match input {
     }
 });
 
-fn decode<'a>(
-    limits: Limits,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Event>, Option<ProtocolError>) {
+fn decode<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<ProtocolError>) {
     let mut decoder = Decoder::new(limits);
     let mut events = Vec::new();
     let mut arrived = 0;
@@ -149,8 +126,7 @@ fn encode(messages: &[Sent<'_>], cuts: &[u8], mask: [u8; 4]) -> Vec<u8> {
         while let Some(cut @ 1..) = cuts.next() {
             let len = if cut == 255 { 0 } else { cut.into() };
             empty += u8::from(len == 0);
-            let Some((fragment, after)) = rest.split_at_checked(len).filter(|_| empty <= 128)
-            else {
+            let Some((fragment, after)) = rest.split_at_checked(len).filter(|_| empty <= 128) else {
                 break;
             };
             push_frame(&mut out, opcode, fragment, mask);
@@ -179,10 +155,5 @@ fn push_frame(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: [u8; 4]) {
         }
     }
     out.extend(mask);
-    out.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
 }

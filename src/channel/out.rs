@@ -49,6 +49,7 @@ struct Inner {
     /// Somebody will call [`Out::flush`] when the socket takes bytes again.
     flusher: bool,
     /// The peer is told that nothing more will come.
+    #[cfg(feature = "ws")]
     finishing: bool,
     /// Messages that were refused, or dropped from the outbox.
     dropped: u64,
@@ -87,6 +88,7 @@ pub(crate) trait Transport: Send + Sync {
     fn await_room(&self, out: Weak<Out>);
 
     /// Tells the peer that nothing more will come. Called with an empty outbox.
+    #[cfg(feature = "ws")]
     fn finish_writing(&self) {}
 
     /// Ends the connection in both directions, so that its reader wakes.
@@ -121,6 +123,7 @@ impl Out {
             state: State::Open,
             outbox: Outbox::default(),
             flusher: false,
+            #[cfg(feature = "ws")]
             finishing: false,
             dropped: 0,
             feeds: Vec::new(),
