@@ -19,6 +19,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 pub use members::Membership;
 pub use report::{Delivery, SendReport};
@@ -62,11 +63,13 @@ pub struct ChannelBox {
 struct Shared {
     groups: NameMap<Arc<str>, Group>,
     channels: NameMap<ChannelId, Out>,
+    /// Told whenever a channel is forgotten.
+    forgotten: Notify,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { groups: NameMap::new(), channels: NameMap::new() }
+        Self { groups: NameMap::new(), channels: NameMap::new(), forgotten: Notify::new() }
     }
 }
 
@@ -226,6 +229,36 @@ impl ChannelBox {
         self.shared.channels.values().iter().filter(|out| out.close(code, reason)).count()
     }
 
+    /// Resolves when this box knows no channel: what a shutdown waits for after [`close_all`](Self::close_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use fanfare::channel::Channel;
+    /// use fanfare::group::ChannelBox;
+    ///
+    /// let channels = ChannelBox::new();
+    /// let (channel, _far_end) = Channel::in_memory();
+    /// channels.add(&channel);
+    /// assert_eq!(channels.close_all(1001, "the server is going away"), 1);
+    /// tokio::join!(channels.emptied(), async { drop(channel) });
+    /// assert_eq!(channels.channel_count(), 0);
+    /// # }
+    /// ```
+    pub async fn emptied(&self) {
+        loop {
+            // Made before the look: a channel that goes in between is not missed.
+            let forgotten = self.shared.forgotten.notified();
+            if self.channel_count() == 0 {
+                return;
+            }
+            forgotten.await;
+        }
+    }
+
     /// Ends every membership of every group, and returns how many groups there were. The channels stay open.
     pub fn flush_groups(&self) -> usize {
         let groups = self.shared.groups.values();
@@ -261,6 +294,7 @@ impl Home for Shared {
     fn forget(&self, id: ChannelId) {
         if let Some(out) = self.channels.with(&id, Arc::clone) {
             self.channels.remove_if_same(&id, &out);
+            self.forgotten.notify_waiters();
         }
     }
 }

@@ -41,13 +41,8 @@ pub(crate) async fn serve(router: Router, channels: &ChannelBox) -> ExitCode {
 
 async fn say_goodbye(channels: &ChannelBox) {
     channels.close_all(1001, "the server is going away");
-    let everyone_left = async {
-        while channels.channel_count() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     // Who does not answer in time is cut off when the program ends.
-    let _ = tokio::time::timeout(FAREWELL, everyone_left).await;
+    let _ = tokio::time::timeout(FAREWELL, channels.emptied()).await;
 }
 
 async fn bind() -> Result<TcpListener, String> {
