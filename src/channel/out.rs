@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use super::ChannelId;
 use super::error::SendError;
@@ -94,6 +95,11 @@ pub(crate) trait Transport: Send + Sync {
     /// Ends the connection in both directions, so that its reader wakes.
     fn shut_down(&self);
 
+    /// Returns the runtime that drives the connection, if one does.
+    fn runtime(&self) -> Option<Handle> {
+        None
+    }
+
     /// Tells the far side that something was written. Called without the lock.
     fn notify(&self) {}
 }
@@ -139,6 +145,11 @@ impl Out {
 
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer_addr
+    }
+
+    /// Returns the runtime that drives the connection, if one does.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.transport.runtime()
     }
 
     pub(crate) fn state(&self) -> State {

@@ -33,13 +33,20 @@ impl Group {
         if self.requests.fetch_add(1, Ordering::AcqRel) != 0 {
             return;
         }
-        match Handle::try_current() {
-            Ok(runtime) if members > INLINE_MEMBERS => {
-                // Ends by itself when the log is empty; it holds the group until then.
-                runtime.spawn(Arc::clone(self).sweep_in_turns());
-            }
-            _ => self.sweep_now(),
+        let runtime = if members > INLINE_MEMBERS { self.runtime() } else { None };
+        match runtime {
+            // Ends by itself when the log is empty; it holds the group until then.
+            Some(runtime) => drop(runtime.spawn(Arc::clone(self).sweep_in_turns())),
+            None => self.sweep_now(),
         }
+    }
+
+    /// Returns the caller's runtime, or a member's: a group may be sent to from any thread.
+    fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| {
+            let first = lock(&self.log).members.iter().next().and_then(|member| member.0.out.upgrade());
+            first?.runtime()
+        })
     }
 
     fn sweep_now(&self) {

@@ -78,6 +78,10 @@ impl Transport for Tcp {
         });
     }
 
+    fn runtime(&self) -> Option<Handle> {
+        Some(self.runtime.clone())
+    }
+
     fn finish_writing(&self) {
         // A peer that is gone makes this fail, and needs it no more.
         let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
@@ -91,6 +95,7 @@ impl Transport for Tcp {
 /// Anything else: one task writes, as long as the connection lives.
 pub(super) struct Queued {
     due: Arc<Notify>,
+    runtime: Handle,
 }
 
 impl Queued {
@@ -102,7 +107,7 @@ impl Queued {
             let due = Arc::clone(&due);
             move |out| drop(tokio::spawn(write_queued(write, out, due)))
         };
-        (Self { due }, Source::Io(Mutex::new(read)), start)
+        (Self { due, runtime: Handle::current() }, Source::Io(Mutex::new(read)), start)
     }
 }
 
@@ -113,6 +118,10 @@ impl Transport for Queued {
 
     fn await_room(&self, _out: Weak<Out>) {
         self.due.notify_one();
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        Some(self.runtime.clone())
     }
 
     fn finish_writing(&self) {
