@@ -1,9 +1,10 @@
 //! The chunked immutable list behind listener tables and group members.
 //!
-//! A [`Snapshot`] is a sorted list that is never changed: [`with`](Snapshot::with) and
-//! [`without`](Snapshot::without) return the next list and share with the old one every chunk they
-//! did not touch. A change copies one chunk and the spine, so its cost grows with the square root
-//! of what a flat copy would cost, while reading stays a walk over slices.
+//! A [`Snapshot`] is a sorted list in chunks that clones share. [`with`](Snapshot::with) and
+//! [`without`](Snapshot::without) return the next list and leave this one as it is; they copy the
+//! spine and the one chunk they touch. [`insert`](Snapshot::insert) and [`remove`](Snapshot::remove)
+//! change a list in place: what nobody else shares is not copied, so an owner under a lock pays for
+//! a copy only while a reader holds a clone. Reading is a walk over slices.
 //!
 //! ```text
 //! One    [ item item item ]                          up to 64 items, the first 4 in place
@@ -46,8 +47,10 @@ pub(crate) struct Snapshot<T> {
 #[derive(Clone)]
 enum Spine<T> {
     One(SmallVec<[T; IN_PLACE]>),
-    Many(Vec<Arc<[T]>>),
+    Many(Vec<Chunk<T>>),
 }
+
+type Chunk<T> = Arc<Vec<T>>;
 
 /// Where a key is, or where it would go.
 struct Place {
@@ -77,44 +80,48 @@ impl<T: Keyed> Snapshot<T> {
 
     /// Returns the list with `item` in its place, or `None` when its key is taken.
     pub(crate) fn with(&self, item: T) -> Option<Self> {
-        let Err(place) = self.find(&item.key()) else { return None };
-        let spine = match &self.spine {
-            Spine::One(items) if items.len() < SMALL_CHUNK => {
-                let mut items = items.clone();
-                items.insert(place.index, item);
-                Spine::One(items)
-            }
-            Spine::One(items) => {
-                let mut chunks = vec![Arc::from(&items[..])];
-                insert(&mut chunks, &place, item, SMALL_CHUNK);
-                Spine::Many(chunks)
-            }
-            Spine::Many(chunks) => {
-                let mut longer = Vec::with_capacity(chunks.len() + 1);
-                longer.extend_from_slice(chunks);
-                insert(&mut longer, &place, item, self.chunk_size());
-                Spine::Many(longer)
-            }
-        };
-        Some(Self { spine, len: self.len + 1 })
+        let mut next = self.clone();
+        next.insert(item).then_some(next)
     }
 
     /// Returns the list without the item of this key, or `None` when there is none.
     pub(crate) fn without(&self, key: &T::Key) -> Option<Self> {
-        let place = self.find(key).ok()?;
-        let spine = match &self.spine {
+        let mut next = self.clone();
+        next.remove(key).then_some(next)
+    }
+
+    /// Puts `item` in its place; false when its key is taken.
+    pub(crate) fn insert(&mut self, item: T) -> bool {
+        let Err(place) = self.find(&item.key()) else { return false };
+        let size = self.chunk_size();
+        match &mut self.spine {
+            Spine::One(items) if items.len() < SMALL_CHUNK => items.insert(place.index, item),
             Spine::One(items) => {
-                let mut items = items.clone();
-                items.remove(place.index);
-                Spine::One(items)
+                let mut chunks = vec![Arc::new(std::mem::take(items).into_vec())];
+                insert(&mut chunks, &place, item, SMALL_CHUNK);
+                self.spine = Spine::Many(chunks);
             }
+            Spine::Many(chunks) => insert(chunks, &place, item, size),
+        }
+        self.len += 1;
+        true
+    }
+
+    /// Takes the item of this key out; false when there is none.
+    pub(crate) fn remove(&mut self, key: &T::Key) -> bool {
+        let Ok(place) = self.find(key) else { return false };
+        let size = self.chunk_size();
+        match &mut self.spine {
+            Spine::One(items) => drop(items.remove(place.index)),
             Spine::Many(chunks) => {
-                let mut chunks = chunks.clone();
-                remove(&mut chunks, &place, self.chunk_size());
-                one_or_many(chunks)
+                remove(chunks, &place, size);
+                if chunks.len() < 2 {
+                    self.spine = one_or_many(std::mem::take(chunks));
+                }
             }
-        };
-        Some(Self { spine, len: self.len - 1 })
+        }
+        self.len -= 1;
+        true
     }
 
     /// Returns the list of the items that `keep` accepts; untouched chunks stay shared.
@@ -183,66 +190,65 @@ impl<T: Keyed> Snapshot<T> {
 }
 
 /// Puts `item` into its chunk; a full chunk is split, or followed by a new one for an append.
-fn insert<T: Clone>(chunks: &mut Vec<Arc<[T]>>, place: &Place, item: T, size: usize) {
-    let chunk = &chunks[place.chunk];
+fn insert<T: Clone>(chunks: &mut Vec<Chunk<T>>, place: &Place, item: T, size: usize) {
+    let chunk = &mut chunks[place.chunk];
     if chunk.len() < size {
-        chunks[place.chunk] = inserted(chunk, place.index, item);
+        own(chunk, 1).insert(place.index, item);
     } else if place.index == chunk.len() {
-        chunks.insert(place.chunk + 1, Arc::new([item]));
+        chunks.insert(place.chunk + 1, Arc::new(vec![item]));
     } else {
-        let (left, right) = chunk.split_at(chunk.len() / 2);
-        let (left, right) = if place.index <= left.len() {
-            (inserted(left, place.index, item), Arc::from(right))
-        } else {
-            (Arc::from(left), inserted(right, place.index - left.len(), item))
-        };
-        chunks[place.chunk] = left;
-        chunks.insert(place.chunk + 1, right);
+        let left = own(chunk, 0);
+        let mut right = left.split_off(left.len() / 2);
+        match place.index.checked_sub(left.len()) {
+            Some(index) if index > 0 => right.insert(index, item),
+            _ => left.insert(place.index, item),
+        }
+        chunks.insert(place.chunk + 1, Arc::new(right));
     }
 }
 
 /// Takes one item out; a chunk under a quarter joins a neighbour that has room for it.
-fn remove<T: Clone>(chunks: &mut Vec<Arc<[T]>>, place: &Place, size: usize) {
+fn remove<T: Clone>(chunks: &mut Vec<Chunk<T>>, place: &Place, size: usize) {
     let at = place.chunk;
-    let (before, after) = (&chunks[at][..place.index], &chunks[at][place.index + 1..]);
-    let left = before.len() + after.len();
+    let left = chunks[at].len() - 1;
     if left == 0 {
         chunks.remove(at);
         return;
     }
+    own(&mut chunks[at], 0).remove(place.index);
     // Half a chunk stays free in the joined one, or the next few inserts would split it again.
     let fits = |neighbour: usize| left < size / 4 && chunks.get(neighbour).is_some_and(|n| n.len() + left <= size / 2);
-    if at > 0 && fits(at - 1) {
-        chunks[at - 1] = joined(&[&chunks[at - 1], before, after]);
-        chunks.remove(at);
-    } else if fits(at + 1) {
-        chunks[at] = joined(&[before, after, &chunks[at + 1]]);
-        chunks.remove(at + 1);
-    } else {
-        chunks[at] = joined(&[before, after]);
+    let joined = match at {
+        1.. if fits(at - 1) => at - 1,
+        _ if fits(at + 1) => at,
+        _ => return,
+    };
+    let right = chunks.remove(joined + 1);
+    own(&mut chunks[joined], right.len()).extend_from_slice(&right);
+}
+
+/// Returns the chunk's own items, copied first if somebody shares them.
+fn own<T: Clone>(chunk: &mut Chunk<T>, room: usize) -> &mut Vec<T> {
+    if Arc::get_mut(chunk).is_none() {
+        // One allocation for the copy and what comes in.
+        let mut copy = Vec::with_capacity(chunk.len() + room);
+        copy.extend_from_slice(chunk);
+        *chunk = Arc::new(copy);
     }
-}
-
-fn inserted<T: Clone>(chunk: &[T], index: usize, item: T) -> Arc<[T]> {
-    let (before, after) = chunk.split_at(index);
-    joined(&[before, &[item], after])
-}
-
-fn joined<T: Clone>(parts: &[&[T]]) -> Arc<[T]> {
-    parts.concat().into()
+    Arc::get_mut(chunk).expect("nobody else has the copy")
 }
 
 /// Returns what `keep` leaves of a chunk, the chunk itself when that is all of it.
-fn retained<T: Clone>(chunk: &Arc<[T]>, keep: &mut impl FnMut(&T) -> bool) -> Option<Arc<[T]>> {
+fn retained<T: Clone>(chunk: &Chunk<T>, keep: &mut impl FnMut(&T) -> bool) -> Option<Chunk<T>> {
     let kept: Vec<T> = chunk.iter().filter(|item| keep(item)).cloned().collect();
     match kept.len() {
         0 => None,
         all if all == chunk.len() => Some(Arc::clone(chunk)),
-        _ => Some(kept.into()),
+        _ => Some(Arc::new(kept)),
     }
 }
 
-fn one_or_many<T: Clone>(chunks: Vec<Arc<[T]>>) -> Spine<T> {
+fn one_or_many<T: Clone>(chunks: Vec<Chunk<T>>) -> Spine<T> {
     match &chunks[..] {
         [] => Spine::One(SmallVec::new()),
         [only] => Spine::One(only.iter().cloned().collect()),
@@ -286,12 +292,23 @@ mod tests {
             for (add, n) in ops {
                 match (add, model.binary_search(&n)) {
                     (true, Err(at)) => {
-                        list = list.with(n).expect("the key is new");
+                        // Every other change is made in place, and a clone must not see it.
+                        if n % 2 == 0 {
+                            list = list.with(n).expect("the key is new");
+                        } else {
+                            let before = list.clone();
+                            prop_assert!(list.insert(n));
+                            before.check(&model);
+                        }
                         model.insert(at, n);
                     }
-                    (true, Ok(_)) => prop_assert!(list.with(n).is_none()),
+                    (true, Ok(_)) => prop_assert!(!list.insert(n)),
                     (false, Ok(at)) => {
-                        list = list.without(&n).expect("the key is there");
+                        if n % 2 == 0 {
+                            list = list.without(&n).expect("the key is there");
+                        } else {
+                            prop_assert!(list.remove(&n));
+                        }
                         model.remove(at);
                     }
                     (false, Err(_)) => prop_assert!(list.without(&n).is_none()),

@@ -109,12 +109,10 @@ impl Feed for Place {
         };
         // A sweep that has this member in its batch finds it past the batch's end.
         self.set_cursor(u64::MAX);
-        let old =
-            log.members.without(&self.number).map(|members| std::mem::replace(&mut log.members, Arc::new(members)));
+        Arc::make_mut(&mut log.members).remove(&self.number);
         log.closed |= log.members.is_empty();
         let closed = log.closed;
         drop(log);
-        drop(old);
         if closed {
             self.group.vanish();
         }
