@@ -17,8 +17,8 @@
 //! Always: no chunk of a `Many` is empty, keys rise strictly over the whole list, `len` is the sum
 //! of the chunks' lengths. Plain values, no synchronisation.
 
+use crate::sync::Arc;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 

@@ -47,6 +47,19 @@ pub(crate) fn increment_unless(count: &atomic::AtomicUsize, barred: usize) -> bo
     false
 }
 
+/// Returns a number that this process has not had before.
+pub(crate) fn unique_number() -> u64 {
+    // A model's atomics live as long as one of its runs.
+    #[cfg(loom)]
+    loom::lazy_static! {
+        static ref NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
+    }
+    #[cfg(not(loom))]
+    static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
+    // Relaxed: only the number itself matters.
+    NEXT.fetch_add(1, atomic::Ordering::Relaxed)
+}
+
 /// Runs user code; a panic comes back as its message.
 #[inline]
 pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Result<R, String> {

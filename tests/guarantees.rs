@@ -316,6 +316,24 @@ fn g6_destructors_that_panic_do_not_unwind_out_of_off_or_emit() {
 }
 
 #[test]
+fn g6_a_payload_whose_destructor_panics_does_not_unwind_out_of_an_emit() {
+    struct Fragile(bool);
+    impl Clone for Fragile {
+        fn clone(&self) -> Self {
+            Self(true)
+        }
+    }
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            assert!(!self.0, "a shared payload breaks");
+        }
+    }
+    let event = Dispatcher::new().event::<Fragile>("fragile").unwrap();
+    event.on_async(|payload| async move { drop(payload) });
+    assert_eq!(futures_executor::block_on(event.emit_async(&Fragile(false))).ran(), 1);
+}
+
+#[test]
 fn g6_async_errors_and_panics_are_reported_too() {
     let event = tick();
     event.on_async(|_| async { Err::<(), _>("late failure") });

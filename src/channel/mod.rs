@@ -13,7 +13,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -31,7 +30,7 @@ pub(crate) use out::{State, Transport};
 
 use crate::dispatch::Dispatcher;
 use crate::frame::Frame;
-use crate::sync::Arc;
+use crate::sync::{Arc, unique_number};
 
 /// Names a channel: unique within the process, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,9 +38,7 @@ pub struct ChannelId(u64);
 
 impl ChannelId {
     pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        // Relaxed: only the number itself matters.
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self(unique_number())
     }
 }
 

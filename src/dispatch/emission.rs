@@ -17,7 +17,7 @@ use super::node::{Meta, Running};
 use super::report::{FailureCause, Report};
 use super::table::{Entry, EntryKey, Table};
 use crate::dispatch::listener::Payload;
-use crate::sync::{Arc, SnapshotGuard};
+use crate::sync::{Arc, SnapshotGuard, guard};
 
 /// Calls every listener of `table`, in order.
 #[inline]
@@ -27,8 +27,11 @@ pub(super) fn run<T: ?Sized + 'static>(table: &Table<T>, payload: &T, shared: Op
         emission.rare().shared = shared;
     }
     let _ = table.try_for_each_chunk(|chunk| emission.call_each(chunk, payload));
-    emission.sweep(table);
-    emission.report
+    let Emission { report, rare, .. } = emission;
+    if let Some(mut rare) = rare {
+        rare.sweep(table);
+    }
+    report
 }
 
 /// What came of one call: a set of flags, of which [`RAN`](Self::RAN) alone is the common case.
@@ -178,6 +181,18 @@ impl<T: ?Sized + 'static> Rare<T> {
         // Without a slot the event is gone, and its table with it.
         if let (false, Some(slot)) = (spent.is_empty(), table.slot()) {
             slot.take_out(&spent);
+        }
+    }
+}
+
+impl<T: ?Sized> Drop for Rare<T> {
+    fn drop(&mut self) {
+        // The payload's destructor is user code, and this may be the last reference to it.
+        let shared = self.shared.take();
+        if let Err(panic) = guard(|| drop(shared)) {
+            let line = format!("fanfare: a payload panicked while it was dropped: {panic}\n");
+            // A closed stderr must not turn into a panic.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
         }
     }
 }

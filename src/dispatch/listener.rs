@@ -9,8 +9,7 @@ use super::event::Event;
 use super::node::{AsyncNode, Meta, Node};
 use super::report::{BoxError, FailureCause};
 use super::subscription::Subscription;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, guard};
+use crate::sync::{Arc, guard, unique_number};
 
 /// Says who is called first: higher before lower, and within one priority first come, first called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,12 +148,7 @@ pub(super) struct ListenerId(u64);
 
 impl ListenerId {
     fn next() -> Self {
-        #[cfg(not(loom))]
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        #[cfg(loom)]
-        loom::lazy_static! { static ref NEXT: AtomicU64 = AtomicU64::new(0); }
-        // Relaxed: only the number itself matters.
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self(unique_number())
     }
 }
 

@@ -12,7 +12,7 @@
 //! A small group is swept by the caller; a large one by a task, so that what a send costs its caller
 //! does not grow with the members.
 
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 
 use tokio::runtime::Handle;
 

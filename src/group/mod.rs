@@ -14,9 +14,9 @@ mod log;
 mod members;
 mod report;
 
+use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use serde::Serialize;
 use tokio::sync::Notify;

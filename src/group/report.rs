@@ -1,8 +1,8 @@
 //! What a group send did: at once, and after its sweep.
 
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use crate::channel::Outcome;
