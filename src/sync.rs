@@ -8,6 +8,7 @@
 //! [`guard`] runs user code and turns a panic into a value. In a model it lets panics through:
 //! otherwise a failing assertion inside a listener would become a report, and the model would pass.
 
+use std::num::NonZeroU64;
 pub(crate) use std::sync::{Arc, Weak};
 
 #[cfg(loom)]
@@ -48,7 +49,7 @@ pub(crate) fn increment_unless(count: &atomic::AtomicUsize, barred: usize) -> bo
 }
 
 /// Returns a number that this process has not had before.
-pub(crate) fn unique_number() -> u64 {
+pub(crate) fn unique_number() -> NonZeroU64 {
     // A model's atomics live as long as one of its runs.
     #[cfg(loom)]
     loom::lazy_static! {
@@ -57,7 +58,7 @@ pub(crate) fn unique_number() -> u64 {
     #[cfg(not(loom))]
     static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
     // Relaxed: only the number itself matters.
-    NEXT.fetch_add(1, atomic::Ordering::Relaxed)
+    NonZeroU64::new(NEXT.fetch_add(1, atomic::Ordering::Relaxed)).expect("no process counts to 2^64")
 }
 
 /// Runs user code; a panic comes back as its message.

@@ -38,7 +38,7 @@ pub struct ChannelId(u64);
 
 impl ChannelId {
     pub(crate) fn next() -> Self {
-        Self(unique_number())
+        Self(unique_number().get())
     }
 }
 

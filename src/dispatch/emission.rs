@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::node::{Meta, Running};
-use super::report::{FailureCause, Report};
+use super::node::{Running, log, write_line};
+use super::report::{Failure, FailureCause, Report};
 use super::table::{Entry, EntryKey, Table};
 use crate::dispatch::listener::Payload;
 use crate::sync::{Arc, SnapshotGuard, guard};
@@ -26,7 +26,7 @@ pub(super) fn run<T: ?Sized + 'static>(table: &Table<T>, payload: &T, shared: Op
     if shared.is_some() {
         emission.rare().shared = shared;
     }
-    let _ = table.try_for_each_chunk(|chunk| emission.call_each(chunk, payload));
+    let _ = table.try_for_each_chunk(|chunk| emission.call_each(table, chunk, payload));
     let Emission { report, rare, .. } = emission;
     if let Some(mut rare) = rare {
         rare.sweep(table);
@@ -49,6 +49,8 @@ impl Step {
     pub(super) const SPENT: Self = Self(4);
     /// It left a [`Running`] to wait for.
     pub(super) const PENDING: Self = Self(8);
+    /// It left the cause of a failure.
+    pub(super) const FAILED: Self = Self(16);
 
     #[inline]
     pub(super) fn and(self, other: Self) -> Self {
@@ -74,6 +76,8 @@ struct Rare<T: ?Sized> {
     shared: Option<Arc<T>>,
     /// The async listener that the emit waits for.
     pending: Option<Running>,
+    /// Why the listener that was called just now failed.
+    failed: Option<FailureCause>,
     /// Listeners that this emit used up.
     spent: Vec<EntryKey>,
 }
@@ -85,12 +89,12 @@ impl<T: ?Sized + 'static> Emission<T> {
     }
 
     fn rare(&mut self) -> &mut Rare<T> {
-        self.rare.get_or_insert_with(|| Box::new(Rare { shared: None, pending: None, spent: Vec::new() }))
+        self.rare.get_or_insert_with(|| Box::new(Rare { shared: None, pending: None, failed: None, spent: Vec::new() }))
     }
 
     /// Calls the listeners of one chunk; a break ends the walk.
     #[inline]
-    fn call_each(&mut self, chunk: &[Entry<T>], payload: &T) -> ControlFlow<()> {
+    fn call_each(&mut self, table: &Table<T>, chunk: &[Entry<T>], payload: &T) -> ControlFlow<()> {
         let mut ran = 0;
         let mut flow = ControlFlow::Continue(());
         for entry in chunk {
@@ -98,7 +102,7 @@ impl<T: ?Sized + 'static> Emission<T> {
             if step == Step::RAN {
                 ran += 1;
             } else {
-                flow = self.settle(step, entry);
+                flow = self.settle(step, entry, table);
                 if flow.is_break() {
                     break;
                 }
@@ -125,18 +129,27 @@ impl<T: ?Sized + 'static> Emission<T> {
         self.rare.as_mut()?.pending.as_mut()
     }
 
-    /// Notes a listener that ran and failed.
+    /// Notes that the listener ran and failed; the walk, which knows the event, reports it.
     #[cold]
-    pub(super) fn failed(&mut self, meta: &Meta, cause: FailureCause) -> Step {
-        self.report.add_failure(meta.failure(cause));
-        Step::RAN
+    pub(super) fn fail(&mut self, cause: FailureCause) -> Step {
+        self.rare().failed = Some(cause);
+        Step::RAN.and(Step::FAILED)
     }
 
-    /// Notes a listener that could not be run.
+    /// Notes that the listener could not be run.
     #[cold]
-    pub(super) fn refused(&mut self, meta: &Meta, cause: FailureCause) -> Step {
-        self.report.add_failure(meta.failure(cause));
-        Step::SKIPPED
+    pub(super) fn refuse(&mut self, cause: FailureCause) -> Step {
+        self.rare().failed = Some(cause);
+        Step::FAILED
+    }
+
+    fn report_failure(&mut self, entry: &Entry<T>, table: &Table<T>) {
+        let Some(cause) = self.rare().failed.take() else { return };
+        let failure = Failure::new(Arc::clone(table.event()), entry.listen.origin().registered_at, cause);
+        if entry.listen.state().is_first_failure() {
+            log(&failure);
+        }
+        self.report.add_failure(failure);
     }
 
     pub(super) fn spawned(&mut self) -> Step {
@@ -151,7 +164,10 @@ impl<T: ?Sized + 'static> Emission<T> {
 
     /// Notes an uncommon step; a break ends the walk.
     #[cold]
-    fn settle(&mut self, step: Step, entry: &Entry<T>) -> ControlFlow<()> {
+    fn settle(&mut self, step: Step, entry: &Entry<T>, table: &Table<T>) -> ControlFlow<()> {
+        if step.has(Step::FAILED) {
+            self.report_failure(entry, table);
+        }
         if step.has(Step::RAN) {
             self.report.add_ran(1);
         }
@@ -190,9 +206,7 @@ impl<T: ?Sized> Drop for Rare<T> {
         // The payload's destructor is user code, and this may be the last reference to it.
         let shared = self.shared.take();
         if let Err(panic) = guard(|| drop(shared)) {
-            let line = format!("fanfare: a payload panicked while it was dropped: {panic}\n");
-            // A closed stderr must not turn into a panic.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            write_line(&format!("a payload panicked while it was dropped: {panic}"));
         }
     }
 }
@@ -260,7 +274,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
             if step == Step::RAN {
                 self.emission.report.add_ran(1);
             } else {
-                flow = self.emission.settle(step, entry);
+                flow = self.emission.settle(step, entry, table);
             }
         }
         self.emission.sweep(table);
@@ -277,7 +291,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
                 ControlFlow::Break(())
             }
             Err(cause) => {
-                self.emission.failed(running.meta(), cause);
+                self.emission.report.add_failure(running.failure(cause));
                 ControlFlow::Continue(())
             }
         }

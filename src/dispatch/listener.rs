@@ -1,12 +1,13 @@
 //! What a user hands in: closures, what they return, their priority, and listeners with an identity.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::panic::Location;
 use std::path::Path;
 
 use super::event::Event;
-use super::node::{AsyncNode, Meta, Node};
+use super::node::{AsyncNode, Node, Origin};
 use super::report::{BoxError, FailureCause};
 use super::subscription::Subscription;
 use crate::sync::{Arc, guard, unique_number};
@@ -144,7 +145,7 @@ type Call<T> = dyn Fn(&T) -> Result<ControlFlow<()>, FailureCause> + Send + Sync
 
 /// Unique within the process, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ListenerId(u64);
+pub(super) struct ListenerId(NonZeroU64);
 
 impl ListenerId {
     fn next() -> Self {
@@ -225,25 +226,25 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        let meta = self.meta(None);
+        let origin = self.origin(None);
         let slot = self.event.slot();
         if self.once {
-            slot.add(self.priority, Arc::new(Node::<F, R, true>::new(listener, meta)))
+            slot.add(self.priority, Arc::new(Node::<F, R, true>::new(listener, origin)))
         } else {
-            slot.add(self.priority, Arc::new(Node::<F, R, false>::new(listener, meta)))
+            slot.add(self.priority, Arc::new(Node::<F, R, false>::new(listener, origin)))
         }
     }
 
     /// Registers a [`Listener`], which can be taken off by itself.
     pub fn run_listener(self, listener: &Listener<T>) -> Subscription {
-        let meta = self.meta(Some(listener.id));
+        let origin = self.origin(Some(listener.id));
         let call = Arc::clone(&listener.call);
         let listener = move |payload: &T| Flow(call(payload));
         let slot = self.event.slot();
         if self.once {
-            slot.add(self.priority, Arc::new(Node::<_, Flow, true>::new(listener, meta)))
+            slot.add(self.priority, Arc::new(Node::<_, Flow, true>::new(listener, origin)))
         } else {
-            slot.add(self.priority, Arc::new(Node::<_, Flow, false>::new(listener, meta)))
+            slot.add(self.priority, Arc::new(Node::<_, Flow, false>::new(listener, origin)))
         }
     }
 
@@ -254,18 +255,21 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        let meta = self.meta(None);
+        let origin = self.origin(None);
         let slot = self.event.slot();
         let tasks = Arc::clone(slot.tasks());
         if self.once {
-            slot.add(self.priority, Arc::new(AsyncNode::<F, T, true>::new(listener, meta, tasks)))
+            slot.add(self.priority, Arc::new(AsyncNode::<F, T, true>::new(listener, slot.shared_name(), origin, tasks)))
         } else {
-            slot.add(self.priority, Arc::new(AsyncNode::<F, T, false>::new(listener, meta, tasks)))
+            slot.add(
+                self.priority,
+                Arc::new(AsyncNode::<F, T, false>::new(listener, slot.shared_name(), origin, tasks)),
+            )
         }
     }
 
-    fn meta(&self, identity: Option<ListenerId>) -> Meta {
-        Meta::new(self.event.slot().shared_name(), self.registered_at, identity)
+    fn origin(&self, identity: Option<ListenerId>) -> Origin {
+        Origin { registered_at: self.registered_at, identity }
     }
 }
 

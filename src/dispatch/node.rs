@@ -37,11 +37,22 @@ pub(super) trait Listen<T: ?Sized>: Send + Sync {
 
     fn state(&self) -> &State;
 
-    fn meta(&self) -> &Meta;
+    fn origin(&self) -> Origin;
 }
 
-/// The state word.
-pub(super) struct State(AtomicU8);
+/// Where a listener comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) registered_at: &'static Location<'static>,
+    pub(super) identity: Option<ListenerId>,
+}
+
+/// The state word, and beside it what only failures look at.
+pub(super) struct State {
+    word: AtomicU8,
+    /// Set by the first failure, which is also written to stderr.
+    logged: AtomicBool,
+}
 
 const ACTIVE: u8 = 0;
 const CLAIMED: u8 = 1;
@@ -49,7 +60,13 @@ const REMOVED: u8 = 2;
 
 impl State {
     fn new() -> Self {
-        Self(AtomicU8::new(ACTIVE))
+        Self { word: AtomicU8::new(ACTIVE), logged: AtomicBool::new(false) }
+    }
+
+    /// Tells whether this is the first failure.
+    pub(super) fn is_first_failure(&self) -> bool {
+        // Relaxed: only the flag itself decides who writes.
+        !self.logged.swap(true, Ordering::Relaxed)
     }
 
     /// Tells whether the listener may be called; a once listener is claimed by asking.
@@ -62,7 +79,7 @@ impl State {
     pub(super) fn is_active(&self) -> bool {
         // Relaxed: only the word itself decides; a finished `off` that happened before this load is
         // seen by coherence, and nothing is published through it.
-        self.0.load(Ordering::Relaxed) == ACTIVE
+        self.word.load(Ordering::Relaxed) == ACTIVE
     }
 
     /// Takes the only call of a once listener; true for one caller alone.
@@ -70,7 +87,7 @@ impl State {
         #[cfg(fault = "once_load_store")]
         {
             let active = self.is_active();
-            self.0.store(CLAIMED, Ordering::Relaxed);
+            self.word.store(CLAIMED, Ordering::Relaxed);
             return active;
         }
         #[cfg(not(fault = "once_load_store"))]
@@ -80,56 +97,30 @@ impl State {
     /// Ends the listener; true for one caller alone, and never after a claim.
     pub(super) fn remove(&self) -> bool {
         #[cfg(fault = "copied_flag")]
-        return Self(AtomicU8::new(self.0.load(Ordering::Relaxed))).leave_active(REMOVED);
+        return Self { word: AtomicU8::new(self.word.load(Ordering::Relaxed)), ..Self::new() }.leave_active(REMOVED);
         #[cfg(not(fault = "copied_flag"))]
         self.leave_active(REMOVED)
     }
 
     fn leave_active(&self, to: u8) -> bool {
         // Relaxed: the compare-and-swap alone picks the winner; nothing is published through it.
-        self.0.compare_exchange(ACTIVE, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(ACTIVE, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
-/// What is read about a listener only when something is unusual.
-pub(super) struct Meta {
-    event: Arc<str>,
-    registered_at: &'static Location<'static>,
-    identity: Option<ListenerId>,
-    /// Set by the first failure, which is also written to stderr.
-    logged: AtomicBool,
+/// Writes a failure to stderr.
+#[cold]
+pub(super) fn log(failure: &Failure) {
+    // The text of an error is user code.
+    let text = guard(|| failure.to_string())
+        .unwrap_or_else(|_| format!("listener of `{}` failed with an error whose Display panics", failure.event()));
+    let registered_at = failure.registered_at();
+    write_line(&format!("{text} (registered at {registered_at}; its later failures are in reports only)"));
 }
 
-impl Meta {
-    pub(super) fn new(
-        event: Arc<str>,
-        registered_at: &'static Location<'static>,
-        identity: Option<ListenerId>,
-    ) -> Self {
-        Self { event, registered_at, identity, logged: AtomicBool::new(false) }
-    }
-
-    pub(super) fn identity(&self) -> Option<ListenerId> {
-        self.identity
-    }
-
-    /// Makes a failure of this listener, and writes it to stderr when it is the first one.
-    #[cold]
-    pub(super) fn failure(&self, cause: FailureCause) -> Failure {
-        let failure = Failure::new(Arc::clone(&self.event), self.registered_at, cause);
-        // Relaxed: only the flag itself decides who writes.
-        if !self.logged.swap(true, Ordering::Relaxed) {
-            // The text of an error is user code.
-            let text = guard(|| failure.to_string())
-                .unwrap_or_else(|_| format!("listener of `{}` failed with an error whose Display panics", self.event));
-            let registered_at = self.registered_at;
-            let line =
-                format!("fanfare: {text} (registered at {registered_at}; its later failures are in reports only)\n");
-            // A closed stderr must not turn into a panic; the report still has the failure.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
-        }
-        failure
-    }
+/// A closed stderr must not turn into a panic; reports still have what is lost here.
+pub(super) fn write_line(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("fanfare: {text}\n").as_bytes());
 }
 
 /// A sync listener.
@@ -137,14 +128,14 @@ pub(super) struct Node<F, R, const ONCE: bool> {
     state: State,
     /// Empty only while the node is dropped.
     listener: Option<F>,
-    /// Apart, so that a long table's nodes stay small: an emit reads it only for a failure.
-    meta: Box<Meta>,
+    // No more than this: the nodes of a long table should fit in the cache.
+    origin: Origin,
     outcome: PhantomData<fn() -> R>,
 }
 
 impl<F, R, const ONCE: bool> Node<F, R, ONCE> {
-    pub(super) fn new(listener: F, meta: Meta) -> Self {
-        Self { state: State::new(), listener: Some(listener), meta: Box::new(meta), outcome: PhantomData }
+    pub(super) fn new(listener: F, origin: Origin) -> Self {
+        Self { state: State::new(), listener: Some(listener), origin, outcome: PhantomData }
     }
 }
 
@@ -163,7 +154,7 @@ where
         let step = match guard(|| listener(payload)).map_err(FailureCause::Panic).and_then(R::into_flow) {
             Ok(ControlFlow::Continue(())) => Step::RAN,
             Ok(ControlFlow::Break(())) => Step::RAN.and(Step::STOP),
-            Err(cause) => emission.failed(&self.meta, cause),
+            Err(cause) => emission.fail(cause),
         };
         if ONCE { step.and(Step::SPENT) } else { step }
     }
@@ -172,30 +163,33 @@ where
         &self.state
     }
 
-    fn meta(&self) -> &Meta {
-        &self.meta
+    fn origin(&self) -> Origin {
+        self.origin
     }
 }
 
 impl<F, R, const ONCE: bool> Drop for Node<F, R, ONCE> {
     fn drop(&mut self) {
-        drop_listener(self.listener.take(), &self.meta);
+        drop_guarded(self.listener.take(), self.origin);
     }
 }
 
 /// An async listener: `F` makes a future from the shared payload.
 pub(super) struct AsyncNode<F, T: ?Sized, const ONCE: bool> {
-    state: State,
+    /// Shared with the calls in flight, whose failures come later.
+    state: Arc<State>,
     /// Empty only while the node is dropped.
     listener: Option<F>,
-    meta: Arc<Meta>,
+    event: Arc<str>,
+    origin: Origin,
     tasks: Arc<Tasks>,
     payload: PhantomData<fn(&T)>,
 }
 
 impl<F, T: ?Sized, const ONCE: bool> AsyncNode<F, T, ONCE> {
-    pub(super) fn new(listener: F, meta: Meta, tasks: Arc<Tasks>) -> Self {
-        Self { state: State::new(), listener: Some(listener), meta: Arc::new(meta), tasks, payload: PhantomData }
+    pub(super) fn new(listener: F, event: Arc<str>, origin: Origin, tasks: Arc<Tasks>) -> Self {
+        let state = Arc::new(State::new());
+        Self { state, listener: Some(listener), event, origin, tasks, payload: PhantomData }
     }
 }
 
@@ -213,7 +207,7 @@ where
             false if !self.state.is_active() => return Step::SKIPPED,
             false => match self.tasks.admit() {
                 Ok(admission) => Some(admission),
-                Err(cause) => return emission.refused(&self.meta, cause),
+                Err(cause) => return emission.refuse(cause),
             },
         };
         if !self.state.admit(ONCE) {
@@ -224,12 +218,12 @@ where
             Box::pin(async move { future.await.into_flow() })
         });
         let step = match (made, admission) {
-            (Ok(future), None) => emission.wait_for(Running::new(future, Arc::clone(&self.meta))),
+            (Ok(future), None) => emission.wait_for(self.running(future)),
             (Ok(future), Some(admission)) => {
-                admission.spawn(Running::new(future, Arc::clone(&self.meta)));
+                admission.spawn(self.running(future));
                 emission.spawned()
             }
-            (Err(panic), _) => emission.failed(&self.meta, FailureCause::Panic(panic)),
+            (Err(panic), _) => emission.fail(FailureCause::Panic(panic)),
         };
         if ONCE { step.and(Step::SPENT) } else { step }
     }
@@ -238,20 +232,28 @@ where
         &self.state
     }
 
-    fn meta(&self) -> &Meta {
-        &self.meta
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+impl<F, T: ?Sized, const ONCE: bool> AsyncNode<F, T, ONCE> {
+    fn running(&self, future: BoxFuture) -> Running {
+        let (event, state) = (Arc::clone(&self.event), Arc::clone(&self.state));
+        Running { future: Some(future), event, state, origin: self.origin }
     }
 }
 
 impl<F, T: ?Sized, const ONCE: bool> Drop for AsyncNode<F, T, ONCE> {
     fn drop(&mut self) {
-        drop_listener(self.listener.take(), &self.meta);
+        drop_guarded(self.listener.take(), self.origin);
     }
 }
 
-fn drop_listener<F>(listener: Option<F>, meta: &Meta) {
-    if let Err(panic) = guard(|| drop(listener)) {
-        drop(meta.failure(FailureCause::Panic(format!("while it was dropped: {panic}"))));
+fn drop_guarded<F>(user_value: Option<F>, origin: Origin) {
+    if let Err(panic) = guard(|| drop(user_value)) {
+        let registered_at = origin.registered_at;
+        write_line(&format!("listener registered at {registered_at} panicked while it was dropped: {panic}"));
     }
 }
 
@@ -259,18 +261,22 @@ fn drop_listener<F>(listener: Option<F>, meta: &Meta) {
 pub(super) struct Running {
     /// Empty once the future is finished.
     future: Option<BoxFuture>,
-    meta: Arc<Meta>,
+    event: Arc<str>,
+    state: Arc<State>,
+    origin: Origin,
 }
 
 type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, FailureCause>> + Send>>;
 
 impl Running {
-    fn new(future: BoxFuture, meta: Arc<Meta>) -> Self {
-        Self { future: Some(future), meta }
-    }
-
-    pub(super) fn meta(&self) -> &Meta {
-        &self.meta
+    /// Makes a failure of this call, and writes it to stderr when it is the listener's first one.
+    #[cold]
+    pub(super) fn failure(&self, cause: FailureCause) -> Failure {
+        let failure = Failure::new(Arc::clone(&self.event), self.origin.registered_at, cause);
+        if self.state.is_first_failure() {
+            log(&failure);
+        }
+        failure
     }
 }
 
@@ -284,13 +290,13 @@ impl Future for Running {
             Ok(Poll::Ready(result)) => result,
             Err(panic) => Err(FailureCause::Panic(panic)),
         };
-        drop_listener(self.future.take(), &self.meta);
+        drop_guarded(self.future.take(), self.origin);
         Poll::Ready(result)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop_listener(self.future.take(), &self.meta);
+        drop_guarded(self.future.take(), self.origin);
     }
 }

@@ -50,7 +50,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     pub(super) fn new(name: Arc<str>, core: &Arc<Core>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             listeners: AtomicUsize::new(0),
-            table: SnapshotCell::new(Arc::new(Table::new(me.clone()))),
+            table: SnapshotCell::new(Arc::new(Table::new(Arc::clone(&name), me.clone()))),
             refs: CachePadded::new(AtomicUsize::new(0)),
             name,
             core: Arc::downgrade(core),
@@ -96,7 +96,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     pub(super) fn off_listener(&self, id: ListenerId) -> usize {
-        self.end(|listen| listen.meta().identity() == Some(id))
+        self.end(|listen| listen.origin().identity == Some(id))
     }
 
     fn count_down(&self, gone: usize) {

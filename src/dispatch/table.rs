@@ -20,6 +20,8 @@ pub(super) struct Table<T: ?Sized> {
     /// The slot that this table belongs to. Whoever runs a table without its slot (an emit by name
     /// drops the map's pin before it calls anyone) still reaches it to sweep spent listeners.
     slot: Weak<Slot<T>>,
+    /// The name of the event, for reports.
+    event: Arc<str>,
 }
 
 /// One registration.
@@ -36,15 +38,15 @@ pub(super) struct EntryKey {
 }
 
 impl<T: ?Sized> Table<T> {
-    pub(super) fn new(slot: Weak<Slot<T>>) -> Self {
-        Self { list: Snapshot::new(), next: 0, slot }
+    pub(super) fn new(event: Arc<str>, slot: Weak<Slot<T>>) -> Self {
+        Self { list: Snapshot::new(), next: 0, slot, event }
     }
 
     /// Returns the table with one more listener, behind those of its priority.
     pub(super) fn with(&self, priority: Priority, listen: Arc<dyn Listen<T>>) -> (Self, EntryKey) {
         let key = EntryKey { priority: Reverse(priority), sequence: self.next };
         let list = self.list.with(Entry { listen, key }).expect("a sequence number is used once");
-        (Self { list, next: self.next + 1, slot: self.slot.clone() }, key)
+        (Self { next: self.next + 1, ..self.holding(list) }, key)
     }
 
     /// Returns the table without these listeners, and how many of them it had; `None` for none.
@@ -64,7 +66,11 @@ impl<T: ?Sized> Table<T> {
 
     fn changed(&self, list: Snapshot<Entry<T>>) -> (Self, usize) {
         let gone = self.list.len() - list.len();
-        (Self { list, next: self.next, slot: self.slot.clone() }, gone)
+        (self.holding(list), gone)
+    }
+
+    fn holding(&self, list: Snapshot<Entry<T>>) -> Self {
+        Self { list, next: self.next, slot: self.slot.clone(), event: Arc::clone(&self.event) }
     }
 
     pub(super) fn get(&self, key: EntryKey) -> Option<&Entry<T>> {
@@ -85,6 +91,10 @@ impl<T: ?Sized> Table<T> {
     #[inline]
     pub(super) fn chunk(&self, number: usize) -> Option<&[Entry<T>]> {
         (number < self.list.chunk_count()).then(|| self.list.chunk(number))
+    }
+
+    pub(super) fn event(&self) -> &Arc<str> {
+        &self.event
     }
 
     pub(super) fn slot(&self) -> Option<Arc<Slot<T>>> {

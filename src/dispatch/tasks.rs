@@ -69,7 +69,7 @@ mod on_tokio {
             runtime.spawn(async move {
                 let mut running = running;
                 if let Err(cause) = (&mut running).await {
-                    drop(running.meta().failure(cause));
+                    drop(running.failure(cause));
                 }
                 drop(running);
                 drop(place);
