@@ -1,10 +1,9 @@
 //! The chunked immutable list behind listener tables and group members.
 //!
-//! A [`Snapshot`] is a sorted list in chunks that clones share. [`with`](Snapshot::with) and
-//! [`without`](Snapshot::without) return the next list and leave this one as it is; they copy the
-//! spine and the one chunk they touch. [`insert`](Snapshot::insert) and [`remove`](Snapshot::remove)
-//! change a list in place: what nobody else shares is not copied, so an owner under a lock pays for
-//! a copy only while a reader holds a clone. Reading is a walk over slices.
+//! A [`Snapshot`] is a sorted list in chunks that clones share. A clone copies the spine; a change
+//! copies the one chunk it touches, unless nobody else shares it. So the next table is a clone with
+//! one change, whatever the old one is still used for, and an owner under a lock changes its list
+//! in place as long as no reader holds a clone. Reading is a walk over slices.
 //!
 //! ```text
 //! One    [ item item item ]                          up to 64 items, the first 4 in place
@@ -76,18 +75,6 @@ impl<T: Keyed> Snapshot<T> {
     pub(crate) fn get(&self, key: &T::Key) -> Option<&T> {
         let place = self.find(key).ok()?;
         Some(&self.chunk(place.chunk)[place.index])
-    }
-
-    /// Returns the list with `item` in its place, or `None` when its key is taken.
-    pub(crate) fn with(&self, item: T) -> Option<Self> {
-        let mut next = self.clone();
-        next.insert(item).then_some(next)
-    }
-
-    /// Returns the list without the item of this key, or `None` when there is none.
-    pub(crate) fn without(&self, key: &T::Key) -> Option<Self> {
-        let mut next = self.clone();
-        next.remove(key).then_some(next)
     }
 
     /// Puts `item` in its place; false when its key is taken.
@@ -271,6 +258,16 @@ mod tests {
     }
 
     impl Snapshot<u32> {
+        fn with(&self, n: u32) -> Option<Self> {
+            let mut next = self.clone();
+            next.insert(n).then_some(next)
+        }
+
+        fn without(&self, n: u32) -> Option<Self> {
+            let mut next = self.clone();
+            next.remove(&n).then_some(next)
+        }
+
         fn check(&self, model: &[u32]) {
             assert_eq!(self.iter().copied().collect::<Vec<_>>(), model);
             assert_eq!(self.len(), model.len());
@@ -305,13 +302,13 @@ mod tests {
                     (true, Ok(_)) => prop_assert!(!list.insert(n)),
                     (false, Ok(at)) => {
                         if n % 2 == 0 {
-                            list = list.without(&n).expect("the key is there");
+                            list = list.without(n).expect("the key is there");
                         } else {
                             prop_assert!(list.remove(&n));
                         }
                         model.remove(at);
                     }
-                    (false, Err(_)) => prop_assert!(list.without(&n).is_none()),
+                    (false, Err(_)) => prop_assert!(list.without(n).is_none()),
                 }
                 prop_assert_eq!(list.get(&n).is_some(), add);
             }
@@ -329,10 +326,10 @@ mod tests {
 
     #[test]
     fn a_change_shares_the_chunks_it_does_not_touch() {
-        let (before, after) = (range(0, 640), range(0, 640).without(&70).expect("70 is there"));
+        let (before, after) = (range(0, 640), range(0, 640).without(70).expect("70 is there"));
         let Spine::Many(mut chunks) = before.spine.clone() else { panic!("640 items are many chunks") };
         assert_eq!(after.chunk_count(), chunks.len());
-        let next = before.without(&70).expect("70 is there");
+        let next = before.without(70).expect("70 is there");
         let Spine::Many(next) = next.spine else { panic!("639 items are many chunks") };
         chunks.remove(1);
         let shared = next.iter().filter(|chunk| chunks.iter().any(|old| Arc::ptr_eq(old, chunk))).count();
@@ -343,13 +340,13 @@ mod tests {
     fn removals_join_thin_chunks_and_shrink_back_to_one() {
         let mut list = range(0, 6400);
         for n in 0..6390 {
-            list = list.without(&n).expect("the key is there");
+            list = list.without(n).expect("the key is there");
         }
         list.check(&(6390..6400).collect::<Vec<_>>());
         assert!(matches!(list.spine, Spine::One(_)));
         let mut sparse = range(0, 6400);
         for n in (0..6400).filter(|n| n % 64 != 0) {
-            sparse = sparse.without(&n).expect("the key is there");
+            sparse = sparse.without(n).expect("the key is there");
         }
         assert!(sparse.chunk_count() <= 8, "100 items in {} chunks", sparse.chunk_count());
     }
@@ -357,7 +354,7 @@ mod tests {
     #[test]
     fn an_old_list_is_not_changed_by_a_new_one() {
         let old = range(0, 100);
-        let _new = old.without(&5).expect("5 is there").with(1000).expect("1000 is new");
+        let _new = old.without(5).expect("5 is there").with(1000).expect("1000 is new");
         old.check(&(0..100).collect::<Vec<_>>());
     }
 }

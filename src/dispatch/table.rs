@@ -45,28 +45,24 @@ impl<T: ?Sized> Table<T> {
     /// Returns the table with one more listener, behind those of its priority.
     pub(super) fn with(&self, priority: Priority, listen: Arc<dyn Listen<T>>) -> (Self, EntryKey) {
         let key = EntryKey { priority: Reverse(priority), sequence: self.next };
-        let list = self.list.with(Entry { listen, key }).expect("a sequence number is used once");
+        let mut list = self.list.clone();
+        let is_new = list.insert(Entry { listen, key });
+        debug_assert!(is_new, "a sequence number is used once");
         (Self { next: self.next + 1, ..self.holding(list) }, key)
     }
 
     /// Returns the table without these listeners, and how many of them it had; `None` for none.
     pub(super) fn without(&self, keys: &[EntryKey]) -> Option<(Self, usize)> {
-        let mut list = None;
-        for key in keys {
-            list = list.as_ref().unwrap_or(&self.list).without(key).or(list);
-        }
-        list.map(|list| self.changed(list))
+        let mut list = self.list.clone();
+        let gone = keys.iter().filter(|key| list.remove(key)).count();
+        (gone > 0).then(|| (self.holding(list), gone))
     }
 
     /// Returns the table with the listeners that `keep` accepts, and how many are gone; `None` for none.
     pub(super) fn retain(&self, mut keep: impl FnMut(&dyn Listen<T>) -> bool) -> Option<(Self, usize)> {
-        let (next, gone) = self.changed(self.list.retain(|entry| keep(&*entry.listen)));
-        (gone > 0).then_some((next, gone))
-    }
-
-    fn changed(&self, list: Snapshot<Entry<T>>) -> (Self, usize) {
+        let list = self.list.retain(|entry| keep(&*entry.listen));
         let gone = self.list.len() - list.len();
-        (self.holding(list), gone)
+        (gone > 0).then(|| (self.holding(list), gone))
     }
 
     fn holding(&self, list: Snapshot<Entry<T>>) -> Self {
