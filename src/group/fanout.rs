@@ -12,16 +12,15 @@
 //! A small group is swept by the caller; a large one by a task, so that what a send costs its caller
 //! does not grow with the members.
 
-use crate::sync::atomic::Ordering;
-
 use tokio::runtime::Handle;
 
 use super::Group;
 use super::log::Batch;
 use super::members::Member;
+use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
 
-/// Up to this many members the caller sweeps: handing over to a task costs about as much as the writes.
+/// Up to this many members the caller sweeps. Chosen, not measured: a table of sweep costs would settle it.
 const INLINE_MEMBERS: usize = 32;
 /// Members between two yields of a sweeping task: a write that succeeds spends no coop budget.
 const MEMBERS_PER_TURN: usize = 256;

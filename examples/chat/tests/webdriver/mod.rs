@@ -1,10 +1,11 @@
 //! The part of WebDriver that the tests need, over plain HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -20,7 +21,11 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub(crate) struct Driver {
     child: Child,
     port: u16,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// Two browsers at a time are enough for a small machine: one test after the other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A browser of its own, with an empty profile.
 pub(crate) struct Tab<'a> {
@@ -31,21 +36,20 @@ pub(crate) struct Tab<'a> {
 
 impl Driver {
     pub(crate) fn start() -> Self {
-        // Free just now; chromedriver takes no listening socket from us.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port is free").port();
-        let child = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::null())
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver is installed");
-        let driver = Self { child, port };
-        let until = Instant::now() + DEADLINE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "chromedriver does not listen");
-            std::thread::yield_now();
-        }
-        driver
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines().map_while(Result::ok);
+        let port = lines
+            .find_map(|line| line.strip_suffix('.')?.rsplit_once("on port ")?.1.parse().ok())
+            .expect("chromedriver says on which port it listens");
+        // Read on, so that it never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, port, _alone: alone }
     }
 
     pub(crate) fn tab(&self, width: u32, height: u32) -> Tab<'_> {
