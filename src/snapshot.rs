@@ -16,10 +16,11 @@
 //! Always: no chunk of a `Many` is empty, keys rise strictly over the whole list, `len` is the sum
 //! of the chunks' lengths. Plain values, no synchronisation.
 
-use crate::sync::Arc;
 use std::ops::ControlFlow;
 
 use smallvec::SmallVec;
+
+use crate::sync::Arc;
 
 /// An item of a [`Snapshot`]: it knows where it belongs.
 pub(crate) trait Keyed: Clone {

@@ -175,3 +175,21 @@ fn an_event_of_the_channel_runs_once_per_connection_and_can_answer() {
         assert_eq!((far.try_recv(), far.try_recv()), (text("\"welcome\""), None));
     }
 }
+
+#[test]
+fn a_group_goes_on_after_the_runtime_of_its_sweep_is_gone() {
+    let channels = ChannelBox::new();
+    let mut clients: Vec<_> = (0..40).map(|_| Channel::in_memory()).collect();
+    let _memberships: Vec<_> = clients.iter().map(|(near, _)| channels.join(near, "room").unwrap()).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    {
+        let _entered = runtime.enter();
+        // Handed to a task that this runtime never runs: once it took the group's sweeps with it.
+        assert!(channels.group_send("room", "first").unwrap().accepted());
+    }
+    drop(runtime);
+    assert!(channels.group_send("room", "second").unwrap().accepted());
+    for (_, far) in &mut clients {
+        assert_eq!((far.try_recv(), far.try_recv()), (text("\"first\""), text("\"second\"")));
+    }
+}

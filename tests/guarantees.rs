@@ -91,25 +91,22 @@ fn g2_a_listener_taken_off_before_its_turn_is_not_called_across_threads_too() {
 fn g3_after_off_returns_no_later_emit_calls_the_listener() {
     let event = tick();
     for _ in 0..2000 {
-        let is_off = Arc::new(AtomicBool::new(false));
+        let (is_off, started_late) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
         let late = Arc::new(AtomicUsize::new(0));
-        let seen = (Arc::clone(&is_off), Arc::clone(&late));
-        // Set by an emitter that saw `off` done before it started.
-        let started_late = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&started_late);
+        let (flag, counter) = (Arc::clone(&started_late), Arc::clone(&late));
         let subscription = event.on(move |_| {
             if flag.load(SeqCst) {
-                seen.1.fetch_add(1, SeqCst);
+                counter.fetch_add(1, SeqCst);
             }
-            let _ = seen.0.load(SeqCst);
         });
         thread::scope(|scope| {
             scope.spawn(|| {
-                event.emit(&1);
-                if is_off.load(SeqCst) {
-                    started_late.store(true, SeqCst);
-                    event.emit(&2);
+                // Emits race with `off` until it is done; the last one starts after it.
+                while !is_off.load(SeqCst) {
+                    event.emit(&1);
                 }
+                started_late.store(true, SeqCst);
+                event.emit(&2);
             });
             subscription.off();
             is_off.store(true, SeqCst);

@@ -173,10 +173,20 @@ impl Out {
         }
     }
 
-    /// Sends a control frame: it is never refused while the connection lives, and never waits for groups.
+    /// Answers a ping, ahead of what waits in groups.
+    ///
+    /// A client whose outbox is full gets no answer: one that pings and never reads would grow it
+    /// without end, and not every ping needs a pong of its own (RFC 6455, section 5.5.3).
     #[cfg(feature = "ws")]
-    pub(crate) fn send_control(self: &Arc<Self>, frame: &Frame) {
-        self.locked(|access| access.push_control(frame.bytes().clone()));
+    pub(crate) fn send_pong(self: &Arc<Self>, payload: &[u8]) {
+        let pong = Frame::pong(payload).bytes().clone();
+        self.locked(|access| {
+            if access.inner.outbox.is_empty() {
+                access.push_control(pong);
+            } else if access.inner.state == State::Open {
+                access.inner.outbox.push(pong, &self.limits);
+            }
+        });
     }
 
     /// Begins the close handshake behind all that was sent before; false when it was begun already.
@@ -462,4 +472,35 @@ impl Access<'_> {
 pub(crate) trait Inbox: Send + Sync {
     /// Returns the next message; `None` after the end. Dropping the caller's future loses nothing.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<super::Message, super::RecvError>>>;
+}
+
+#[cfg(all(test, feature = "ws"))]
+mod tests {
+    use super::*;
+
+    /// A socket whose client reads nothing.
+    struct Stalled;
+
+    impl Transport for Stalled {
+        fn try_write(&self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn await_room(&self, _out: Weak<Out>) {}
+
+        fn shut_down(&self) {}
+    }
+
+    #[test]
+    fn a_client_that_pings_and_never_reads_does_not_grow_its_outbox() {
+        let limits = OutboxLimits { bytes: 1000, messages: 10 };
+        let out = Out::new(ChannelId::next(), None, limits, Box::new(Stalled));
+        for _ in 0..10_000 {
+            out.send_pong(&[7; 125]);
+        }
+        assert_eq!(lock(&out.inner).outbox.len(), 1000 / 127);
+        assert_eq!(out.state(), State::Open);
+        assert!(out.close(NORMAL, ""), "a close goes out whatever waits");
+        assert_eq!(lock(&out.inner).outbox.len(), 1000 / 127 + 1);
+    }
 }

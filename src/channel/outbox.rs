@@ -35,6 +35,11 @@ impl Outbox {
         self.queue.is_empty()
     }
 
+    #[cfg(all(test, feature = "ws"))]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(crate) fn front(&self) -> Option<&Bytes> {
         self.queue.front()
     }
@@ -49,7 +54,7 @@ impl Outbox {
         false
     }
 
-    /// Appends whatever the limits: for control frames, of which there are few.
+    /// Appends whatever the limits: for the close frame, and the rest of what is half out.
     pub(crate) fn push_control(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.bytes += piece.len();

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A small group is swept by the caller; a large one by a task, so that what a send costs its caller
-//! does not grow with the members.
+//! does not grow with the members. A task whose runtime is gone before it finished gives the sweep
+//! back: the next sender goes on where it stopped, since a log forgets only what was swept.
 
 use tokio::runtime::Handle;
 
@@ -35,17 +36,15 @@ impl Group {
         let runtime = if members > INLINE_MEMBERS { self.runtime() } else { None };
         match runtime {
             // Ends by itself when the log is empty; it holds the group until then.
-            Some(runtime) => drop(runtime.spawn(Arc::clone(self).sweep_in_turns())),
+            Some(runtime) => drop(runtime.spawn(sweep_in_turns(Sweeping::new(self)))),
             None => self.sweep_now(),
         }
     }
 
-    /// Returns the caller's runtime, or a member's: a group may be sent to from any thread.
+    /// Returns a member's runtime, which lives as long as its connection, or else the caller's.
     fn runtime(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| {
-            let first = lock(&self.log).members.iter().next().and_then(|member| member.0.out.upgrade());
-            first?.runtime()
-        })
+        let first = lock(&self.log).members.iter().next().and_then(|member| member.0.out.upgrade());
+        first.and_then(|member| member.runtime()).or_else(|| Handle::try_current().ok())
     }
 
     fn sweep_now(&self) {
@@ -54,25 +53,6 @@ impl Group {
             let seen = self.requests.load(Ordering::Acquire);
             while let Some(batch) = self.batch() {
                 in_turn(&batch).for_each(|member| member.0.deliver(&batch));
-                self.finish(&batch);
-            }
-            if self.is_done(seen) {
-                return;
-            }
-        }
-    }
-
-    async fn sweep_in_turns(self: Arc<Self>) {
-        loop {
-            // Acquire: pairs with the AcqRel of `sweep`.
-            let seen = self.requests.load(Ordering::Acquire);
-            while let Some(batch) = self.batch() {
-                for (number, member) in in_turn(&batch).enumerate() {
-                    if number % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
-                        tokio::task::yield_now().await;
-                    }
-                    member.0.deliver(&batch);
-                }
                 self.finish(&batch);
             }
             if self.is_done(seen) {
@@ -93,6 +73,48 @@ impl Group {
     fn is_done(&self, seen: usize) -> bool {
         // AcqRel: a request after this one finds 0 and sweeps by itself; one before it made this fail.
         self.requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The sweep of one group while a task has it.
+struct Sweeping {
+    group: Arc<Group>,
+    finished: bool,
+}
+
+impl Sweeping {
+    fn new(group: &Arc<Group>) -> Self {
+        Self { group: Arc::clone(group), finished: false }
+    }
+}
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Release: pairs with the AcqRel of `sweep`; the next sender finds the log as this task left it.
+            self.group.requests.store(0, Ordering::Release);
+        }
+    }
+}
+
+async fn sweep_in_turns(mut sweeping: Sweeping) {
+    let group = Arc::clone(&sweeping.group);
+    loop {
+        // Acquire: pairs with the AcqRel of `sweep`.
+        let seen = group.requests.load(Ordering::Acquire);
+        while let Some(batch) = group.batch() {
+            for (number, member) in in_turn(&batch).enumerate() {
+                if number % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
+                    tokio::task::yield_now().await;
+                }
+                member.0.deliver(&batch);
+            }
+            group.finish(&batch);
+        }
+        if group.is_done(seen) {
+            sweeping.finished = true;
+            return;
+        }
     }
 }
 

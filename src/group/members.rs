@@ -1,6 +1,5 @@
 //! Who is in a group, and how far each member has come in its log.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
 use std::fmt;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use super::Group;
 use super::log::Batch;
 use crate::channel::{ChannelId, Feed, Out, Outcome};
 use crate::snapshot::Keyed;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak, lock};
 
 /// One channel's place in one group.

@@ -14,7 +14,6 @@ mod log;
 mod members;
 mod report;
 
-use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use std::any::Any;
 use std::fmt;
 
@@ -29,6 +28,7 @@ use self::members::{Member, Place};
 use self::report::Tally;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError};
 use crate::frame::{EncodeError, Frame};
+use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock};
 
 /// The longest group name, in bytes.

@@ -1,11 +1,11 @@
 //! What a group send did: at once, and after its sweep.
 
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::fmt;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
 use crate::channel::Outcome;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
 /// Tells what a group send did when it returned.

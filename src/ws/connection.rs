@@ -15,7 +15,6 @@ use tokio::time::Sleep;
 use super::decoder::{Decoder, Event, Limits, ProtocolError};
 use super::transport::Source;
 use crate::channel::{Inbox, Message, NORMAL, Out, RecvError, State};
-use crate::frame::Frame;
 use crate::sync::Arc;
 
 /// How long a client has to answer a close.
@@ -54,7 +53,7 @@ impl Connection {
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     if state == State::Open {
-                        self.out.send_control(&Frame::pong(&payload));
+                        self.out.send_pong(&payload);
                     }
                     continue;
                 }
