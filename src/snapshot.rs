@@ -1,20 +1,22 @@
-//! The chunked immutable list behind listener tables and group members.
+//! The chunked immutable map behind listener tables and group members.
 //!
-//! A [`Snapshot`] is a sorted list in chunks that clones share. A clone copies the spine; a change
-//! copies the one chunk it touches, unless nobody else shares it. So the next table is a clone with
-//! one change, whatever the old one is still used for, and an owner under a lock changes its list
-//! in place as long as no reader holds a clone. Reading is a walk over slices.
+//! A [`Snapshot`] is a list of values sorted by key, in chunks that clones share. A clone copies the
+//! spine; a change copies the one chunk it touches, unless nobody else shares it. So the next table
+//! is a clone with one change, whatever the old one is still used for, and an owner under a lock
+//! changes its list in place as long as no reader holds a clone. Reading is a walk over slices.
 //!
 //! ```text
-//! One    [ item item item ]                          up to 64 items, the first 4 in place
-//! Many   [ · · · ]                                   the spine
-//!          | | +-> [ item ]                          an append opens a chunk, it splits none
-//!          | +---> [ item item .. item ]             64 items at most, 256 in a list above 4096
-//!          +-----> [ item item .. item ]
+//! One    keys [ 1 2 3 ]  values [ a b c ]               up to 64, the first 4 in place
+//! Many   [ · · · ]                                      the spine
+//!          | | +-> keys [ 9 ]      values [ i ]         an append opens a chunk, it splits none
+//!          | +---> keys [ 4 .. 8 ] values [ d .. h ]    64 at most, 256 in a list above 4096
+//!          +-----> keys [ 1 .. 3 ] values [ a .. c ]
 //! ```
 //!
-//! Always: no chunk of a `Many` is empty, keys rise strictly over the whole list, `len` is the sum
-//! of the chunks' lengths. Plain values, no synchronisation.
+//! Keys and values stand apart: a walk reads values alone, and as few cache lines as they fill.
+//!
+//! Always: no chunk of a `Many` is empty, a chunk has as many keys as values, keys rise strictly over
+//! the whole list, `len` is the sum of the chunks' lengths. Plain values, no synchronisation.
 
 use std::ops::ControlFlow;
 
@@ -22,35 +24,32 @@ use smallvec::SmallVec;
 
 use crate::sync::Arc;
 
-/// An item of a [`Snapshot`]: it knows where it belongs.
-pub(crate) trait Keyed: Clone {
-    type Key: Ord;
-
-    fn key(&self) -> Self::Key;
-}
-
 /// Chunk sizes: many small chunks make a change cheap, few large ones keep the spine short.
 const SMALL_CHUNK: usize = 64;
 const LARGE_CHUNK: usize = 256;
 /// A list longer than this uses large chunks.
 const LARGE_LIST: usize = 4096;
-/// Items that a list of one chunk holds without another allocation.
+/// Values that a list of one chunk holds without another allocation.
 const IN_PLACE: usize = 4;
 
-/// An immutable list, sorted by key.
+/// An immutable list of values, sorted by key.
 #[derive(Clone)]
-pub(crate) struct Snapshot<T> {
-    spine: Spine<T>,
+pub(crate) struct Snapshot<K, V> {
+    spine: Spine<K, V>,
     len: usize,
 }
 
 #[derive(Clone)]
-enum Spine<T> {
-    One(SmallVec<[T; IN_PLACE]>),
-    Many(Vec<Chunk<T>>),
+enum Spine<K, V> {
+    One { values: SmallVec<[V; IN_PLACE]>, keys: SmallVec<[K; IN_PLACE]> },
+    Many(Vec<Arc<Chunk<K, V>>>),
 }
 
-type Chunk<T> = Arc<Vec<T>>;
+#[derive(Clone)]
+struct Chunk<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+}
 
 /// Where a key is, or where it would go.
 struct Place {
@@ -58,9 +57,9 @@ struct Place {
     index: usize,
 }
 
-impl<T: Keyed> Snapshot<T> {
+impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
     pub(crate) fn new() -> Self {
-        Self { spine: Spine::One(SmallVec::new()), len: 0 }
+        Self { spine: Spine::One { values: SmallVec::new(), keys: SmallVec::new() }, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -72,35 +71,42 @@ impl<T: Keyed> Snapshot<T> {
         self.len == 0
     }
 
-    /// Returns the item with this key.
-    pub(crate) fn get(&self, key: &T::Key) -> Option<&T> {
+    /// Returns the value of this key.
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         let place = self.find(key).ok()?;
-        Some(&self.chunk(place.chunk)[place.index])
+        Some(&self.chunk(place.chunk).1[place.index])
     }
 
-    /// Puts `item` in its place; false when its key is taken.
-    pub(crate) fn insert(&mut self, item: T) -> bool {
-        let Err(place) = self.find(&item.key()) else { return false };
+    /// Puts a value in its place; false when its key is taken.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
+        let Err(place) = self.find(&key) else { return false };
         let size = self.chunk_size();
         match &mut self.spine {
-            Spine::One(items) if items.len() < SMALL_CHUNK => items.insert(place.index, item),
-            Spine::One(items) => {
-                let mut chunks = vec![Arc::new(std::mem::take(items).into_vec())];
-                insert(&mut chunks, &place, item, SMALL_CHUNK);
+            Spine::One { values, keys } if keys.len() < SMALL_CHUNK => {
+                keys.insert(place.index, key);
+                values.insert(place.index, value);
+            }
+            Spine::One { values, keys } => {
+                let first = Chunk { keys: std::mem::take(keys).into_vec(), values: std::mem::take(values).into_vec() };
+                let mut chunks = vec![Arc::new(first)];
+                insert(&mut chunks, &place, (key, value), SMALL_CHUNK);
                 self.spine = Spine::Many(chunks);
             }
-            Spine::Many(chunks) => insert(chunks, &place, item, size),
+            Spine::Many(chunks) => insert(chunks, &place, (key, value), size),
         }
         self.len += 1;
         true
     }
 
-    /// Takes the item of this key out; false when there is none.
-    pub(crate) fn remove(&mut self, key: &T::Key) -> bool {
+    /// Takes the value of this key out; false when there is none.
+    pub(crate) fn remove(&mut self, key: &K) -> bool {
         let Ok(place) = self.find(key) else { return false };
         let size = self.chunk_size();
         match &mut self.spine {
-            Spine::One(items) => drop(items.remove(place.index)),
+            Spine::One { values, keys } => {
+                keys.remove(place.index);
+                drop(values.remove(place.index));
+            }
             Spine::Many(chunks) => {
                 remove(chunks, &place, size);
                 if chunks.len() < 2 {
@@ -112,50 +118,62 @@ impl<T: Keyed> Snapshot<T> {
         true
     }
 
-    /// Returns the list of the items that `keep` accepts; untouched chunks stay shared.
-    pub(crate) fn retain(&self, mut keep: impl FnMut(&T) -> bool) -> Self {
+    /// Returns the list of the values that `keep` accepts; untouched chunks stay shared.
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&V) -> bool) -> Self {
         let spine = match &self.spine {
-            Spine::One(items) => Spine::One(items.iter().filter(|item| keep(item)).cloned().collect()),
+            Spine::One { values, keys } => {
+                let (keys, values) = keys
+                    .iter()
+                    .zip(values)
+                    .filter(|(_, value)| keep(value))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .unzip();
+                Spine::One { values, keys }
+            }
             Spine::Many(chunks) => one_or_many(chunks.iter().filter_map(|chunk| retained(chunk, &mut keep)).collect()),
         };
         let mut list = Self { spine, len: 0 };
-        list.len = list.chunks().map(<[T]>::len).sum();
+        list.len = list.chunks().map(|(keys, _)| keys.len()).sum();
         list
     }
 
-    /// Visits the items in order, a slice at a time, until `visit` breaks.
+    /// Visits the values in order, a slice at a time beside its keys, until `visit` breaks.
     #[inline]
-    pub(crate) fn try_for_each_chunk<B>(&self, mut visit: impl FnMut(&[T]) -> ControlFlow<B>) -> ControlFlow<B> {
+    pub(crate) fn try_for_each_chunk<B>(&self, mut visit: impl FnMut(&[K], &[V]) -> ControlFlow<B>) -> ControlFlow<B> {
         match &self.spine {
-            Spine::One(items) => visit(items),
-            Spine::Many(chunks) => chunks.iter().try_for_each(|chunk| visit(chunk)),
+            Spine::One { values, keys } => visit(keys, values),
+            Spine::Many(chunks) => chunks.iter().try_for_each(|chunk| visit(&chunk.keys, &chunk.values)),
         }
     }
 
-    /// Returns the items as slices, in order.
-    fn chunks(&self) -> impl Iterator<Item = &[T]> {
+    fn chunks(&self) -> impl Iterator<Item = (&[K], &[V])> {
         (0..self.chunk_count()).map(|number| self.chunk(number))
     }
 
-    /// Returns the items, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks().flatten()
+    /// Returns the values, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &V> {
+        self.chunks().flat_map(|(_, values)| values)
+    }
+
+    /// Returns the keys and their values, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.chunks().flat_map(|(keys, values)| keys.iter().zip(values))
     }
 
     /// Returns the number of chunks that [`chunk`](Self::chunk) serves.
     pub(crate) fn chunk_count(&self) -> usize {
         match &self.spine {
-            Spine::One(_) => 1,
+            Spine::One { .. } => 1,
             Spine::Many(chunks) => chunks.len(),
         }
     }
 
-    /// Returns one chunk by number.
+    /// Returns one chunk by number: its keys and their values.
     #[inline]
-    pub(crate) fn chunk(&self, number: usize) -> &[T] {
+    pub(crate) fn chunk(&self, number: usize) -> (&[K], &[V]) {
         match &self.spine {
-            Spine::One(items) => items,
-            Spine::Many(chunks) => &chunks[number],
+            Spine::One { values, keys } => (keys, values),
+            Spine::Many(chunks) => (&chunks[number].keys, &chunks[number].values),
         }
     }
 
@@ -164,82 +182,119 @@ impl<T: Keyed> Snapshot<T> {
     }
 
     /// Returns where `key` is (`Ok`) or belongs (`Err`).
-    fn find(&self, key: &T::Key) -> Result<Place, Place> {
+    fn find(&self, key: &K) -> Result<Place, Place> {
         // The last chunk that starts at or before the key; the first one when all start later.
         let chunk = match &self.spine {
-            Spine::One(_) => 0,
-            Spine::Many(chunks) => chunks.partition_point(|chunk| chunk[0].key() <= *key).saturating_sub(1),
+            Spine::One { .. } => 0,
+            Spine::Many(chunks) => chunks.partition_point(|chunk| chunk.keys[0] <= *key).saturating_sub(1),
         };
-        match self.chunk(chunk).binary_search_by(|item| item.key().cmp(key)) {
+        match self.chunk(chunk).0.binary_search(key) {
             Ok(index) => Ok(Place { chunk, index }),
             Err(index) => Err(Place { chunk, index }),
         }
     }
 }
 
-/// Puts `item` into its chunk; a full chunk is split, or followed by a new one for an append.
-fn insert<T: Clone>(chunks: &mut Vec<Chunk<T>>, place: &Place, item: T, size: usize) {
+impl<K: Clone, V: Clone> Chunk<K, V> {
+    fn insert(&mut self, index: usize, (key, value): (K, V)) {
+        self.keys.insert(index, key);
+        self.values.insert(index, value);
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.keys.remove(index);
+        drop(self.values.remove(index));
+    }
+
+    fn split_off(&mut self, index: usize) -> Self {
+        Self { keys: self.keys.split_off(index), values: self.values.split_off(index) }
+    }
+
+    /// Copies the chunk, with room for more: one allocation for the copy and what comes in.
+    fn copy(&self, room: usize) -> Self {
+        let (mut keys, mut values) =
+            (Vec::with_capacity(self.keys.len() + room), Vec::with_capacity(self.keys.len() + room));
+        keys.extend_from_slice(&self.keys);
+        values.extend_from_slice(&self.values);
+        Self { keys, values }
+    }
+}
+
+type Chunks<K, V> = Vec<Arc<Chunk<K, V>>>;
+
+/// Puts an entry into its chunk; a full chunk is split, or followed by a new one for an append.
+fn insert<K: Clone, V: Clone>(chunks: &mut Chunks<K, V>, place: &Place, entry: (K, V), size: usize) {
     let chunk = &mut chunks[place.chunk];
-    if chunk.len() < size {
-        own(chunk, 1).insert(place.index, item);
-    } else if place.index == chunk.len() {
-        chunks.insert(place.chunk + 1, Arc::new(vec![item]));
+    let len = chunk.keys.len();
+    if len < size {
+        own(chunk, 1).insert(place.index, entry);
+    } else if place.index == len {
+        chunks.insert(place.chunk + 1, Arc::new(Chunk { keys: vec![entry.0], values: vec![entry.1] }));
     } else {
         let left = own(chunk, 0);
-        let mut right = left.split_off(left.len() / 2);
-        match place.index.checked_sub(left.len()) {
-            Some(index) if index > 0 => right.insert(index, item),
-            _ => left.insert(place.index, item),
+        let mut right = left.split_off(len / 2);
+        match place.index.checked_sub(len / 2) {
+            Some(index) if index > 0 => right.insert(index, entry),
+            _ => left.insert(place.index, entry),
         }
         chunks.insert(place.chunk + 1, Arc::new(right));
     }
 }
 
-/// Takes one item out; a chunk under a quarter joins a neighbour that has room for it.
-fn remove<T: Clone>(chunks: &mut Vec<Chunk<T>>, place: &Place, size: usize) {
+/// Takes one entry out; a chunk under a quarter joins a neighbour that has room for it.
+fn remove<K: Clone, V: Clone>(chunks: &mut Chunks<K, V>, place: &Place, size: usize) {
     let at = place.chunk;
-    let left = chunks[at].len() - 1;
+    let left = chunks[at].keys.len() - 1;
     if left == 0 {
         chunks.remove(at);
         return;
     }
     own(&mut chunks[at], 0).remove(place.index);
     // Half a chunk stays free in the joined one, or the next few inserts would split it again.
-    let fits = |neighbour: usize| left < size / 4 && chunks.get(neighbour).is_some_and(|n| n.len() + left <= size / 2);
+    let fits =
+        |neighbour: usize| left < size / 4 && chunks.get(neighbour).is_some_and(|n| n.keys.len() + left <= size / 2);
     let joined = match at {
         1.. if fits(at - 1) => at - 1,
         _ if fits(at + 1) => at,
         _ => return,
     };
     let right = chunks.remove(joined + 1);
-    own(&mut chunks[joined], right.len()).extend_from_slice(&right);
+    let left = own(&mut chunks[joined], right.keys.len());
+    left.keys.extend_from_slice(&right.keys);
+    left.values.extend_from_slice(&right.values);
 }
 
-/// Returns the chunk's own items, copied first if somebody shares them.
-fn own<T: Clone>(chunk: &mut Chunk<T>, room: usize) -> &mut Vec<T> {
+/// Returns the chunk itself to change, copied first if somebody shares it.
+fn own<K: Clone, V: Clone>(chunk: &mut Arc<Chunk<K, V>>, room: usize) -> &mut Chunk<K, V> {
     if Arc::get_mut(chunk).is_none() {
-        // One allocation for the copy and what comes in.
-        let mut copy = Vec::with_capacity(chunk.len() + room);
-        copy.extend_from_slice(chunk);
-        *chunk = Arc::new(copy);
+        *chunk = Arc::new(chunk.copy(room));
     }
     Arc::get_mut(chunk).expect("nobody else has the copy")
 }
 
 /// Returns what `keep` leaves of a chunk, the chunk itself when that is all of it.
-fn retained<T: Clone>(chunk: &Chunk<T>, keep: &mut impl FnMut(&T) -> bool) -> Option<Chunk<T>> {
-    let kept: Vec<T> = chunk.iter().filter(|item| keep(item)).cloned().collect();
-    match kept.len() {
+fn retained<K: Clone, V: Clone>(
+    chunk: &Arc<Chunk<K, V>>,
+    keep: &mut impl FnMut(&V) -> bool,
+) -> Option<Arc<Chunk<K, V>>> {
+    let kept: Vec<bool> = chunk.values.iter().map(keep).collect();
+    let chosen = |index: &usize| kept[*index];
+    match kept.iter().filter(|kept| **kept).count() {
         0 => None,
-        all if all == chunk.len() => Some(Arc::clone(chunk)),
-        _ => Some(Arc::new(kept)),
+        all if all == kept.len() => Some(Arc::clone(chunk)),
+        _ => Some(Arc::new(Chunk {
+            keys: (0..kept.len()).filter(chosen).map(|index| chunk.keys[index].clone()).collect(),
+            values: (0..kept.len()).filter(chosen).map(|index| chunk.values[index].clone()).collect(),
+        })),
     }
 }
 
-fn one_or_many<T: Clone>(chunks: Vec<Chunk<T>>) -> Spine<T> {
+fn one_or_many<K: Clone, V: Clone>(chunks: Chunks<K, V>) -> Spine<K, V> {
     match &chunks[..] {
-        [] => Spine::One(SmallVec::new()),
-        [only] => Spine::One(only.iter().cloned().collect()),
+        [] => Spine::One { values: SmallVec::new(), keys: SmallVec::new() },
+        [only] => {
+            Spine::One { values: only.values.iter().cloned().collect(), keys: only.keys.iter().cloned().collect() }
+        }
         _ => Spine::Many(chunks),
     }
 }
@@ -250,18 +305,10 @@ mod tests {
 
     use super::*;
 
-    impl Keyed for u32 {
-        type Key = u32;
-
-        fn key(&self) -> u32 {
-            *self
-        }
-    }
-
-    impl Snapshot<u32> {
+    impl Snapshot<u32, u32> {
         fn with(&self, n: u32) -> Option<Self> {
             let mut next = self.clone();
-            next.insert(n).then_some(next)
+            next.insert(n, n).then_some(next)
         }
 
         fn without(&self, n: u32) -> Option<Self> {
@@ -271,15 +318,16 @@ mod tests {
 
         fn check(&self, model: &[u32]) {
             assert_eq!(self.iter().copied().collect::<Vec<_>>(), model);
+            assert!(self.entries().all(|(key, value)| key == value));
             assert_eq!(self.len(), model.len());
             if let Spine::Many(chunks) = &self.spine {
                 assert!(chunks.len() > 1, "one chunk is a `One`");
-                assert!(chunks.iter().all(|chunk| (1..=LARGE_CHUNK).contains(&chunk.len())));
+                assert!(chunks.iter().all(|chunk| (1..=LARGE_CHUNK).contains(&chunk.keys.len())));
             }
         }
     }
 
-    fn range(from: u32, to: u32) -> Snapshot<u32> {
+    fn range(from: u32, to: u32) -> Snapshot<u32, u32> {
         (from..to).fold(Snapshot::new(), |list, n| list.with(n).expect("keys are new"))
     }
 
@@ -295,12 +343,12 @@ mod tests {
                             list = list.with(n).expect("the key is new");
                         } else {
                             let before = list.clone();
-                            prop_assert!(list.insert(n));
+                            prop_assert!(list.insert(n, n));
                             before.check(&model);
                         }
                         model.insert(at, n);
                     }
-                    (true, Ok(_)) => prop_assert!(!list.insert(n)),
+                    (true, Ok(_)) => prop_assert!(!list.insert(n, n)),
                     (false, Ok(at)) => {
                         if n % 2 == 0 {
                             list = list.without(n).expect("the key is there");
@@ -344,7 +392,7 @@ mod tests {
             list = list.without(n).expect("the key is there");
         }
         list.check(&(6390..6400).collect::<Vec<_>>());
-        assert!(matches!(list.spine, Spine::One(_)));
+        assert!(matches!(list.spine, Spine::One { .. }));
         let mut sparse = range(0, 6400);
         for n in (0..6400).filter(|n| n % 64 != 0) {
             sparse = sparse.without(n).expect("the key is there");

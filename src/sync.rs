@@ -1,7 +1,7 @@
 //! The one door to concurrency: std in a normal build, loom in a model.
 //!
 //! Every file of the lower floors takes its atomics, locks, cells and maps from here, and this is
-//! the only file that says `cfg(loom)`. loom cannot look inside `arc-swap` or `papaya`, so
+//! the only file that says `cfg(loom)`. loom cannot look inside `arc-swap` or `scc`, so
 //! [`SnapshotCell`] and [`NameMap`] have stand-ins there: what the models prove is our protocol
 //! over a cell and a map that are linearisable, not those two crates.
 //!
@@ -9,27 +9,31 @@
 //! otherwise a failing assertion inside a listener would become a report, and the model would pass.
 
 use std::num::NonZeroU64;
-pub(crate) use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic;
-#[cfg(all(loom, feature = "tokio"))]
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::{
+    sync::{Mutex, MutexGuard, atomic},
+    thread, thread_local,
+};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic;
-#[cfg(all(not(loom), feature = "tokio"))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::{
+    sync::{Mutex, MutexGuard, atomic},
+    thread, thread_local,
+};
 
 #[cfg(not(loom))]
-pub(crate) use real::{NameMap, SnapshotCell, SnapshotGuard};
+pub(crate) use real::{NameMap, SnapshotCache, SnapshotCell, SnapshotGuard};
 
 #[cfg(loom)]
-pub(crate) use model::{NameMap, SnapshotCell, SnapshotGuard};
+pub(crate) use model::{NameMap, SnapshotCache, SnapshotCell, SnapshotGuard};
 
 /// Locks `mutex`, also when a thread panicked while it held the lock.
 ///
 /// No user code runs under a lock of ours, so what the lock protects is whole.
-#[cfg(feature = "tokio")]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -59,6 +63,43 @@ pub(crate) fn unique_number() -> NonZeroU64 {
     static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
     // Relaxed: only the number itself matters.
     NonZeroU64::new(NEXT.fetch_add(1, atomic::Ordering::Relaxed)).expect("no process counts to 2^64")
+}
+
+/// Returns a number for this thread: threads get theirs in turn.
+pub(crate) fn thread_number() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    std::thread_local! {
+        // Relaxed: only the number itself matters.
+        static NUMBER: usize = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
+}
+
+/// Blocks this thread until `poll` is ready; false when `deadline` comes first.
+pub(crate) fn block_until(deadline: Option<Instant>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>) -> bool {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    while poll(&mut cx).is_pending() {
+        match deadline {
+            None => thread::park(),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                // A model knows no time: it has no deadlines either.
+                #[cfg(not(loom))]
+                thread::park_timeout(left);
+            }
+        }
+    }
+    true
 }
 
 /// Runs user code; a panic comes back as its message.
@@ -93,6 +134,7 @@ fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
 mod real {
     use std::borrow::Borrow;
     use std::hash::Hash;
+    use std::marker::PhantomData;
 
     use super::Arc;
 
@@ -141,27 +183,68 @@ mod real {
         }
     }
 
-    /// A concurrent map from names (or ids) to shared values.
-    pub(crate) struct NameMap<K, V: ?Sized>(papaya::HashMap<K, Arc<V>, foldhash::fast::RandomState>);
+    /// One owner's copy of what a cell of `H` holds: a load costs one comparison while nothing changes.
+    ///
+    /// It keeps that value alive, also after another took its place, until the next load.
+    pub(crate) struct SnapshotCache<H, T>(arc_swap::cache::Cache<CellOf<H, T>, Arc<T>>);
 
-    impl<K: Hash + Eq, V: ?Sized> NameMap<K, V> {
-        pub(crate) fn new() -> Self {
-            Self(papaya::HashMap::builder().hasher(foldhash::fast::RandomState::default()).build())
+    /// Gives the cache its cell, whatever the cell is part of.
+    struct CellOf<H, T>(Arc<H>, PhantomData<fn() -> T>);
+
+    impl<H, T> Clone for CellOf<H, T> {
+        fn clone(&self) -> Self {
+            Self(Arc::clone(&self.0), PhantomData)
+        }
+    }
+
+    impl<H: AsRef<SnapshotCell<T>>, T> std::ops::Deref for CellOf<H, T> {
+        type Target = arc_swap::ArcSwap<T>;
+
+        #[inline]
+        fn deref(&self) -> &Self::Target {
+            &(*self.0).as_ref().0
+        }
+    }
+
+    impl<H: AsRef<SnapshotCell<T>>, T> SnapshotCache<H, T> {
+        pub(crate) fn new(holder: Arc<H>) -> Self {
+            Self(arc_swap::cache::Cache::new(CellOf(holder, PhantomData)))
         }
 
-        /// Runs `read` on the value of `key`. The map is pinned meanwhile: never call user code in it.
+        /// Returns the current value: the one at hand if the cell still has it.
+        #[inline]
+        pub(crate) fn load(&mut self) -> &Arc<T> {
+            self.0.load()
+        }
+    }
+
+    impl<H, T> Clone for SnapshotCache<H, T> {
+        fn clone(&self) -> Self {
+            Self(self.0.clone())
+        }
+    }
+
+    /// A concurrent map from names (or ids) to shared values; it shrinks with what is in it.
+    pub(crate) struct NameMap<K, V: ?Sized>(scc::HashIndex<K, Arc<V>, foldhash::fast::RandomState>);
+
+    impl<K: Clone + Hash + Eq + 'static, V: ?Sized + 'static> NameMap<K, V> {
+        pub(crate) fn new() -> Self {
+            Self(scc::HashIndex::with_hasher(foldhash::fast::RandomState::default()))
+        }
+
+        /// Runs `read` on the value of `key`. An epoch is held meanwhile: never call user code in it.
         #[inline]
         pub(crate) fn with<Q, R>(&self, key: &Q, read: impl FnOnce(&Arc<V>) -> R) -> Option<R>
         where
             K: Borrow<Q>,
             Q: Hash + Eq + ?Sized,
         {
-            self.0.pin().get(key).map(read)
+            self.0.peek_with(key, |_, value| read(value))
         }
 
         /// Returns the value of `key`, inserting `fresh` when there is none.
         pub(crate) fn get_or_insert(&self, key: K, fresh: Arc<V>) -> Arc<V> {
-            Arc::clone(self.0.pin().get_or_insert(key, fresh))
+            Arc::clone(self.0.entry_sync(key).or_insert(fresh).get())
         }
 
         /// Removes `key` if it still maps to `value`; returns whether it did.
@@ -170,8 +253,7 @@ mod real {
             K: Borrow<Q>,
             Q: Hash + Eq + ?Sized,
         {
-            let same = |_: &K, found: &Arc<V>| Arc::ptr_eq(found, value);
-            matches!(self.0.pin().remove_if(key, same), Ok(Some(_)))
+            self.0.remove_if_sync(key, |found| Arc::ptr_eq(found, value))
         }
 
         pub(crate) fn len(&self) -> usize {
@@ -180,7 +262,7 @@ mod real {
 
         /// Returns the values present now; one inserted or removed meanwhile may be among them or not.
         pub(crate) fn values(&self) -> Vec<Arc<V>> {
-            self.0.pin().values().cloned().collect()
+            self.0.iter(&scc::Guard::new()).map(|(_, value)| Arc::clone(value)).collect()
         }
     }
 }
@@ -250,6 +332,37 @@ mod model {
                     Err(actual) => seen = actual,
                 }
             }
+        }
+    }
+
+    /// Knows which version it has; asks by a relaxed load, as the real one does.
+    pub(crate) struct SnapshotCache<H, T> {
+        holder: Arc<H>,
+        index: usize,
+        value: Arc<T>,
+    }
+
+    impl<H: AsRef<SnapshotCell<T>>, T> SnapshotCache<H, T> {
+        pub(crate) fn new(holder: Arc<H>) -> Self {
+            let cell = (*holder).as_ref();
+            let index = cell.index.load(Ordering::Acquire);
+            let value = cell.version(index);
+            Self { holder, index, value }
+        }
+
+        pub(crate) fn load(&mut self) -> &Arc<T> {
+            let cell = (*self.holder).as_ref();
+            if !cfg!(fault = "stale_publisher") && cell.index.load(Ordering::Relaxed) != self.index {
+                self.index = cell.index.load(Ordering::Acquire);
+                self.value = cell.version(self.index);
+            }
+            &self.value
+        }
+    }
+
+    impl<H, T> Clone for SnapshotCache<H, T> {
+        fn clone(&self) -> Self {
+            Self { holder: Arc::clone(&self.holder), index: self.index, value: Arc::clone(&self.value) }
         }
     }
 

@@ -282,7 +282,7 @@ fn g6_a_failing_or_panicking_listener_keeps_no_other_from_running_and_is_reporte
         let [panicked, failed] = report.failures() else { unreachable!() };
         assert!(matches!(panicked.cause(), FailureCause::Panic(message) if message == "out of cheese"));
         assert_eq!(failed.to_string(), "listener of `tick` failed: no more bread");
-        assert!(failed.registered_at().file().ends_with("guarantees.rs"));
+        assert!(failed.registered_at().unwrap().file().ends_with("guarantees.rs"));
         assert_eq!(taken(&log), ["after"]);
     }
 }

@@ -1,37 +1,35 @@
 //! One emit: the walk over a table, and what it gathers on the way.
 //!
 //! ```text
-//! load the table; for each entry, in order: call it, note what came of it; sweep the spent ones
+//! load the table; for each listener, in order: call it, note what came of it; sweep the spent ones
 //! ```
 //!
-//! [`run`] does that in one go. [`Awaited`] is the same walk as a future: it runs up to the first
-//! listener that is not ready, in one poll and without any allocation of its own, and only then
-//! takes an owned reference to the table. No guard of a snapshot lives from one poll to the next.
+//! [`run`] does that in one go; [`Awaited`](super::awaited::Awaited) is the same walk as a future.
 
-use std::future::Future;
 use std::ops::ControlFlow;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use super::node::{Running, log, write_line};
-use super::report::{Failure, FailureCause, Report};
-use super::table::{Entry, EntryKey, Table};
-use crate::dispatch::listener::Payload;
-use crate::sync::{Arc, SnapshotGuard, guard};
+use super::async_call::Running;
+use super::counters::Counters;
+use super::depth::Depth;
+use super::failure::{Failure, FailureCause, Record, write_line};
+use super::node::Listen;
+use super::options::EmitOptions;
+use super::outcome::Payload;
+use super::outcome::sealed::{AnyValue, Values};
+use super::report::Report;
+use super::table::{EntryKey, Table};
+use super::tasks::SpawnedTask;
+use crate::sync::{Arc, guard};
 
 /// Calls every listener of `table`, in order.
 #[inline]
-pub(super) fn run<T: ?Sized + 'static>(table: &Table<T>, payload: &T, shared: Option<Arc<T>>) -> Report {
-    let mut emission = Emission::new(false);
-    if shared.is_some() {
-        emission.rare().shared = shared;
+pub(super) fn run<T: ?Sized + 'static>(table: &Table<T>, payload: &T, mut emission: Emission<'_, T>) -> Report {
+    let depth = Depth::enter();
+    if depth.is_over() {
+        return emission.too_deep(table);
     }
-    let _ = table.try_for_each_chunk(|chunk| emission.call_each(table, chunk, payload));
-    let Emission { report, rare, .. } = emission;
-    if let Some(mut rare) = rare {
-        rare.sweep(table);
-    }
-    report
+    let _ = table.try_for_each_chunk(|keys, listeners| emission.call_each(keys, listeners, payload));
+    emission.finish(table)
 }
 
 /// What came of one call: a set of flags, of which [`RAN`](Self::RAN) alone is the common case.
@@ -49,8 +47,6 @@ impl Step {
     pub(super) const SPENT: Self = Self(4);
     /// It left a [`Running`] to wait for.
     pub(super) const PENDING: Self = Self(8);
-    /// It left the cause of a failure.
-    pub(super) const FAILED: Self = Self(16);
 
     #[inline]
     pub(super) fn and(self, other: Self) -> Self {
@@ -63,58 +59,125 @@ impl Step {
 }
 
 /// What an emit carries from listener to listener.
-pub(super) struct Emission<T: ?Sized> {
-    report: Report,
+pub(super) struct Emission<'e, T: ?Sized> {
+    pub(super) report: Report,
     /// Behind one pointer, so that the common emit has one thing to check at its end.
-    rare: Option<Box<Rare<T>>>,
-    awaits: bool,
+    pub(super) rare: Option<Box<Rare<T>>>,
+    mode: Mode,
+    /// Where values and tasks go; most emits ask for neither.
+    asked: Asked<'e>,
 }
 
-/// What only emits over async and once listeners carry.
-struct Rare<T: ?Sized> {
+/// What an emit hands to its caller besides the report.
+enum Asked<'e> {
+    Nothing,
+    Values(&'e mut dyn Values),
+    #[cfg(feature = "tokio")]
+    Tasks(&'e mut Vec<SpawnedTask>),
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Mode {
+    /// Async listeners are waited for, not handed to the runtime.
+    pub(super) awaits: bool,
+    pub(super) fail_fast: bool,
+}
+
+/// What few emits carry.
+pub(super) struct Rare<T: ?Sized> {
     /// The payload for async listeners; made by the first of them.
     shared: Option<Arc<T>>,
-    /// The async listener that the emit waits for.
+    /// The async listener that was called just now, to be waited for.
     pending: Option<Running>,
-    /// Why the listener that was called just now failed.
-    failed: Option<FailureCause>,
     /// Listeners that this emit used up.
     spent: Vec<EntryKey>,
+    /// Set for an event that is counted.
+    counters: Option<Arc<Counters>>,
 }
 
-impl<T: ?Sized + 'static> Emission<T> {
+impl<'e, T: ?Sized + 'static> Emission<'e, T> {
+    /// Makes one that hands async listeners to the runtime.
     #[inline]
-    fn new(awaits: bool) -> Self {
-        Self { report: Report::default(), rare: None, awaits }
+    pub(super) fn new() -> Self {
+        Self::with(Mode { awaits: false, fail_fast: false })
     }
 
+    #[inline]
+    pub(super) fn with(mode: Mode) -> Self {
+        Self { report: Report::default(), rare: None, mode, asked: Asked::Nothing }
+    }
+
+    pub(super) fn with_options(options: EmitOptions) -> Self {
+        Self::with(Mode { awaits: false, fail_fast: options.fails_fast() })
+    }
+
+    pub(super) fn sharing(payload: Arc<T>) -> Self {
+        let mut emission = Self::new();
+        emission.rare().shared = Some(payload);
+        emission
+    }
+
+    pub(super) fn asking(values: &'e mut dyn Values) -> Self {
+        Self { asked: Asked::Values(values), ..Self::new() }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn keeping_tasks(tasks: &'e mut Vec<SpawnedTask>) -> Self {
+        Self { asked: Asked::Tasks(tasks), ..Self::new() }
+    }
+
+    pub(super) fn counted(mut self, counters: Arc<Counters>) -> Self {
+        self.rare().counters = Some(counters);
+        self
+    }
+
+    #[cold]
     fn rare(&mut self) -> &mut Rare<T> {
-        self.rare.get_or_insert_with(|| Box::new(Rare { shared: None, pending: None, failed: None, spent: Vec::new() }))
+        self.rare
+            .get_or_insert_with(|| Box::new(Rare { shared: None, pending: None, spent: Vec::new(), counters: None }))
     }
 
-    /// Calls the listeners of one chunk; a break ends the walk.
+    /// Calls these listeners; a break tells at which of them the walk stopped or has to wait.
     #[inline]
-    fn call_each(&mut self, table: &Table<T>, chunk: &[Entry<T>], payload: &T) -> ControlFlow<()> {
+    pub(super) fn call_each(
+        &mut self,
+        keys: &[EntryKey],
+        listeners: &[Arc<dyn Listen<T>>],
+        payload: &T,
+    ) -> ControlFlow<usize> {
         let mut ran = 0;
         let mut flow = ControlFlow::Continue(());
-        for entry in chunk {
-            let step = entry.listen.call(payload, self);
+        for (index, listener) in listeners.iter().enumerate() {
+            let step = listener.call(payload, self);
             if step == Step::RAN {
                 ran += 1;
-            } else {
-                flow = self.settle(step, entry, table);
-                if flow.is_break() {
-                    break;
-                }
+            } else if self.settle(step, keys[index]).is_break() {
+                flow = ControlFlow::Break(index);
+                break;
             }
         }
         self.report.add_ran(ran);
         flow
     }
 
+    /// Notes an uncommon step; a break ends the walk, or interrupts it.
+    #[cold]
+    fn settle(&mut self, step: Step, key: EntryKey) -> ControlFlow<()> {
+        if step.has(Step::RAN) {
+            self.report.add_ran(1);
+        }
+        if step.has(Step::SPENT) {
+            self.rare().spent.push(key);
+        }
+        if step.has(Step::STOP) {
+            self.report.stop();
+        }
+        if step.has(Step::STOP) || step.has(Step::PENDING) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
     /// Tells whether async listeners are waited for, not handed to the runtime.
     pub(super) fn awaits(&self) -> bool {
-        self.awaits
+        self.mode.awaits
     }
 
     /// Returns the payload, shared.
@@ -125,35 +188,31 @@ impl<T: ?Sized + 'static> Emission<T> {
         Arc::clone(self.rare().shared.get_or_insert_with(|| payload.to_arc()))
     }
 
-    fn pending(&mut self) -> Option<&mut Running> {
-        self.rare.as_mut()?.pending.as_mut()
-    }
-
-    /// Notes that the listener ran and failed; the walk, which knows the event, reports it.
+    /// Notes that the listener ran and failed.
     #[cold]
-    pub(super) fn fail(&mut self, cause: FailureCause) -> Step {
-        self.rare().failed = Some(cause);
-        Step::RAN.and(Step::FAILED)
+    pub(super) fn fail(&mut self, record: &Record, cause: FailureCause) -> Step {
+        Step::RAN.and(self.refuse(record, cause))
     }
 
     /// Notes that the listener could not be run.
     #[cold]
-    pub(super) fn refuse(&mut self, cause: FailureCause) -> Step {
-        self.rare().failed = Some(cause);
-        Step::FAILED
+    pub(super) fn refuse(&mut self, record: &Record, cause: FailureCause) -> Step {
+        if self.add_failure(record.fail(cause)) { Step::STOP } else { Step::SKIPPED }
     }
 
-    fn report_failure(&mut self, entry: &Entry<T>, table: &Table<T>) {
-        let Some(cause) = self.rare().failed.take() else { return };
-        let failure = Failure::new(Arc::clone(table.event()), entry.listen.origin().registered_at, cause);
-        if entry.listen.state().is_first_failure() {
-            log(&failure);
-        }
+    /// Puts a failure into the report, and tells whether it stops the emit.
+    pub(super) fn add_failure(&mut self, failure: Failure) -> bool {
         self.report.add_failure(failure);
+        self.mode.fail_fast
     }
 
-    pub(super) fn spawned(&mut self) -> Step {
+    /// Notes that the listener runs as a task, and that the caller may want to wait for it.
+    pub(super) fn spawned(&mut self, _task: SpawnedTask) -> Step {
         self.report.add_spawned();
+        #[cfg(feature = "tokio")]
+        if let Asked::Tasks(tasks) = &mut self.asked {
+            tasks.push(_task);
+        }
         Step::SKIPPED
     }
 
@@ -162,37 +221,46 @@ impl<T: ?Sized + 'static> Emission<T> {
         Step::PENDING
     }
 
-    /// Notes an uncommon step; a break ends the walk.
-    #[cold]
-    fn settle(&mut self, step: Step, entry: &Entry<T>, table: &Table<T>) -> ControlFlow<()> {
-        if step.has(Step::FAILED) {
-            self.report_failure(entry, table);
-        }
-        if step.has(Step::RAN) {
-            self.report.add_ran(1);
-        }
-        if step.has(Step::SPENT) {
-            self.rare().spent.push(entry.key);
-        }
-        if step.has(Step::STOP) {
-            self.report.stop();
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+    /// Takes the call that interrupted the walk.
+    pub(super) fn take_pending(&mut self) -> Option<Running> {
+        self.rare.as_mut()?.pending.take()
     }
 
-    /// Takes the spent listeners out of the event's table, all in one update.
+    #[cold]
+    pub(super) fn too_deep(mut self, table: &Table<T>) -> Report {
+        self.report.add_failure(table.event().fail(FailureCause::TooDeep));
+        self.report
+    }
+
+    /// Ends the walk: takes the spent listeners out of the event's table, all in one update.
     #[inline]
-    fn sweep(&mut self, table: &Table<T>) {
-        if let Some(rare) = &mut self.rare {
-            rare.sweep(table);
+    pub(super) fn finish(self, table: &Table<T>) -> Report {
+        let Self { report, rare, .. } = self;
+        if let Some(rare) = rare { rare.finish(report, table) } else { report }
+    }
+}
+
+impl<T: ?Sized> Values for Emission<'_, T> {
+    fn accept(&mut self, value: &mut dyn AnyValue) -> Result<ControlFlow<()>, FailureCause> {
+        match &mut self.asked {
+            Asked::Values(values) => values.accept(value),
+            _ => Ok(ControlFlow::Continue(())),
         }
     }
 }
 
 impl<T: ?Sized + 'static> Rare<T> {
     #[cold]
-    fn sweep(&mut self, table: &Table<T>) {
+    fn finish(mut self: Box<Self>, report: Report, table: &Table<T>) -> Report {
+        self.sweep(table);
+        if let Some(counters) = &self.counters {
+            counters.add(&report);
+        }
+        report
+    }
+
+    #[cold]
+    pub(super) fn sweep(&mut self, table: &Table<T>) {
         let spent = std::mem::take(&mut self.spent);
         // Without a slot the event is gone, and its table with it.
         if let (false, Some(slot)) = (spent.is_empty(), table.slot()) {
@@ -207,93 +275,6 @@ impl<T: ?Sized> Drop for Rare<T> {
         let shared = self.shared.take();
         if let Err(panic) = guard(|| drop(shared)) {
             write_line(&format!("a payload panicked while it was dropped: {panic}"));
-        }
-    }
-}
-
-/// The walk of an `emit_async`.
-pub(super) struct Awaited<'a, T: ?Sized> {
-    payload: &'a T,
-    emission: Emission<T>,
-    /// The entry to call next.
-    chunk: usize,
-    index: usize,
-    /// The table, once the walk had to wait.
-    table: Option<Arc<Table<T>>>,
-}
-
-impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
-    pub(super) fn new(payload: &'a T) -> Self {
-        Self { payload, emission: Emission::new(true), chunk: 0, index: 0, table: None }
-    }
-
-    /// Tells whether the walk waits for a listener, so that [`resume`](Self::resume) goes on with it.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.table.is_some()
-    }
-
-    /// Starts the walk.
-    pub(super) fn start(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
-        let poll = self.walk(&table, cx);
-        if poll.is_pending() {
-            // The guard ends here: it must not outlive the poll.
-            self.table = Some(Arc::clone(&table));
-        }
-        poll
-    }
-
-    /// Goes on with a walk that had to wait.
-    pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
-        let Some(table) = self.table.take() else { return Poll::Ready(Report::default()) };
-        let poll = self.walk(&table, cx);
-        if poll.is_pending() {
-            self.table = Some(table);
-        }
-        poll
-    }
-
-    fn walk(&mut self, table: &Table<T>, cx: &mut Context<'_>) -> Poll<Report> {
-        let mut flow = ControlFlow::Continue(());
-        while flow.is_continue() {
-            if let Some(running) = self.emission.pending() {
-                let Poll::Ready(result) = Pin::new(running).poll(cx) else {
-                    // Swept before the wait: whoever drops this future leaves nothing spent behind.
-                    self.emission.sweep(table);
-                    return Poll::Pending;
-                };
-                flow = self.finish_pending(result);
-                continue;
-            }
-            let Some(chunk) = table.chunk(self.chunk) else { break };
-            let Some(entry) = chunk.get(self.index) else {
-                (self.chunk, self.index) = (self.chunk + 1, 0);
-                continue;
-            };
-            self.index += 1;
-            let step = entry.listen.call(self.payload, &mut self.emission);
-            if step == Step::RAN {
-                self.emission.report.add_ran(1);
-            } else {
-                flow = self.emission.settle(step, entry, table);
-            }
-        }
-        self.emission.sweep(table);
-        Poll::Ready(std::mem::take(&mut self.emission.report))
-    }
-
-    fn finish_pending(&mut self, result: Result<ControlFlow<()>, FailureCause>) -> ControlFlow<()> {
-        let Some(running) = self.emission.rare().pending.take() else { return ControlFlow::Continue(()) };
-        self.emission.report.add_ran(1);
-        match result {
-            Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
-            Ok(ControlFlow::Break(())) => {
-                self.emission.report.stop();
-                ControlFlow::Break(())
-            }
-            Err(cause) => {
-                self.emission.report.add_failure(running.failure(cause));
-                ControlFlow::Continue(())
-            }
         }
     }
 }

@@ -15,6 +15,14 @@ pub enum EventError {
     InvalidName(InvalidName),
     /// The event has another payload type.
     PayloadMismatch(PayloadMismatch),
+    /// The event has as many listeners as its dispatcher allows.
+    TooManyListeners(TooManyListeners),
+}
+
+impl From<TooManyListeners> for EventError {
+    fn from(error: TooManyListeners) -> Self {
+        Self::TooManyListeners(error)
+    }
 }
 
 impl From<InvalidName> for EventError {
@@ -34,6 +42,7 @@ impl fmt::Display for EventError {
         match self {
             Self::InvalidName(error) => error.fmt(f),
             Self::PayloadMismatch(error) => error.fmt(f),
+            Self::TooManyListeners(error) => error.fmt(f),
         }
     }
 }
@@ -96,3 +105,40 @@ impl fmt::Display for PayloadMismatch {
 }
 
 impl std::error::Error for PayloadMismatch {}
+
+/// An event has as many listeners as its dispatcher allows; this one was not registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooManyListeners {
+    event: Arc<str>,
+    limit: usize,
+}
+
+impl TooManyListeners {
+    pub(super) fn new(event: Arc<str>, limit: usize) -> Self {
+        Self { event, limit }
+    }
+
+    /// Returns the name of the event, its namespaces included.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// Returns how many listeners it may have.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+}
+
+impl fmt::Display for TooManyListeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, limit } = self;
+        write!(
+            f,
+            "event `{event}` has {limit} listeners, the most its dispatcher allows; take some off, or raise `listener_limit`"
+        )
+    }
+}
+
+impl std::error::Error for TooManyListeners {}

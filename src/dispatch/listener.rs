@@ -1,23 +1,29 @@
-//! What a user hands in: closures, what they return, their priority, and listeners with an identity.
+//! Listeners as a user names them: their priority, and those with an identity of their own.
 
 use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
-use std::panic::Location;
-use std::path::Path;
 
-use super::event::Event;
-use super::node::{AsyncNode, Node, Origin};
-use super::report::{BoxError, FailureCause};
-use super::subscription::Subscription;
+use super::failure::FailureCause;
+use super::outcome::Outcome;
+use super::outcome::sealed::{self, AnyValue, Values};
 use crate::sync::{Arc, guard, unique_number};
 
 /// Says who is called first: higher before lower, and within one priority first come, first called.
+///
+/// Any number is one; the names are the usual steps.
+///
+/// ```
+/// use fanfare::Priority;
+///
+/// assert!(Priority::HIGH > Priority::from(99));
+/// assert_eq!(Priority::from(0), Priority::NORMAL);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(i32);
 
 impl Priority {
-    /// Before all others.
+    /// Before all others that have a name.
     pub const HIGHEST: Self = Self(200);
     /// Before [`NORMAL`](Self::NORMAL).
     pub const HIGH: Self = Self(100);
@@ -27,7 +33,7 @@ impl Priority {
     pub const MEDIUM: Self = Self::NORMAL;
     /// After [`NORMAL`](Self::NORMAL).
     pub const LOW: Self = Self(-100);
-    /// After all others.
+    /// After all others that have a name.
     pub const LOWEST: Self = Self(-200);
 }
 
@@ -37,91 +43,22 @@ impl Default for Priority {
     }
 }
 
-/// What a listener may return.
-///
-/// - `()`: it went well.
-/// - `Result<(), E>`, for any `E` that converts into a boxed error: an `Err` goes into the report, the
-///   other listeners run all the same.
-/// - [`ControlFlow<()>`](ControlFlow): a `Break` stops the emit; listeners further down are not called.
-pub trait Outcome: sealed::Outcome {}
-
-impl Outcome for () {}
-impl<E: Into<BoxError>> Outcome for Result<(), E> {}
-impl Outcome for ControlFlow<()> {}
-
-/// A payload that async listeners can share.
-///
-/// Given to every `T: Clone`, and to `str`, `[U]` and `Path`. An emit makes one `Arc` when it
-/// reaches its first async listener, however many there are; `emit_arc` makes none.
-pub trait Payload: sealed::Payload + Send + Sync + 'static {}
-
-impl<T: ?Sized + sealed::Payload + Send + Sync + 'static> Payload for T {}
-
-pub(super) mod sealed {
-    use super::{Arc, BoxError, ControlFlow, FailureCause, Path, guard};
-
-    pub trait Outcome {
-        /// Never unwinds: the conversion of an error is user code and runs inside the guard.
-        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause>;
+impl From<i32> for Priority {
+    fn from(priority: i32) -> Self {
+        Self(priority)
     }
+}
 
-    impl Outcome for () {
-        #[inline]
-        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
-            Ok(ControlFlow::Continue(()))
-        }
-    }
-
-    impl<E: Into<BoxError>> Outcome for Result<(), E> {
-        #[inline]
-        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
-            self.map(ControlFlow::Continue).map_err(|error| match guard(|| error.into()) {
-                Ok(error) => FailureCause::Error(error),
-                Err(panic) => FailureCause::Panic(panic),
-            })
-        }
-    }
-
-    impl Outcome for ControlFlow<()> {
-        #[inline]
-        fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
-            Ok(self)
-        }
-    }
-
-    pub trait Payload {
-        fn to_arc(&self) -> Arc<Self>;
-    }
-
-    impl<T: Clone> Payload for T {
-        fn to_arc(&self) -> Arc<Self> {
-            Arc::new(self.clone())
-        }
-    }
-
-    impl Payload for str {
-        fn to_arc(&self) -> Arc<Self> {
-            Arc::from(self)
-        }
-    }
-
-    impl<U: Clone> Payload for [U] {
-        fn to_arc(&self) -> Arc<Self> {
-            Arc::from(self)
-        }
-    }
-
-    impl Payload for Path {
-        fn to_arc(&self) -> Arc<Self> {
-            Arc::from(self)
-        }
+impl From<Priority> for i32 {
+    fn from(priority: Priority) -> Self {
+        priority.0
     }
 }
 
 /// A listener with an identity: keep it, register it where you like, and take it off again by itself.
 ///
-/// A clone is the same listener. Registered twice, it runs twice; [`Event::off_listener`] removes
-/// all of its registrations at that event.
+/// A clone is the same listener. Registered twice, it runs twice;
+/// [`Event::off_listener`](crate::Event::off_listener) removes all of its registrations at that event.
 ///
 /// ```
 /// use fanfare::{Dispatcher, Listener};
@@ -138,20 +75,14 @@ pub(super) mod sealed {
 /// ```
 pub struct Listener<T: ?Sized> {
     id: ListenerId,
-    call: Arc<Call<T>>,
+    call: Arc<ErasedCall<T>>,
 }
 
-type Call<T> = dyn Fn(&T) -> Result<ControlFlow<()>, FailureCause> + Send + Sync;
+type ErasedCall<T> = dyn Fn(&T) -> Erased + Send + Sync;
 
 /// Unique within the process, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenerId(NonZeroU64);
-
-impl ListenerId {
-    fn next() -> Self {
-        Self(unique_number())
-    }
-}
 
 impl<T: ?Sized + 'static> Listener<T> {
     /// Makes a listener of a closure.
@@ -160,11 +91,22 @@ impl<T: ?Sized + 'static> Listener<T> {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome,
     {
-        Self { id: ListenerId::next(), call: Arc::new(move |payload: &T| listener(payload).into_flow()) }
+        let call = move |payload: &T| {
+            let mut kept = Kept(None);
+            let flow = listener(payload).settle(&mut kept);
+            Erased { flow, value: kept.0 }
+        };
+        Self { id: ListenerId(unique_number()), call: Arc::new(call) }
     }
 
     pub(super) fn id(&self) -> ListenerId {
         self.id
+    }
+
+    /// Returns the closure for one registration.
+    pub(super) fn closure(&self) -> impl Fn(&T) -> Erased + Send + Sync + use<T> {
+        let call = Arc::clone(&self.call);
+        move |payload| call(payload)
     }
 }
 
@@ -180,116 +122,28 @@ impl<T: ?Sized> fmt::Debug for Listener<T> {
     }
 }
 
-/// A registration in the making: [`Event::listen`], then options, then `run`.
-///
-/// ```
-/// use fanfare::{Dispatcher, Priority};
-///
-/// let events = Dispatcher::new();
-/// let opened = events.event::<u32>("door.opened")?;
-/// opened.listen().priority(Priority::HIGH).once().run(|door| println!("the first door: {door}"));
-/// assert_eq!(opened.emit(&1).ran(), 1);
-/// assert_eq!(opened.emit(&2).ran(), 0);
-/// # Ok::<(), fanfare::EventError>(())
-/// ```
-#[must_use = "nothing is registered before `run`, `run_async` or `run_listener`"]
-pub struct Registration<T: ?Sized + 'static> {
-    event: Event<T>,
-    priority: Priority,
-    once: bool,
-    registered_at: &'static Location<'static>,
-}
-
-impl<T: ?Sized + 'static> Registration<T> {
-    #[track_caller]
-    pub(super) fn new(event: Event<T>) -> Self {
-        Self { event, priority: Priority::NORMAL, once: false, registered_at: Location::caller() }
-    }
-
-    /// Sets the priority; [`Priority::NORMAL`] without it.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    /// Makes the listener run for one emit only: exactly once, whatever threads or nested emits race for it.
-    ///
-    /// It is taken just before its call, so an emit that is stopped before its turn does not use it up.
-    pub fn once(mut self) -> Self {
-        self.once = true;
-        self
-    }
-
-    /// Registers a listener that runs inside the emit.
-    pub fn run<F, R>(self, listener: F) -> Subscription
-    where
-        F: Fn(&T) -> R + Send + Sync + 'static,
-        R: Outcome + 'static,
-    {
-        let origin = self.origin(None);
-        let slot = self.event.slot();
-        if self.once {
-            slot.add(self.priority, Arc::new(Node::<F, R, true>::new(listener, origin)))
-        } else {
-            slot.add(self.priority, Arc::new(Node::<F, R, false>::new(listener, origin)))
-        }
-    }
-
-    /// Registers a [`Listener`], which can be taken off by itself.
-    pub fn run_listener(self, listener: &Listener<T>) -> Subscription {
-        let origin = self.origin(Some(listener.id));
-        let call = Arc::clone(&listener.call);
-        let listener = move |payload: &T| Flow(call(payload));
-        let slot = self.event.slot();
-        if self.once {
-            slot.add(self.priority, Arc::new(Node::<_, Flow, true>::new(listener, origin)))
-        } else {
-            slot.add(self.priority, Arc::new(Node::<_, Flow, false>::new(listener, origin)))
-        }
-    }
-
-    /// Registers an async listener: see [`Event::on_async`].
-    pub fn run_async<F, Fut>(self, listener: F) -> Subscription
-    where
-        T: Payload,
-        F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: Outcome> + Send + 'static,
-    {
-        let origin = self.origin(None);
-        let slot = self.event.slot();
-        let tasks = Arc::clone(slot.tasks());
-        if self.once {
-            slot.add(self.priority, Arc::new(AsyncNode::<F, T, true>::new(listener, slot.shared_name(), origin, tasks)))
-        } else {
-            slot.add(
-                self.priority,
-                Arc::new(AsyncNode::<F, T, false>::new(listener, slot.shared_name(), origin, tasks)),
-            )
-        }
-    }
-
-    fn origin(&self, identity: Option<ListenerId>) -> Origin {
-        Origin { registered_at: self.registered_at, identity }
-    }
-}
-
-impl<T: ?Sized + 'static> fmt::Debug for Registration<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registration")
-            .field("event", &self.event.name())
-            .field("priority", &self.priority)
-            .field("once", &self.once)
-            .finish()
-    }
-}
-
 /// What a [`Listener`] returned, its own type erased.
-struct Flow(Result<ControlFlow<()>, FailureCause>);
+pub(super) struct Erased {
+    flow: Result<ControlFlow<()>, FailureCause>,
+    value: Option<Box<dyn AnyValue>>,
+}
 
-impl Outcome for Flow {}
+impl Outcome for Erased {}
 
-impl sealed::Outcome for Flow {
-    fn into_flow(self) -> Result<ControlFlow<()>, FailureCause> {
-        self.0
+impl sealed::Outcome for Erased {
+    fn settle(self, values: &mut dyn Values) -> Result<ControlFlow<()>, FailureCause> {
+        let Some(mut value) = self.value else { return self.flow };
+        let accepted = values.accept(&mut *value);
+        guard(|| drop(value)).map_err(FailureCause::DropPanic).and(accepted)
+    }
+}
+
+/// Keeps the value until it is known who asks.
+struct Kept(Option<Box<dyn AnyValue>>);
+
+impl Values for Kept {
+    fn accept(&mut self, value: &mut dyn AnyValue) -> Result<ControlFlow<()>, FailureCause> {
+        self.0 = Some(value.take_boxed());
+        Ok(ControlFlow::Continue(()))
     }
 }

@@ -10,13 +10,27 @@
 //! while a listener runs, and no shared cache line is written by an emit. What is promised stands
 //! in [the guarantees](crate::docs::guarantees).
 
+mod async_call;
+mod awaited;
+mod builder;
+mod calls;
+mod conditions;
+mod counters;
+mod depth;
 mod emission;
 mod error;
 mod event;
+mod failure;
+mod info;
 mod listener;
 mod node;
+mod options;
+mod outcome;
+mod publisher;
+mod registration;
 mod report;
 mod slot;
+mod stream;
 mod subscription;
 mod table;
 mod tasks;
@@ -27,20 +41,34 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
-pub use error::{EventError, PayloadMismatch};
-pub use event::{EmitAsync, Event};
-pub use listener::{Listener, Outcome, Payload, Priority, Registration};
-pub use report::{BoxError, Failure, FailureCause, Report};
-pub use subscription::{ScopedSubscription, Subscription};
+pub use builder::DispatcherBuilder;
+pub use counters::EventCounts;
+pub use depth::MAX_DEPTH;
+pub use error::{EventError, PayloadMismatch, TooManyListeners};
+pub use event::{EmitAsync, Event, Muted};
+pub use failure::{BoxError, Failure, FailureCause};
+pub use info::ListenerInfo;
+pub use listener::{Listener, Priority};
+pub use node::ListenerKind;
+pub use options::EmitOptions;
+pub use outcome::{Outcome, Payload, Value};
+pub use publisher::Publisher;
+pub use registration::{Registration, WaitableRegistration};
+pub use report::Report;
+pub use stream::{EventStream, Next, Overflow};
+pub use subscription::{Paused, ScopedSubscription, Subscription, WaitError, WaitableSubscription, WouldDeadlock};
 #[cfg(feature = "tokio")]
-pub use tasks::Drained;
+pub use tasks::{Drained, SpawnedEmit};
 
-use self::emission::{Awaited, run};
+use self::awaited::Awaited;
+use self::builder::Bounds;
+use self::emission::{Emission, run};
+use self::failure::{EventMeta, Hook};
 use self::slot::{AnySlot, Slot};
 use self::table::Table;
 use self::tasks::Tasks;
 use crate::name::{self, EventName, SEPARATOR};
-use crate::sync::{Arc, NameMap, SnapshotGuard, Weak};
+use crate::sync::{Arc, NameMap, SnapshotCell, SnapshotGuard, Weak, guard};
 
 /// Owns listeners by event name, and runs them.
 ///
@@ -74,14 +102,67 @@ pub struct Dispatcher {
 struct Core {
     names: NameMap<Arc<str>, dyn AnySlot>,
     tasks: Arc<Tasks>,
+    bounds: Bounds,
+    on_error: SnapshotCell<Option<Hook>>,
+}
+
+impl Core {
+    fn on_error(&self) -> Option<Hook> {
+        Option::clone(&self.on_error.load())
+    }
+}
+
+/// An event that somebody listens to, as a look-up finds it.
+enum Found<T: ?Sized> {
+    Nobody,
+    Table(SnapshotGuard<Table<T>>),
+    /// Muted or counted.
+    Watched(Arc<Slot<T>>),
 }
 
 impl Dispatcher {
     /// Makes a dispatcher without events.
     #[must_use]
     pub fn new() -> Self {
-        let core = Core { names: NameMap::new(), tasks: Arc::new(Tasks::new()) };
+        Self::builder().build()
+    }
+
+    /// Starts a dispatcher with other bounds than the default.
+    pub fn builder() -> DispatcherBuilder {
+        DispatcherBuilder::new()
+    }
+
+    fn with_bounds(bounds: Bounds) -> Self {
+        let on_error = SnapshotCell::new(Arc::new(None));
+        let core = Core { names: NameMap::new(), tasks: Arc::new(Tasks::new()), bounds, on_error };
         Self { core: Arc::new(core), prefix: Arc::from("") }
+    }
+
+    /// Calls `hook` for every failure of this dispatcher when it happens, instead of writing to stderr.
+    ///
+    /// There is one hook, for all namespaces: a later call replaces it. It gets the failures of async
+    /// listeners that a plain emit handed to the runtime too, which no report has. It runs where the
+    /// failure happened; a failure inside it, of a listener it makes run or its own panic, is written to
+    /// stderr and does not call it again. An event handle that outlives the dispatcher loses it.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use fanfare::Dispatcher;
+    ///
+    /// let failures = Arc::new(Mutex::new(Vec::new()));
+    /// let events = Dispatcher::new();
+    /// let seen = Arc::clone(&failures);
+    /// events.on_error(move |failure| seen.lock().unwrap().push(failure.to_string()));
+    /// events.on("order.paid", |_: &u64| Err::<(), _>("no printer"))?;
+    /// events.emit("order.paid", &250u64)?;
+    /// assert_eq!(*failures.lock().unwrap(), ["listener of `order.paid` failed: no printer"]);
+    /// # Ok::<(), fanfare::EventError>(())
+    /// ```
+    pub fn on_error(&self, hook: impl Fn(&Failure) + Send + Sync + 'static) {
+        let hook: Hook = Arc::new(hook);
+        let old = self.core.on_error.update(|_| Some((Some(Arc::clone(&hook)), ())));
+        // The destructor of what the old one captured is user code.
+        let _ = guard(|| drop(old));
     }
 
     /// Returns the part of this dispatcher whose names begin with `namespace` and a colon.
@@ -118,7 +199,8 @@ impl Dispatcher {
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event); nothing is registered then.
+    /// As [`event`](Self::event), or when the event has as many listeners as the dispatcher allows;
+    /// nothing is registered then.
     #[track_caller]
     pub fn on<T, F, R>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
     where
@@ -126,14 +208,15 @@ impl Dispatcher {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        Ok(self.listen(name)?.run(listener))
+        Ok(self.listen(name)?.try_run(listener)?)
     }
 
     /// Registers a listener for one emit only: see [`Event::once`].
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event); nothing is registered then.
+    /// As [`event`](Self::event), or when the event has as many listeners as the dispatcher allows;
+    /// nothing is registered then.
     #[track_caller]
     pub fn once<T, F, R>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
     where
@@ -141,14 +224,15 @@ impl Dispatcher {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        Ok(self.listen(name)?.once().run(listener))
+        Ok(self.listen(name)?.once().try_run(listener)?)
     }
 
     /// Registers an async listener: see [`Event::on_async`].
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event); nothing is registered then.
+    /// As [`event`](Self::event), or when the event has as many listeners as the dispatcher allows;
+    /// nothing is registered then.
     #[track_caller]
     pub fn on_async<T, F, Fut>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
     where
@@ -156,14 +240,15 @@ impl Dispatcher {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        Ok(self.listen(name)?.run_async(listener))
+        Ok(self.listen(name)?.try_run_async(listener)?)
     }
 
     /// Registers an async listener together with what it works on: see [`Event::on_async_with`].
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event); nothing is registered then.
+    /// As [`event`](Self::event), or when the event has as many listeners as the dispatcher allows;
+    /// nothing is registered then.
     #[track_caller]
     pub fn on_async_with<T, S, F, Fut>(
         &self,
@@ -177,14 +262,15 @@ impl Dispatcher {
         F: Fn(S, Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        Ok(self.listen(name)?.run_async(move |payload| listener(state.clone(), payload)))
+        Ok(self.listen(name)?.try_run_async(move |payload| listener(state.clone(), payload))?)
     }
 
     /// Registers an async listener for one emit only: see [`Event::once_async`].
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event); nothing is registered then.
+    /// As [`event`](Self::event), or when the event has as many listeners as the dispatcher allows;
+    /// nothing is registered then.
     #[track_caller]
     pub fn once_async<T, F, Fut>(&self, name: impl EventName<T>, listener: F) -> Result<Subscription, EventError>
     where
@@ -192,21 +278,22 @@ impl Dispatcher {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        Ok(self.listen(name)?.once().run_async(listener))
+        Ok(self.listen(name)?.once().try_run_async(listener)?)
     }
 
     /// Registers a [`Listener`], which can be taken off by itself.
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event); nothing is registered then.
+    /// As [`event`](Self::event), or when the event has as many listeners as the dispatcher allows;
+    /// nothing is registered then.
     #[track_caller]
     pub fn on_listener<T: ?Sized + 'static>(
         &self,
         name: impl EventName<T>,
         listener: &Listener<T>,
     ) -> Result<Subscription, EventError> {
-        Ok(self.listen(name)?.run_listener(listener))
+        Ok(self.listen(name)?.try_run_listener(listener)?)
     }
 
     /// Starts a registration with options: see [`Registration`].
@@ -258,9 +345,10 @@ impl Dispatcher {
     /// When the name is a bad one, or the event has another payload type; nobody was called then.
     #[inline]
     pub fn emit<T: ?Sized + 'static>(&self, name: impl EventName<T>, payload: &T) -> Result<Report, EventError> {
-        Ok(match self.table(name.name())? {
-            Some(table) => run(&table, payload, None),
-            None => Report::default(),
+        Ok(match self.find(name.name())? {
+            Found::Table(table) => run(&table, payload, Emission::new()),
+            Found::Nobody => Report::default(),
+            Found::Watched(slot) => slot.emit_watched(payload, Emission::new()),
         })
     }
 
@@ -274,9 +362,11 @@ impl Dispatcher {
         name: impl EventName<T>,
         payload: Arc<T>,
     ) -> Result<Report, EventError> {
-        Ok(match self.table(name.name())? {
-            Some(table) => run(&table, &*Arc::clone(&payload), Some(payload)),
-            None => Report::default(),
+        let emission = Emission::sharing(Arc::clone(&payload));
+        Ok(match self.find(name.name())? {
+            Found::Table(table) => run(&table, &*payload, emission),
+            Found::Nobody => Report::default(),
+            Found::Watched(slot) => slot.emit_watched(&*payload, emission),
         })
     }
 
@@ -294,14 +384,15 @@ impl Dispatcher {
         name: impl EventName<T>,
         payload: &T,
     ) -> Result<Report, EventError> {
-        let mut walk = Awaited::new(payload);
+        let mut walk = Awaited::new(payload, EmitOptions::new());
         poll_fn(|cx| {
             if walk.is_waiting() {
                 return walk.resume(cx).map(Ok);
             }
-            match self.table(name.name()) {
-                Ok(Some(table)) => walk.start(table, cx).map(Ok),
-                Ok(None) => Poll::Ready(Ok(Report::default())),
+            match self.find(name.name()) {
+                Ok(Found::Table(table)) => walk.begin_with(table, cx).map(Ok),
+                Ok(Found::Nobody) => Poll::Ready(Ok(Report::default())),
+                Ok(Found::Watched(slot)) => walk.begin_watched(&slot, cx).map(Ok),
                 Err(error) => Poll::Ready(Err(error)),
             }
         })
@@ -334,6 +425,24 @@ impl Dispatcher {
         found.map_or(0, |slot| slot.listener_count())
     }
 
+    /// Returns what is registered at an event, in the order of calls; nothing for an unknown one.
+    #[must_use]
+    pub fn listeners(&self, name: &str) -> Vec<ListenerInfo> {
+        let found = self.core.names.with(&*self.full(name), Arc::clone);
+        found.map_or_else(Vec::new, |slot| slot.listeners())
+    }
+
+    /// Returns the names of the events that have a listener or a handle, sorted.
+    ///
+    /// Those of all namespaces, in full, whatever namespace it is asked of. One that comes or goes
+    /// meanwhile may be among them or not.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<_> = self.core.names.values().iter().map(|slot| Arc::clone(slot.name())).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Returns the number of events that have a listener or a handle, in all namespaces.
     #[must_use]
     pub fn event_count(&self) -> usize {
@@ -359,7 +468,9 @@ impl Dispatcher {
                 None => {
                     name::validate(&name)?;
                     let name = Arc::<str>::from(&*name);
-                    self.core.names.get_or_insert(Arc::clone(&name), Slot::<T>::new(name, &self.core))
+                    let core = Arc::downgrade(&self.core);
+                    let event = EventMeta { name: Arc::clone(&name), core, tasks: Arc::clone(&self.core.tasks) };
+                    self.core.names.get_or_insert(name, Slot::<T>::new(event))
                 }
             };
             if !found.acquire() {
@@ -375,20 +486,29 @@ impl Dispatcher {
         }
     }
 
-    /// Returns the table of an event that somebody listens to.
+    /// Looks up who listens to an event.
     ///
-    /// The map is pinned for the look-up alone: the table's own guard keeps it alive while listeners run.
+    /// The map's epoch is held for the look-up alone: the table's own guard keeps it alive while listeners run.
     #[inline]
-    fn table<T: ?Sized + 'static>(&self, name: &str) -> Result<Option<SnapshotGuard<Table<T>>>, EventError> {
+    fn find<T: ?Sized + 'static>(&self, name: &str) -> Result<Found<T>, EventError> {
         let name = self.full(name);
         let found = self.core.names.with(&*name, |slot| match typed::<T>(&**slot) {
-            Ok(slot) => Ok(slot.is_heard().then(|| slot.table())),
-            Err(_) if slot.is_closed() => Ok(None),
+            Ok(slot) => {
+                let audience = slot.audience();
+                Ok(if audience.is_plain() {
+                    Found::Table(slot.table())
+                } else if audience.is_nobody() {
+                    Found::Nobody
+                } else {
+                    Found::Watched(slot.arc())
+                })
+            }
+            Err(_) if slot.is_closed() => Ok(Found::Nobody),
             Err(error) => Err(error),
         });
         match found {
-            Some(table) => Ok(table?),
-            None => name::validate(&name).map(|()| None).map_err(EventError::from),
+            Some(found) => Ok(found?),
+            None => name::validate(&name).map(|()| Found::Nobody).map_err(EventError::from),
         }
     }
 }
@@ -401,9 +521,7 @@ impl Default for Dispatcher {
 
 impl fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names: Vec<_> = self.core.names.values().iter().map(|slot| Arc::clone(slot.name())).collect();
-        names.sort_unstable();
-        f.debug_struct("Dispatcher").field("namespace", &self.prefix).field("events", &names).finish()
+        f.debug_struct("Dispatcher").field("namespace", &self.prefix).field("events", &self.names()).finish()
     }
 }
 

@@ -1,19 +1,15 @@
 //! What an emit did.
 
 use std::fmt;
-use std::panic::Location;
 
 use smallvec::SmallVec;
 
-use crate::sync::Arc;
-
-/// What user code may return as its error: anything that `?` turns into a boxed error.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use super::failure::Failure;
 
 /// Tells what an emit did: how many listeners ran, and which of them failed.
 ///
-/// Reading it is optional: the first failure of each listener is also written to stderr, with the
-/// event and the place where the listener was registered.
+/// Reading it is optional: failures also go to the dispatcher's
+/// [`on_error`](crate::Dispatcher::on_error) hook, or, without one, the first of each listener to stderr.
 ///
 /// ```
 /// use fanfare::Dispatcher;
@@ -30,8 +26,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Default)]
 pub struct Report {
     /// From the lowest bit: 32 bits of listeners that ran, 31 of async ones that were handed to the
-    /// runtime, one that tells that a listener stopped the emit. One word, so that a report fits in
-    /// two registers.
+    /// runtime, one that tells that the emit was stopped. One word, so that a report fits in two registers.
     counts: u64,
     failures: Option<Box<SmallVec<[Failure; 2]>>>,
 }
@@ -52,7 +47,8 @@ impl Report {
         ((self.counts & !STOPPED) / SPAWNED) as usize
     }
 
-    /// Tells whether a listener returned [`ControlFlow::Break`](std::ops::ControlFlow::Break), so that the rest did not run.
+    /// Tells whether the rest did not run: a listener returned
+    /// [`ControlFlow::Break`](std::ops::ControlFlow::Break), or one failed in an emit that fails fast.
     #[must_use]
     pub fn stopped(&self) -> bool {
         self.counts & STOPPED != 0
@@ -85,6 +81,12 @@ impl Report {
         self.counts += SPAWNED;
     }
 
+    /// Counts a listener that was handed to the runtime as one that ran.
+    #[cfg(feature = "tokio")]
+    pub(super) fn spawned_ran(&mut self) {
+        self.counts = self.counts - SPAWNED + 1;
+    }
+
     pub(super) fn stop(&mut self) {
         self.counts |= STOPPED;
     }
@@ -103,81 +105,5 @@ impl fmt::Debug for Report {
             .field("stopped", &self.stopped())
             .field("failures", &self.failures())
             .finish()
-    }
-}
-
-/// A listener that failed, in one emit.
-#[derive(Debug)]
-pub struct Failure {
-    event: Arc<str>,
-    registered_at: &'static Location<'static>,
-    cause: FailureCause,
-}
-
-impl Failure {
-    pub(super) fn new(event: Arc<str>, registered_at: &'static Location<'static>, cause: FailureCause) -> Self {
-        Self { event, registered_at, cause }
-    }
-
-    /// Returns the name of the event, its namespaces included.
-    #[must_use]
-    pub fn event(&self) -> &str {
-        &self.event
-    }
-
-    /// Returns where the listener was registered.
-    #[must_use]
-    pub fn registered_at(&self) -> &'static Location<'static> {
-        self.registered_at
-    }
-
-    /// Returns what went wrong.
-    #[must_use]
-    pub fn cause(&self) -> &FailureCause {
-        &self.cause
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "listener of `{}` {}", self.event, self.cause)
-    }
-}
-
-impl std::error::Error for Failure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.cause {
-            FailureCause::Error(error) => Some(&**error),
-            _ => None,
-        }
-    }
-}
-
-/// What went wrong with a listener.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum FailureCause {
-    /// It returned this error.
-    Error(BoxError),
-    /// It panicked with this message.
-    Panic(String),
-    /// It is async and was not run: a plain emit found no tokio runtime to hand it to.
-    ///
-    /// Emit from within a runtime with the feature `tokio` on, or use `emit_async`, which needs none.
-    NoRuntime,
-    /// It is async and was not run: as many listeners as the dispatcher allows are in flight.
-    TooManyInFlight,
-}
-
-impl fmt::Display for FailureCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Error(error) => write!(f, "failed: {error}"),
-            Self::Panic(message) => write!(f, "panicked: {message}"),
-            Self::NoRuntime => f.write_str(
-                "was not run: it is async, and `emit` found no tokio runtime (use `emit_async`, or the feature `tokio` within a runtime)",
-            ),
-            Self::TooManyInFlight => f.write_str("was not run: too many async listeners are in flight"),
-        }
     }
 }

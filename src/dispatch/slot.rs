@@ -18,63 +18,134 @@
 //! [`Event`]: super::Event
 
 use std::any::{Any, type_name};
+use std::panic::Location;
 
 use crossbeam_utils::CachePadded;
 
 use super::Core;
+use super::counters::{Counters, EventCounts};
+use super::emission::{Emission, run};
+use super::failure::{EventMeta, write_line};
+use super::info::ListenerInfo;
 use super::listener::{ListenerId, Priority};
-use super::node::Listen;
-use super::subscription::Subscription;
-use super::table::{EntryKey, Table};
-use super::tasks::Tasks;
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Arc, SnapshotCell, SnapshotGuard, Weak, increment_unless};
+use super::node::{Listen, State};
+use super::report::Report;
+use super::table::{EntryKey, Position, Table};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, OnceLock, SnapshotCell, SnapshotGuard, Weak, increment_unless};
 
 const CLOSED: usize = usize::MAX;
 
 /// One event with payload `T`.
 pub(super) struct Slot<T: ?Sized> {
-    /// Never less than the number of listeners in the table: counted up before they are published,
-    /// down after they are gone. An emit that nobody hears reads this and no more.
-    listeners: AtomicUsize,
+    /// What an emit reads before anything else: see [`Audience`].
+    audience: AtomicU64,
     table: SnapshotCell<Table<T>>,
     /// See the table above. On a line of its own: handles come and go beside running emits.
     refs: CachePadded<AtomicUsize>,
-    name: Arc<str>,
-    core: Weak<Core>,
-    tasks: Arc<Tasks>,
+    event: Arc<EventMeta>,
+    /// Made when somebody asks for it.
+    counters: OnceLock<Arc<Counters>>,
+    /// Set by the first registration above the warning threshold.
+    warned: AtomicBool,
     me: Weak<Self>,
 }
 
+/// One word: who would hear an emit. The lower half counts listeners, never less than are in the
+/// table: counted up before they are published, down after they are gone.
+#[derive(Clone, Copy)]
+pub(super) struct Audience(u64);
+
+/// How often the event is muted: 31 bits.
+const MUTED: u64 = 1 << 32;
+/// Emits are counted.
+const COUNTED: u64 = 1 << 63;
+
+impl Audience {
+    /// Tells whether there are listeners, and nothing else to look at.
+    #[inline]
+    pub(super) fn is_plain(self) -> bool {
+        self.0.wrapping_sub(1) < MUTED - 1
+    }
+
+    /// Tells whether an emit is over before it began.
+    #[inline]
+    pub(super) fn is_nobody(self) -> bool {
+        self.0 == 0
+    }
+
+    fn is_muted(self) -> bool {
+        self.0 & !COUNTED >= MUTED
+    }
+}
+
+/// An event that has as many listeners as its dispatcher allows.
+pub(super) struct Full {
+    pub(super) limit: usize,
+}
+
 impl<T: ?Sized + 'static> Slot<T> {
-    pub(super) fn new(name: Arc<str>, core: &Arc<Core>) -> Arc<Self> {
+    pub(super) fn new(event: EventMeta) -> Arc<Self> {
+        let event = Arc::new(event);
         Arc::new_cyclic(|me| Self {
-            listeners: AtomicUsize::new(0),
-            table: SnapshotCell::new(Arc::new(Table::new(Arc::clone(&name), me.clone()))),
+            audience: AtomicU64::new(0),
+            table: SnapshotCell::new(Arc::new(Table::new(Arc::clone(&event), me.clone()))),
             refs: CachePadded::new(AtomicUsize::new(0)),
-            name,
-            core: Arc::downgrade(core),
-            tasks: Arc::clone(&core.tasks),
+            event,
+            counters: OnceLock::new(),
+            warned: AtomicBool::new(false),
             me: me.clone(),
         })
     }
 
     /// Puts a listener into the table. The caller holds a reference, so the slot is open.
-    pub(super) fn add(&self, priority: Priority, listen: Arc<dyn Listen<T>>) -> Subscription {
+    pub(super) fn add(
+        &self,
+        priority: Priority,
+        position: Position,
+        listener: &Arc<dyn Listen<T>>,
+    ) -> Result<EntryKey, Full> {
+        let bounds = self.event.core.upgrade().map(|core| core.bounds).unwrap_or_default();
+        let limit = bounds.listener_limit.unwrap_or(usize::MAX);
         let acquired = self.acquire();
         debug_assert!(acquired, "the caller's reference keeps the slot open");
         #[cfg(not(fault = "count_after_publish"))]
         self.count_up();
-        let added = self.table.update(|table| Some(table.with(priority, Arc::clone(&listen))));
+        let added = self.table.update(|table| {
+            let room = table.len() < limit;
+            room.then(|| {
+                let (next, key) = table.with(priority, position, Arc::clone(listener));
+                let len = next.len();
+                (next, (key, len))
+            })
+        });
         #[cfg(fault = "count_after_publish")]
         self.count_up();
-        let (_, key) = added.expect("`with` always makes a table");
-        Subscription::new(self.me.clone(), key)
+        let Some((_, (key, len))) = added else {
+            self.count_down(1);
+            return Err(Full { limit });
+        };
+        if bounds.warn_above.is_some_and(|threshold| len > threshold) {
+            self.warn_once(len, listener.record().registered_at);
+        }
+        Ok(key)
+    }
+
+    #[cold]
+    fn warn_once(&self, listeners: usize, registered_at: &Location<'_>) {
+        // Relaxed: only the flag itself decides who writes.
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            let name = &self.event.name;
+            write_line(&format!(
+                "event `{name}` has {listeners} listeners, the last one registered at {registered_at}; \
+                 if they pile up, take them off; if not, raise `Dispatcher::builder().warn_above(..)`"
+            ));
+        }
     }
 
     fn count_up(&self) {
         // Relaxed: an emit after `on` sees it by coherence; the cell's Release publishes it to whoever removes the listener.
-        self.listeners.fetch_add(1, Ordering::Relaxed);
+        self.audience.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes these listeners out of the table.
@@ -87,29 +158,29 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Ends the listeners that `which` picks, and returns how many this call ended.
     fn end(&self, which: impl Fn(&dyn Listen<T>) -> bool) -> usize {
-        let Some((old, gone)) = self.table.update(|table| table.retain(|listen| !which(listen))) else { return 0 };
-        // Emits that run the old table see the mark; a spent once listener has its own and is not counted.
-        let ended = old.iter().filter(|entry| which(&*entry.listen) && entry.listen.state().remove()).count();
+        let Some((old, gone)) = self.table.update(|table| table.retain(|listener| !which(listener))) else { return 0 };
+        // Emits that run the old table see the mark; a spent listener has its own and is not counted.
+        let ended = old.iter().filter(|listener| which(&***listener) && listener.end()).count();
         drop(old);
         self.count_down(gone);
         ended
     }
 
     pub(super) fn off_listener(&self, id: ListenerId) -> usize {
-        self.end(|listen| listen.origin().identity == Some(id))
+        self.end(|listener| listener.record().identity == Some(id))
     }
 
     fn count_down(&self, gone: usize) {
         // Relaxed: comes after the cell's Acquire of the table that held them, so never below their count.
-        self.listeners.fetch_sub(gone, Ordering::Relaxed);
+        self.audience.fetch_sub(gone as u64, Ordering::Relaxed);
         self.release(gone);
     }
 
-    /// Tells whether an emit has anyone to call.
+    /// Tells who would hear an emit.
     #[inline]
-    pub(super) fn is_heard(&self) -> bool {
+    pub(super) fn audience(&self) -> Audience {
         // Relaxed: an emit after `on` returned sees the count by coherence; the table is loaded with Acquire.
-        self.listeners.load(Ordering::Relaxed) != 0
+        Audience(self.audience.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -117,16 +188,81 @@ impl<T: ?Sized + 'static> Slot<T> {
         self.table.load()
     }
 
+    /// Runs the listeners of this moment.
+    #[inline]
+    pub(super) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
+        let audience = self.audience();
+        if audience.is_plain() {
+            run(&self.table.load(), payload, emission)
+        } else if audience.is_nobody() {
+            Report::default()
+        } else {
+            self.emit_watched(payload, emission)
+        }
+    }
+
+    /// Runs the listeners of an event that is muted or counted.
+    #[cold]
+    pub(super) fn emit_watched(&self, payload: &T, emission: Emission<'_, T>) -> Report {
+        match self.watch(emission) {
+            Some(emission) => run(&self.table.load(), payload, emission),
+            None => Report::default(),
+        }
+    }
+
+    /// Returns the emission with what an event counts; `None` for a muted one.
+    #[cold]
+    pub(super) fn watch<'e>(&self, emission: Emission<'e, T>) -> Option<Emission<'e, T>> {
+        if self.audience().is_muted() {
+            return None;
+        }
+        Some(match self.counters.get() {
+            Some(counters) => emission.counted(Arc::clone(counters)),
+            None => emission,
+        })
+    }
+
+    pub(super) fn mute(&self) {
+        // Relaxed: an emit after this sees it by coherence.
+        self.audience.fetch_add(MUTED, Ordering::Relaxed);
+    }
+
+    pub(super) fn unmute(&self) {
+        self.audience.fetch_sub(MUTED, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_muted(&self) -> bool {
+        self.audience().is_muted()
+    }
+
+    /// Counts emits from now on.
+    pub(super) fn count(&self) {
+        self.counters.get_or_init(|| Arc::new(Counters::new()));
+        // Relaxed: who sees the flag asks the lock for the counters.
+        self.audience.fetch_or(COUNTED, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> Option<EventCounts> {
+        self.counters.get().map(|counters| counters.sum())
+    }
+
     pub(super) fn arc(&self) -> Arc<Self> {
         self.me.upgrade().expect("a slot is only reached through an Arc")
     }
 
-    pub(super) fn shared_name(&self) -> Arc<str> {
-        Arc::clone(&self.name)
+    pub(super) fn weak(&self) -> Weak<dyn AnySlot> {
+        self.me.clone()
     }
 
-    pub(super) fn tasks(&self) -> &Arc<Tasks> {
-        &self.tasks
+    pub(super) fn event(&self) -> &Arc<EventMeta> {
+        &self.event
+    }
+}
+
+impl<T: ?Sized> AsRef<SnapshotCell<Table<T>>> for Slot<T> {
+    #[inline]
+    fn as_ref(&self) -> &SnapshotCell<Table<T>> {
+        &self.table
     }
 }
 
@@ -146,7 +282,16 @@ pub(super) trait AnySlot: Any + Send + Sync {
 
     fn is_active(&self, key: EntryKey) -> bool;
 
+    fn is_paused(&self, key: EntryKey) -> bool;
+
+    /// Pauses a listener once more; false when it is gone.
+    fn pause(&self, key: EntryKey) -> bool;
+
+    fn resume(&self, key: EntryKey);
+
     fn listener_count(&self) -> usize;
+
+    fn listeners(&self) -> Vec<ListenerInfo>;
 
     fn name(&self) -> &Arc<str>;
 
@@ -171,9 +316,9 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
         // AcqRel: who meets CLOSED by Acquire finds the slot as its last user left it.
         #[cfg(not(fault = "split_free"))]
         let closed = self.refs.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if closed && let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) {
+        if closed && let (Some(core), Some(me)) = (self.event.core.upgrade(), self.me.upgrade()) {
             let me: Arc<dyn AnySlot> = me;
-            core.names.remove_if_same(&*self.name, &me);
+            core.names.remove_if_same(&*self.event.name, &me);
         }
     }
 
@@ -183,8 +328,8 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     }
 
     fn off(&self, key: EntryKey) -> bool {
-        let Some(entry) = self.table.load().get(key).cloned() else { return false };
-        let ended = entry.listen.state().remove();
+        let Some(listener) = self.table.load().get(key).cloned() else { return false };
+        let ended = listener.end();
         if ended {
             self.take_out(&[key]);
         }
@@ -196,15 +341,35 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     }
 
     fn is_active(&self, key: EntryKey) -> bool {
-        self.table.load().get(key).is_some_and(|entry| entry.listen.state().is_active())
+        self.table.load().get(key).is_some_and(|listener| listener.is_active())
+    }
+
+    fn is_paused(&self, key: EntryKey) -> bool {
+        self.table.load().get(key).and_then(|listener| listener.state()).is_some_and(State::is_paused)
+    }
+
+    fn pause(&self, key: EntryKey) -> bool {
+        self.table.load().get(key).and_then(|listener| listener.state()).map(State::pause).is_some()
+    }
+
+    fn resume(&self, key: EntryKey) {
+        if let Some(state) = self.table.load().get(key).and_then(|listener| listener.state()) {
+            state.resume();
+        }
     }
 
     fn listener_count(&self) -> usize {
-        self.table.load().iter().filter(|entry| entry.listen.state().is_active()).count()
+        self.table.load().iter().filter(|listener| listener.is_active()).count()
+    }
+
+    fn listeners(&self) -> Vec<ListenerInfo> {
+        let table = self.table.load();
+        let active = table.entries().filter(|(_, listener)| listener.is_active());
+        active.map(|(key, listener)| ListenerInfo::new(*key, &**listener)).collect()
     }
 
     fn name(&self) -> &Arc<str> {
-        &self.name
+        &self.event.name
     }
 
     fn payload_type(&self) -> &'static str {
@@ -212,6 +377,6 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     }
 
     fn core(&self) -> &Weak<Core> {
-        &self.core
+        &self.event.core
     }
 }

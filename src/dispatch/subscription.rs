@@ -1,10 +1,14 @@
-//! The handle to one registration.
+//! The handle to one registration, and what it can be turned into.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
+use super::calls::Calls;
 use super::slot::AnySlot;
 use super::table::EntryKey;
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Weak, block_until};
 
 /// A handle to one registration: dropping it removes nothing.
 ///
@@ -24,30 +28,66 @@ use crate::sync::{Arc, Weak};
 /// ```
 #[derive(Clone)]
 pub struct Subscription {
-    slot: Weak<dyn AnySlot>,
-    key: EntryKey,
+    /// Empty for a registration that was refused.
+    place: Option<(Weak<dyn AnySlot>, EntryKey)>,
 }
 
 impl Subscription {
     pub(super) fn new(slot: Weak<dyn AnySlot>, key: EntryKey) -> Self {
-        Self { slot, key }
+        Self { place: Some((slot, key)) }
+    }
+
+    /// Returns the handle to nothing.
+    pub(super) fn inert() -> Self {
+        Self { place: None }
     }
 
     /// Takes the listener off; returns whether this call did it.
     ///
     /// No emit that starts after this returns calls the listener, and an emit that is under way no
-    /// longer calls it when its turn comes. A call that is running now goes on. For a once listener
-    /// `true` means that it will never run, `false` that it ran, is running, or was taken off before.
+    /// longer calls it when its turn comes. A call that is running now goes on. For a `once` or `times`
+    /// listener `true` means that it will not run again, `false` that it had its last call (which may be
+    /// running still), or was taken off before.
     ///
     /// May be called anywhere, inside the listener too.
     pub fn off(&self) -> bool {
-        self.slot.upgrade().is_some_and(|slot| slot.off(self.key))
+        self.at().is_some_and(|(slot, key)| slot.off(key))
     }
 
-    /// Tells whether the listener may still be called.
+    /// Tells whether the listener may still be called, now or after a pause.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.slot.upgrade().is_some_and(|slot| slot.is_active(self.key))
+        self.at().is_some_and(|(slot, key)| slot.is_active(key))
+    }
+
+    /// Keeps the listener from being called until the returned value is dropped.
+    ///
+    /// Pauses are counted: it is called again when all are over. No emit that starts after this returns
+    /// calls the listener; a call that is running goes on. A `once` or `times` listener that is paused
+    /// uses up nothing. Pausing one that is gone does nothing.
+    ///
+    /// ```
+    /// use fanfare::Dispatcher;
+    ///
+    /// let events = Dispatcher::new();
+    /// let subscription = events.on("tick", |_: &u32| {})?;
+    /// {
+    ///     let _paused = subscription.pause();
+    ///     assert!(subscription.is_paused());
+    ///     assert_eq!(events.emit("tick", &1u32)?.ran(), 0);
+    /// }
+    /// assert_eq!(events.emit("tick", &2u32)?.ran(), 1);
+    /// # Ok::<(), fanfare::EventError>(())
+    /// ```
+    pub fn pause(&self) -> Paused {
+        let paused = self.at().is_some_and(|(slot, key)| slot.pause(key));
+        Paused { subscription: if paused { self.clone() } else { Self::inert() } }
+    }
+
+    /// Tells whether the listener is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.at().is_some_and(|(slot, key)| slot.is_paused(key))
     }
 
     /// Ties the registration to a scope: the listener is taken off when the returned value is dropped.
@@ -68,16 +108,22 @@ impl Subscription {
     }
 
     pub(super) fn slot(&self) -> Option<Arc<dyn AnySlot>> {
-        self.slot.upgrade()
+        self.place.as_ref().and_then(|(slot, _)| slot.upgrade())
+    }
+
+    fn at(&self) -> Option<(Arc<dyn AnySlot>, EntryKey)> {
+        let (slot, key) = self.place.as_ref()?;
+        Some((slot.upgrade()?, *key))
     }
 }
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slot = self.slot.upgrade();
+        let slot = self.slot();
         f.debug_struct("Subscription")
             .field("event", &slot.as_ref().map_or("(gone)", |slot| slot.name()))
-            .field("active", &slot.as_ref().is_some_and(|slot| slot.is_active(self.key)))
+            .field("active", &self.is_active())
+            .field("paused", &self.is_paused())
             .finish()
     }
 }
@@ -102,3 +148,164 @@ impl Drop for ScopedSubscription {
         self.subscription.off();
     }
 }
+
+/// One pause of a listener, until it is dropped: see [`Subscription::pause`].
+#[derive(Debug)]
+#[must_use = "the pause ends when this is dropped"]
+pub struct Paused {
+    subscription: Subscription,
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        if let Some((slot, key)) = self.subscription.at() {
+            slot.resume(key);
+        }
+    }
+}
+
+/// A handle to a registration whose calls in flight are counted: see
+/// [`Registration::waitable`](super::Registration::waitable).
+///
+/// It has every method of a [`Subscription`], and waits for *this listener's* calls: never for the rest
+/// of an emit, never for publishers that still hold an older snapshot. Two listeners that each wait for
+/// the other's end wait for ever, as two threads that join each other do; only a listener that waits
+/// for itself is found out.
+///
+/// ```
+/// use fanfare::Dispatcher;
+///
+/// let events = Dispatcher::new();
+/// let tick = events.event::<u32>("tick")?;
+/// let subscription = tick.listen().waitable().run(|_| { /* uses what is torn down below */ });
+/// tick.emit(&1);
+/// assert_eq!(subscription.off_and_wait(), Ok(true));
+/// // No call is running, none will: what the listener used can go now.
+/// # Ok::<(), fanfare::EventError>(())
+/// ```
+#[derive(Clone)]
+pub struct WaitableSubscription {
+    subscription: Subscription,
+    calls: Arc<Calls>,
+}
+
+impl WaitableSubscription {
+    pub(super) fn new(subscription: Subscription, calls: Arc<Calls>) -> Self {
+        Self { subscription, calls }
+    }
+
+    /// Takes the listener off, and blocks until none of its calls is running; returns whether this
+    /// call took it off.
+    ///
+    /// A call of an async listener is over when its future is finished or dropped. Do not block a
+    /// thread that such a future needs: use [`off_and_wait_async`](Self::off_and_wait_async) there.
+    ///
+    /// # Errors
+    ///
+    /// Inside the listener itself, where it would wait for its own end. The listener stays as it is.
+    pub fn off_and_wait(&self) -> Result<bool, WouldDeadlock> {
+        let ended = self.close()?;
+        block_until(None, |cx| self.calls.poll_over(cx));
+        Ok(ended)
+    }
+
+    /// Takes the listener off, and blocks as [`off_and_wait`](Self::off_and_wait), but not longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::WouldDeadlock`] as [`off_and_wait`](Self::off_and_wait); [`WaitError::TimedOut`] when
+    /// a call is still running after `timeout`: the listener is off all the same.
+    pub fn off_and_wait_timeout(&self, timeout: Duration) -> Result<bool, WaitError> {
+        let ended = self.close()?;
+        let deadline = Instant::now().checked_add(timeout);
+        let over = block_until(deadline, |cx| self.calls.poll_over(cx));
+        if over { Ok(ended) } else { Err(WaitError::TimedOut) }
+    }
+
+    /// Takes the listener off at the first poll, and resolves when none of its calls is running.
+    ///
+    /// # Errors
+    ///
+    /// As [`off_and_wait`](Self::off_and_wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the wait alone: after its first poll the listener is off.
+    pub fn off_and_wait_async(&self) -> impl Future<Output = Result<bool, WouldDeadlock>> + Send + 'static {
+        let this = self.clone();
+        let mut closed = None;
+        poll_fn(move |cx| {
+            let ended = match closed {
+                Some(ended) => ended,
+                None => match this.close() {
+                    Ok(ended) => *closed.insert(ended),
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
+            };
+            this.calls.poll_over(cx).map(|()| Ok(ended))
+        })
+    }
+
+    fn close(&self) -> Result<bool, WouldDeadlock> {
+        if self.calls.is_inside() {
+            return Err(WouldDeadlock);
+        }
+        let ended = self.subscription.off();
+        self.calls.close();
+        Ok(ended)
+    }
+}
+
+impl std::ops::Deref for WaitableSubscription {
+    type Target = Subscription;
+
+    fn deref(&self) -> &Subscription {
+        &self.subscription
+    }
+}
+
+impl fmt::Debug for WaitableSubscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WaitableSubscription").field(&self.subscription).finish()
+    }
+}
+
+/// A listener was asked to wait for its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WouldDeadlock;
+
+impl fmt::Display for WouldDeadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a listener cannot wait for its own end; call `off` inside it, and wait elsewhere")
+    }
+}
+
+impl std::error::Error for WouldDeadlock {}
+
+/// Why a wait for the end of a listener's calls ended before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// It was called inside the listener itself, which stays as it is.
+    WouldDeadlock,
+    /// A call is still running. The listener is off.
+    TimedOut,
+}
+
+impl From<WouldDeadlock> for WaitError {
+    fn from(_: WouldDeadlock) -> Self {
+        Self::WouldDeadlock
+    }
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WouldDeadlock => WouldDeadlock.fmt(f),
+            Self::TimedOut => f.write_str("a call of the listener is still running; it is off"),
+        }
+    }
+}
+
+impl std::error::Error for WaitError {}

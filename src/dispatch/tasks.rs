@@ -1,20 +1,22 @@
 //! Async listeners that a plain `emit` handed to the runtime: counted, bounded, waited for.
 
+pub(super) use on_tokio::{Admission, SpawnedTask, Tasks};
 #[cfg(feature = "tokio")]
-pub use on_tokio::Drained;
-pub(super) use on_tokio::Tasks;
+pub use on_tokio::{Drained, SpawnedEmit};
 
 #[cfg(feature = "tokio")]
 mod on_tokio {
     use std::fmt;
     use std::future::Future;
     use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Poll, Waker, ready};
 
     use tokio::runtime::Handle;
+    use tokio::task::JoinHandle;
 
-    use crate::dispatch::node::Running;
-    use crate::dispatch::report::FailureCause;
+    use crate::dispatch::async_call::Running;
+    use crate::dispatch::failure::{Failure, FailureCause, Record};
+    use crate::dispatch::report::Report;
     use crate::sync::atomic::{AtomicUsize, Ordering};
     use crate::sync::{Arc, Mutex, lock};
 
@@ -63,17 +65,82 @@ mod on_tokio {
     }
 
     impl Admission {
-        pub(in crate::dispatch) fn spawn(self, running: Running) {
+        /// Runs the call as a task. It ends with its listener; the runtime owns it and drops it when it shuts down.
+        pub(in crate::dispatch) fn spawn(self, mut running: Running) -> SpawnedTask {
             let Self { runtime, place } = self;
-            // The task ends with its listener; the runtime owns it and drops it when it shuts down.
-            runtime.spawn(async move {
-                let mut running = running;
-                if let Err(cause) = (&mut running).await {
-                    drop(running.failure(cause));
-                }
+            let record = Arc::clone(running.record());
+            let task = runtime.spawn(async move {
+                let result = (&mut running).await;
                 drop(running);
                 drop(place);
+                result.err()
             });
+            SpawnedTask { task, record }
+        }
+    }
+
+    /// One listener at work, for whoever wants to wait for it.
+    pub(in crate::dispatch) struct SpawnedTask {
+        task: JoinHandle<Option<Failure>>,
+        record: Arc<Record>,
+    }
+
+    /// An emit whose async listeners run as tasks of their own: see [`Event::emit_spawned`](crate::Event::emit_spawned).
+    ///
+    /// Awaiting it waits for them all and returns the whole report. Dropping it leaves them running.
+    #[must_use = "await it for the whole report, or use `emit`"]
+    pub struct SpawnedEmit {
+        report: Report,
+        /// The last one is waited for first: all have to end anyway.
+        tasks: Vec<SpawnedTask>,
+    }
+
+    impl SpawnedEmit {
+        pub(in crate::dispatch) fn new(report: Report, tasks: Vec<SpawnedTask>) -> Self {
+            Self { report, tasks }
+        }
+
+        /// Returns what is known now: what ran inside the emit, and how many listeners are not waited for yet.
+        #[must_use]
+        pub fn report(&self) -> &Report {
+            &self.report
+        }
+
+        /// Tells whether all tasks have ended.
+        #[must_use]
+        pub fn is_finished(&self) -> bool {
+            self.tasks.iter().all(|spawned| spawned.task.is_finished())
+        }
+
+        /// Ends the tasks that are still running, each where it waits next; they count as cancelled.
+        pub fn abort(&self) {
+            self.tasks.iter().for_each(|spawned| spawned.task.abort());
+        }
+    }
+
+    impl Future for SpawnedEmit {
+        type Output = Report;
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+            let Self { report, tasks } = &mut *self;
+            while let Some(SpawnedTask { task, record }) = tasks.last_mut() {
+                match ready!(Pin::new(task).poll(cx)) {
+                    Ok(failure) => {
+                        report.spawned_ran();
+                        failure.into_iter().for_each(|failure| report.add_failure(failure));
+                    }
+                    // A task of ours does not panic: it was aborted, or its runtime is gone.
+                    Err(_) => report.add_failure(record.fail(FailureCause::Cancelled)),
+                }
+                tasks.pop();
+            }
+            Poll::Ready(std::mem::take(report))
+        }
+    }
+
+    impl fmt::Debug for SpawnedEmit {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("SpawnedEmit").field("report", &self.report).field("tasks", &self.tasks.len()).finish()
         }
     }
 
@@ -121,14 +188,17 @@ mod on_tokio {
 
 #[cfg(not(feature = "tokio"))]
 mod on_tokio {
-    use crate::dispatch::node::Running;
-    use crate::dispatch::report::FailureCause;
+    use crate::dispatch::async_call::Running;
+    use crate::dispatch::failure::FailureCause;
 
     /// Without a runtime there is nowhere to hand a listener to.
     pub(in crate::dispatch) struct Tasks(());
 
     /// Nobody gets one.
     pub(in crate::dispatch) enum Admission {}
+
+    /// There is none.
+    pub(in crate::dispatch) struct SpawnedTask(());
 
     impl Tasks {
         pub(in crate::dispatch) fn new() -> Self {
@@ -141,7 +211,7 @@ mod on_tokio {
     }
 
     impl Admission {
-        pub(in crate::dispatch) fn spawn(self, _running: Running) {
+        pub(in crate::dispatch) fn spawn(self, _running: Running) -> SpawnedTask {
             match self {}
         }
     }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::Group;
 use super::log::Batch;
-use super::members::Member;
+use super::members::Place;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
 
@@ -43,7 +43,7 @@ impl Group {
 
     /// Returns a member's runtime, which lives as long as its connection, or else the caller's.
     fn runtime(&self) -> Option<Handle> {
-        let first = lock(&self.log).members.iter().next().and_then(|member| member.0.out.upgrade());
+        let first = lock(&self.log).members.iter().next().and_then(|member| member.out.upgrade());
         first.and_then(|member| member.runtime()).or_else(|| Handle::try_current().ok())
     }
 
@@ -52,7 +52,7 @@ impl Group {
             // Acquire: pairs with the AcqRel of `sweep`.
             let seen = self.requests.load(Ordering::Acquire);
             while let Some(batch) = self.batch() {
-                in_turn(&batch).for_each(|member| member.0.deliver(&batch));
+                in_turn(&batch).for_each(|member| member.deliver(&batch));
                 self.finish(&batch);
             }
             if self.is_done(seen) {
@@ -107,7 +107,7 @@ async fn sweep_in_turns(mut sweeping: Sweeping) {
                 if number % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
                     tokio::task::yield_now().await;
                 }
-                member.0.deliver(&batch);
+                member.deliver(&batch);
             }
             group.finish(&batch);
         }
@@ -119,7 +119,7 @@ async fn sweep_in_turns(mut sweeping: Sweeping) {
 }
 
 /// Returns the members, beginning with another one each time, so that nobody is always last.
-fn in_turn(batch: &Batch) -> impl Iterator<Item = &Member> {
+fn in_turn(batch: &Batch) -> impl Iterator<Item = &Arc<Place>> {
     let first = (batch.start % (batch.members.len() as u64).max(1)) as usize;
     batch.members.iter().skip(first).chain(batch.members.iter().take(first))
 }

@@ -15,11 +15,10 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::members::Member;
+use super::members::Members;
 use super::report::Tally;
 use crate::channel::ChannelId;
 use crate::frame::Frame;
-use crate::snapshot::Snapshot;
 use crate::sync::Arc;
 
 /// Frames and bytes that may wait in a group for its sweep.
@@ -33,7 +32,7 @@ pub(super) struct Log {
     /// The position of the front entry.
     first: u64,
     bytes: usize,
-    pub(super) members: Arc<Snapshot<Member>>,
+    pub(super) members: Arc<Members>,
     /// The number of the next membership.
     pub(super) next_member: u64,
     /// The last member has left: the group is out of the map, or soon.
@@ -54,7 +53,7 @@ pub(super) struct Batch {
     pub(super) entries: Vec<Entry>,
     /// The entries, joined into few pieces: what goes to a member that takes them all.
     pub(super) pieces: Vec<Bytes>,
-    pub(super) members: Arc<Snapshot<Member>>,
+    pub(super) members: Arc<Members>,
 }
 
 impl Log {
@@ -63,7 +62,7 @@ impl Log {
             entries: VecDeque::new(),
             first: 0,
             bytes: 0,
-            members: Arc::new(Snapshot::new()),
+            members: Arc::new(Members::new()),
             next_member: 0,
             closed: false,
         }

@@ -8,16 +8,15 @@ use smallvec::SmallVec;
 use super::Group;
 use super::log::Batch;
 use crate::channel::{ChannelId, Feed, Out, Outcome};
-use crate::snapshot::Keyed;
+use crate::snapshot::Snapshot;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak, lock};
 
-/// One channel's place in one group.
-#[derive(Clone)]
-pub(super) struct Member(pub(super) Arc<Place>);
+/// The members of one group by number, which grows with every join: they are listed as they came.
+pub(super) type Members = Snapshot<u64, Arc<Place>>;
 
+/// One channel's place in one group.
 pub(super) struct Place {
-    /// Grows with every join: members are listed in the order in which they came.
     pub(super) number: u64,
     pub(super) group: Arc<Group>,
     /// Weak: the `Out` holds this place as one of its feeds.
@@ -116,14 +115,6 @@ impl Feed for Place {
         if closed {
             self.group.vanish();
         }
-    }
-}
-
-impl Keyed for Member {
-    type Key = u64;
-
-    fn key(&self) -> u64 {
-        self.0.number
     }
 }
 

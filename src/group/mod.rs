@@ -24,7 +24,7 @@ pub use members::Membership;
 pub use report::{Delivery, SendReport};
 
 use self::log::{Entry, Log};
-use self::members::{Member, Place};
+use self::members::{Members, Place};
 use self::report::Tally;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError};
 use crate::frame::{EncodeError, Frame};
@@ -207,7 +207,7 @@ impl ChannelBox {
     /// Returns the members of a group, in the order of their joins.
     #[must_use]
     pub fn members(&self, group: &str) -> Vec<ChannelId> {
-        self.snapshot(group).iter().flat_map(|members| members.iter()).map(|member| member.0.channel).collect()
+        self.snapshot(group).iter().flat_map(|members| members.iter()).map(|member| member.channel).collect()
     }
 
     /// Returns the number of members of a group; 0 for an unknown one.
@@ -264,7 +264,7 @@ impl ChannelBox {
         let groups = self.shared.groups.values();
         for group in &groups {
             let members = Arc::clone(&lock(&group.log).members);
-            members.iter().for_each(|member| _ = member.0.end());
+            members.iter().for_each(|member| _ = member.end());
         }
         groups.len()
     }
@@ -284,7 +284,7 @@ impl ChannelBox {
         self.shared.groups.get_or_insert(name, fresh)
     }
 
-    fn snapshot(&self, group: &str) -> Option<Arc<crate::snapshot::Snapshot<Member>>> {
+    fn snapshot(&self, group: &str) -> Option<Arc<Members>> {
         let group = self.shared.groups.with(group, Arc::clone)?;
         Some(Arc::clone(&lock(&group.log).members))
     }
@@ -316,7 +316,7 @@ impl Group {
         });
         log.next_member += 1;
         // In place, unless a sweep holds the list: joins cost the same however many there are.
-        Arc::make_mut(&mut log.members).insert(Member(Arc::clone(&place)));
+        Arc::make_mut(&mut log.members).insert(place.number, Arc::clone(&place));
         Some(place)
     }
 

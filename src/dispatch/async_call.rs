@@ -1,0 +1,118 @@
+//! Async listeners: a call makes a future, which runs inside the guard wherever it is polled.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::calls::InFlight;
+use super::emission::{Emission, Step};
+use super::failure::{Failure, FailureCause, Record};
+use super::node::{Call, ListenerKind, Turn};
+use super::outcome::sealed::Outcome as _;
+use super::outcome::{Outcome, Payload, Unasked};
+use super::tasks::Admission;
+use crate::sync::{Arc, guard};
+
+/// Makes a future from the shared payload.
+pub(super) struct AsyncCall<F, T: ?Sized> {
+    listener: F,
+    payload: PhantomData<fn(&T)>,
+}
+
+impl<F, T: ?Sized> AsyncCall<F, T> {
+    pub(super) fn new(listener: F) -> Self {
+        Self { listener, payload: PhantomData }
+    }
+}
+
+impl<T, F, Fut> Call<T> for AsyncCall<F, T>
+where
+    T: Payload + ?Sized,
+    F: Fn(Arc<T>) -> Fut + Send + Sync,
+    Fut: Future<Output: Outcome> + Send + 'static,
+{
+    const KIND: ListenerKind = ListenerKind::Async;
+
+    /// A place on the runtime, for an emit that does not wait.
+    type Ready = Option<Admission>;
+
+    fn ready(&self, record: &Record, emission: &Emission<'_, T>) -> Result<Option<Admission>, FailureCause> {
+        if emission.awaits() { Ok(None) } else { record.event.tasks.admit().map(Some) }
+    }
+
+    fn call(&self, payload: &T, turn: Turn<'_, '_, T, Option<Admission>>) -> Step {
+        let Turn { emission, record, in_flight, ready } = turn;
+        let made = {
+            let _inside = in_flight.as_ref().map(InFlight::inside);
+            guard(|| {
+                let future = (self.listener)(emission.share(payload));
+                Box::pin(async move { future.await.settle(&mut Unasked) })
+            })
+        };
+        let future = match made {
+            Ok(future) => future,
+            Err(panic) => return emission.fail(record, FailureCause::Panic(panic)),
+        };
+        let running = Running { future: Some(future), record: Arc::clone(record), in_flight };
+        match ready {
+            None => emission.wait_for(running),
+            Some(admission) => emission.spawned(admission.spawn(running)),
+        }
+    }
+}
+
+/// A call of an async listener: polled and dropped inside the guard.
+pub(super) struct Running {
+    /// Empty once the future is finished.
+    future: Option<BoxFuture>,
+    record: Arc<Record>,
+    in_flight: Option<InFlight>,
+}
+
+type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, FailureCause>> + Send>>;
+
+impl Running {
+    #[cfg(feature = "tokio")]
+    pub(super) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    fn end(&mut self) {
+        let _inside = self.in_flight.as_ref().map(InFlight::inside);
+        self.record.drop_guarded(mem::take(&mut self.future));
+    }
+}
+
+/// A failure is told of when it happens.
+impl Future for Running {
+    type Output = Result<ControlFlow<()>, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { future: Some(future), in_flight, .. } = &mut *self else {
+            return Poll::Ready(Ok(ControlFlow::Continue(())));
+        };
+        let polled = {
+            let _inside = in_flight.as_ref().map(InFlight::inside);
+            guard(|| future.as_mut().poll(cx))
+        };
+        let result = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => result,
+            Err(panic) => Err(FailureCause::Panic(panic)),
+        };
+        self.end();
+        self.in_flight = None;
+        Poll::Ready(result.map_err(|cause| self.record.fail(cause)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.future.is_some() {
+            self.end();
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The walk of an `emit_async`.
+//!
+//! ```text
+//! first poll   walk as `emit` does; nothing is allocated unless a listener is not ready
+//! a listener is not ready: keep its future; at the limit, take an owned table and wait
+//! later polls  poll what is kept; go on with the walk as far as the limit allows
+//! ```
+//!
+//! A limit of one is the sequential walk. No guard of a snapshot lives from one poll to the next, and
+//! spent listeners are swept before a wait: whoever drops the future leaves nothing behind.
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::stream::{FuturesUnordered, Stream};
+
+use super::async_call::Running;
+use super::depth::Depth;
+use super::emission::{Emission, Mode, Rare};
+use super::failure::Failure;
+use super::options::EmitOptions;
+use super::report::Report;
+use super::slot::Slot;
+use super::table::Table;
+use crate::sync::{Arc, SnapshotGuard};
+
+/// The state between two polls.
+pub(super) struct Awaited<'a, T: ?Sized> {
+    payload: &'a T,
+    options: EmitOptions,
+    /// Empty before the first poll and after the last.
+    suspended: Option<Box<Suspended<T>>>,
+}
+
+struct Suspended<T: ?Sized> {
+    table: Arc<Table<T>>,
+    walk: Walk,
+    report: Report,
+    rare: Option<Box<Rare<T>>>,
+}
+
+/// How far the walk has come.
+struct Walk {
+    /// The listener to call next.
+    chunk: usize,
+    index: usize,
+    /// Nobody is called any more; what runs is waited for.
+    stopped: bool,
+    pending: Pending,
+}
+
+/// The calls that are waited for.
+enum Pending {
+    /// At most one: a walk in sequence.
+    One(Option<Running>),
+    Many {
+        futures: FuturesUnordered<Running>,
+        limit: usize,
+    },
+}
+
+impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
+    pub(super) fn new(payload: &'a T, options: EmitOptions) -> Self {
+        Self { payload, options, suspended: None }
+    }
+
+    /// Tells whether the walk waits, so that [`resume`](Self::resume) goes on with it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.suspended.is_some()
+    }
+
+    fn emission(&self) -> Emission<'static, T> {
+        Emission::with(Mode { awaits: true, fail_fast: self.options.fails_fast() })
+    }
+
+    /// Starts the walk over the listeners of this moment.
+    #[inline]
+    pub(super) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
+        let audience = slot.audience();
+        if audience.is_plain() {
+            self.start(slot.table(), self.emission(), cx)
+        } else if audience.is_nobody() {
+            Poll::Ready(Report::default())
+        } else {
+            self.begin_watched(slot, cx)
+        }
+    }
+
+    /// Starts the walk at an event that is muted or counted.
+    #[cold]
+    pub(super) fn begin_watched(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
+        match slot.watch(self.emission()) {
+            Some(emission) => self.start(slot.table(), emission, cx),
+            None => Poll::Ready(Report::default()),
+        }
+    }
+
+    /// Starts the walk over a table.
+    #[inline]
+    pub(super) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
+        self.start(table, self.emission(), cx)
+    }
+
+    #[inline]
+    fn start(
+        &mut self,
+        table: SnapshotGuard<Table<T>>,
+        mut emission: Emission<'_, T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Report> {
+        let depth = Depth::enter();
+        if depth.is_over() {
+            return Poll::Ready(emission.too_deep(&table));
+        }
+        // As in `run`, with a place to stop at.
+        let mut chunk = 0;
+        let flow = table.try_for_each_chunk(|keys, listeners| {
+            chunk += 1;
+            emission.call_each(keys, listeners, self.payload)
+        });
+        match flow {
+            ControlFlow::Continue(()) => Poll::Ready(emission.finish(&table)),
+            ControlFlow::Break(index) => self.interrupted(&table, emission, (chunk - 1, index), cx),
+        }
+    }
+
+    /// Goes on after the first call that stopped the walk, or made a future.
+    #[cold]
+    fn interrupted(
+        &mut self,
+        table: &Arc<Table<T>>,
+        mut emission: Emission<'_, T>,
+        (chunk, index): (usize, usize),
+        cx: &mut Context<'_>,
+    ) -> Poll<Report> {
+        let pending = match self.options.limit() {
+            1 => Pending::One(None),
+            limit => Pending::Many { futures: FuturesUnordered::new(), limit },
+        };
+        let mut walk = Walk { chunk, index: index + 1, stopped: false, pending };
+        walk.take(&mut emission, cx);
+        self.go_on(table, walk, emission, cx)
+    }
+
+    /// Goes on with a walk that had to wait.
+    pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
+        let Some(suspended) = self.suspended.take() else { return Poll::Ready(Report::default()) };
+        let Suspended { table, walk, report, rare } = *suspended;
+        let mut emission = self.emission();
+        (emission.report, emission.rare) = (report, rare);
+        // What was begun is finished, however deep its waker was called.
+        let _depth = Depth::enter();
+        self.go_on(&table, walk, emission, cx)
+    }
+
+    fn go_on(
+        &mut self,
+        table: &Arc<Table<T>>,
+        mut walk: Walk,
+        mut emission: Emission<'_, T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Report> {
+        if walk.poll(table, self.payload, &mut emission, cx).is_ready() {
+            return Poll::Ready(emission.finish(table));
+        }
+        if let Some(rare) = &mut emission.rare {
+            rare.sweep(table);
+        }
+        let Emission { report, rare, .. } = emission;
+        self.suspended = Some(Box::new(Suspended { table: Arc::clone(table), walk, report, rare }));
+        Poll::Pending
+    }
+}
+
+impl Walk {
+    /// Polls what runs and calls who is next, in turns; ready when neither is left.
+    fn poll<T: ?Sized + 'static>(
+        &mut self,
+        table: &Table<T>,
+        payload: &T,
+        emission: &mut Emission<'_, T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            while let Poll::Ready(Some(result)) = self.pending.poll_next(cx) {
+                self.note(emission, result);
+            }
+            let next = if self.stopped { None } else { table.chunk(self.chunk) };
+            let Some((keys, listeners)) = next else {
+                return if self.pending.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+            };
+            if !self.pending.has_room() {
+                return Poll::Pending;
+            }
+            match emission.call_each(&keys[self.index..], &listeners[self.index..], payload) {
+                ControlFlow::Continue(()) => (self.chunk, self.index) = (self.chunk + 1, 0),
+                ControlFlow::Break(index) => {
+                    self.index += index + 1;
+                    self.take(emission, cx);
+                }
+            }
+        }
+    }
+
+    /// Polls the call that interrupted the walk; it is kept only when it is not ready.
+    fn take<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, cx: &mut Context<'_>) {
+        self.stopped |= emission.report.stopped();
+        let Some(mut running) = emission.take_pending() else { return };
+        match Pin::new(&mut running).poll(cx) {
+            Poll::Ready(result) => self.note(emission, result),
+            Poll::Pending => self.pending.push(running),
+        }
+    }
+
+    fn note<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, result: Result<ControlFlow<()>, Failure>) {
+        emission.report.add_ran(1);
+        let stops = match result {
+            Ok(flow) => flow.is_break(),
+            Err(failure) => emission.add_failure(failure),
+        };
+        if stops {
+            emission.report.stop();
+            self.stopped = true;
+        }
+    }
+}
+
+impl Pending {
+    fn push(&mut self, running: Running) {
+        match self {
+            Self::One(one) => *one = Some(running),
+            Self::Many { futures, .. } => futures.push(running),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ControlFlow<()>, Failure>>> {
+        match self {
+            Self::One(None) => Poll::Ready(None),
+            Self::One(Some(running)) => {
+                let result = ready!(Pin::new(running).poll(cx));
+                *self = Self::One(None);
+                Poll::Ready(Some(result))
+            }
+            Self::Many { futures, .. } => Pin::new(futures).poll_next(cx),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::One(one) => one.is_none(),
+            Self::Many { futures, .. } => futures.is_empty(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        match self {
+            Self::One(one) => one.is_none(),
+            Self::Many { futures, limit } => futures.len() < *limit,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The calls in flight of one waitable listener, and waiting for their end.
+//!
+//! ```text
+//! word            means                     changes
+//! n               n calls in flight         enter: n -> n + 1, leave: n -> n - 1
+//! CLOSED | n      the same, and no more     leave alone
+//! CLOSED          over                      never
+//! ```
+//!
+//! Count and closing share one word, so whoever sees `CLOSED` alone knows that no call runs or will.
+//! A call enters before it looks at anything else, and leaves when the listener has returned, or when
+//! its future is finished or dropped.
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, Mutex, lock, thread_local};
+
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+pub(super) struct Calls {
+    word: AtomicUsize,
+    /// Who waits for the last call to leave.
+    waiting: Mutex<Vec<Waker>>,
+}
+
+thread_local! {
+    /// The waitable listeners inside which this thread is, innermost last, by the address of their [`Calls`].
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Calls {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { word: AtomicUsize::new(0), waiting: Mutex::new(Vec::new()) })
+    }
+
+    /// Counts a call; `None` when they are closed.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        // A guess instead of a load: see `increment_unless`.
+        let mut seen = 0;
+        loop {
+            if seen & CLOSED != 0 && !cfg!(fault = "late_call") {
+                return None;
+            }
+            // Relaxed: nothing is published by entering; who waits looks at the count alone.
+            match self.word.compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(InFlight(Arc::clone(self))),
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+
+    /// Refuses all further calls.
+    pub(super) fn close(&self) {
+        // Relaxed: the word alone decides between this and `enter`.
+        self.word.fetch_or(CLOSED, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        // Acquire: pairs with the Release of the last call to leave; what the listener did is visible.
+        self.word.load(Ordering::Acquire) == CLOSED
+    }
+
+    /// Is ready when the calls are closed and none is in flight.
+    pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_over() {
+            return Poll::Ready(());
+        }
+        let mut waiting = lock(&self.waiting);
+        // Under the lock that the last call takes before it wakes: it comes after this, or it is seen here.
+        if self.is_over() {
+            return Poll::Ready(());
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Tells whether this thread is inside one of these calls.
+    pub(super) fn is_inside(&self) -> bool {
+        INSIDE.try_with(|inside| inside.borrow().contains(&self.id())).unwrap_or(false)
+    }
+
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+/// One call, until it is dropped.
+pub(super) struct InFlight(Arc<Calls>);
+
+impl InFlight {
+    /// Notes that this thread is inside the call, until the value is dropped.
+    pub(super) fn inside(&self) -> Inside {
+        // A thread that is at its end has no list any more; it then finds no deadlock either.
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.0.id()));
+        Inside(())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire of `is_over`.
+        if self.0.word.fetch_sub(1, Ordering::Release) == CLOSED | 1 {
+            let wakers = std::mem::take(&mut *lock(&self.0.waiting));
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// This thread is inside a call, until this is dropped.
+pub(super) struct Inside(());
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
+    }
+}

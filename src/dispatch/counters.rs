@@ -1,0 +1,60 @@
+//! What an event counts, when it is asked to.
+//!
+//! Each thread adds to one of 16 shards, given to threads in turn: as long as no more than that emit
+//! one event, none writes a cache line of another. An event that is not counted has no shards.
+
+use crossbeam_utils::CachePadded;
+
+use super::report::Report;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::thread_number;
+
+const SHARDS: usize = 16;
+
+pub(super) struct Counters {
+    shards: [CachePadded<Shard>; SHARDS],
+}
+
+#[derive(Default)]
+struct Shard {
+    emits: AtomicU64,
+    calls: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// What an event counted since it was asked to: see [`Event::count`](crate::Event::count).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventCounts {
+    /// Emits that ended, those that nobody heard included; not those of a muted event.
+    pub emits: u64,
+    /// Calls of listeners that ran to their end in them. A listener that was handed to the runtime is
+    /// not among them.
+    pub calls: u64,
+    /// Failures in their reports.
+    pub failures: u64,
+}
+
+impl Counters {
+    pub(super) fn new() -> Self {
+        Self { shards: std::array::from_fn(|_| CachePadded::new(Shard::default())) }
+    }
+
+    pub(super) fn add(&self, report: &Report) {
+        let shard = &self.shards[thread_number() % SHARDS];
+        // Relaxed: counts, which publish nothing.
+        shard.emits.fetch_add(1, Ordering::Relaxed);
+        shard.calls.fetch_add(report.ran() as u64, Ordering::Relaxed);
+        if !report.is_ok() {
+            shard.failures.fetch_add(report.failures().len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn sum(&self) -> EventCounts {
+        self.shards.iter().fold(EventCounts::default(), |sum, shard| EventCounts {
+            emits: sum.emits + shard.emits.load(Ordering::Relaxed),
+            calls: sum.calls + shard.calls.load(Ordering::Relaxed),
+            failures: sum.failures + shard.failures.load(Ordering::Relaxed),
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! What went wrong with a listener, and who is told of it.
+//!
+//! Each failure goes where someone looks: into the report of its emit, and to the dispatcher's
+//! `on_error` hook when it happens. Without a hook the first failure of each listener is written to
+//! stderr. A failure that happens inside the hook is written there too, and does not call it again.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+
+use super::Core;
+use super::depth::MAX_DEPTH;
+use super::listener::ListenerId;
+use super::tasks::Tasks;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Weak, guard, thread_local};
+
+/// What user code may return as its error: anything that `?` turns into a boxed error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A listener that failed, in one emit; or an emit that failed as a whole.
+#[derive(Debug)]
+pub struct Failure {
+    event: Arc<str>,
+    registered_at: Option<&'static Location<'static>>,
+    cause: FailureCause,
+}
+
+impl Failure {
+    /// Returns the name of the event, its namespaces included.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// Returns where the listener was registered; `None` when it is no listener that failed.
+    #[must_use]
+    pub fn registered_at(&self) -> Option<&'static Location<'static>> {
+        self.registered_at
+    }
+
+    /// Returns what went wrong.
+    #[must_use]
+    pub fn cause(&self) -> &FailureCause {
+        &self.cause
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = if self.registered_at.is_some() { "listener" } else { "emit" };
+        write!(f, "{subject} of `{}` {}", self.event, self.cause)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            FailureCause::Error(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FailureCause {
+    /// The listener returned this error.
+    Error(BoxError),
+    /// The listener, or its filter, panicked with this message.
+    Panic(String),
+    /// What the listener captured, its future, or the shared payload panicked while it was dropped.
+    DropPanic(String),
+    /// The listener is async and was not run: a plain emit found no tokio runtime to hand it to.
+    ///
+    /// Emit from within a runtime with the feature `tokio` on, or use `emit_async`, which needs none.
+    NoRuntime,
+    /// The listener is async and was not run: as many as the dispatcher allows are in flight.
+    TooManyInFlight,
+    /// The listener was handed to a runtime that was shut down before it finished.
+    Cancelled,
+    /// The listener returned a value of another type than the emit asked for.
+    ValueMismatch {
+        /// The type that the emit collects.
+        expected: &'static str,
+        /// The type that the listener returned.
+        found: &'static str,
+    },
+    /// Nobody was called: the emit is nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
+    TooDeep,
+    /// The listener was not registered: the event has as many as the dispatcher allows.
+    TooManyListeners {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => write!(f, "failed: {error}"),
+            Self::Panic(message) => write!(f, "panicked: {message}"),
+            Self::DropPanic(message) => write!(f, "panicked while it was dropped: {message}"),
+            Self::NoRuntime => f.write_str(
+                "was not run: it is async, and `emit` found no tokio runtime (use `emit_async`, or the feature `tokio` within a runtime)",
+            ),
+            Self::TooManyInFlight => f.write_str("was not run: too many async listeners are in flight"),
+            Self::Cancelled => f.write_str("did not finish: its runtime was shut down"),
+            Self::ValueMismatch { expected, found } => {
+                write!(f, "returned a `{found}` where the emit collects `{expected}`")
+            }
+            Self::TooDeep => write!(f, "called nobody: it is nested deeper than {MAX_DEPTH} emits"),
+            Self::TooManyListeners { limit } => write!(f, "was not registered: the event has {limit} listeners, the most allowed"),
+        }
+    }
+}
+
+/// What all that belongs to one event can tell about it.
+pub(super) struct EventMeta {
+    pub(super) name: Arc<str>,
+    pub(super) core: Weak<Core>,
+    pub(super) tasks: Arc<Tasks>,
+}
+
+impl EventMeta {
+    /// Makes a failure that no listener is to blame for, and tells of it.
+    #[cold]
+    pub(super) fn fail(&self, cause: FailureCause) -> Failure {
+        let failure = Failure { event: Arc::clone(&self.name), registered_at: None, cause };
+        self.tell(&failure, true);
+        failure
+    }
+
+    /// Tells the hook; without one, stderr, unless the listener was there `before`.
+    fn tell(&self, failure: &Failure, is_first: bool) {
+        let hook = self.core.upgrade().and_then(|core| core.on_error());
+        match hook {
+            Some(hook) if !IN_HOOK.with(|inside| inside.replace(true)) => {
+                if let Err(panic) = guard(|| hook(failure)) {
+                    log(failure, "");
+                    write_line(&format!("the on_error hook panicked: {panic}"));
+                }
+                IN_HOOK.with(|inside| inside.set(false));
+            }
+            Some(_) => log(failure, "; inside the on_error hook"),
+            None if is_first => log(failure, "; its later failures are in reports only"),
+            None => {}
+        }
+    }
+}
+
+/// What a dispatcher does with failures: see [`Dispatcher::on_error`](super::Dispatcher::on_error).
+pub(super) type Hook = Arc<dyn Fn(&Failure) + Send + Sync>;
+
+thread_local! {
+    /// Whether this thread is inside an `on_error` hook, of any dispatcher.
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Where a listener comes from, and what it did wrong so far.
+pub(super) struct Record {
+    pub(super) event: Arc<EventMeta>,
+    pub(super) registered_at: &'static Location<'static>,
+    pub(super) identity: Option<ListenerId>,
+    /// Set by the first failure.
+    failed: AtomicBool,
+}
+
+impl Record {
+    pub(super) fn new(
+        event: Arc<EventMeta>,
+        registered_at: &'static Location<'static>,
+        identity: Option<ListenerId>,
+    ) -> Self {
+        Self { event, registered_at, identity, failed: AtomicBool::new(false) }
+    }
+
+    /// Makes a failure of this listener, and tells of it.
+    #[cold]
+    pub(super) fn fail(&self, cause: FailureCause) -> Failure {
+        let event = Arc::clone(&self.event.name);
+        let failure = Failure { event, registered_at: Some(self.registered_at), cause };
+        // Relaxed: only the flag itself decides who is the first.
+        self.event.tell(&failure, !self.failed.swap(true, Ordering::Relaxed));
+        failure
+    }
+
+    /// Drops a value of the user's, telling of a panic: nobody's report is at hand.
+    pub(super) fn drop_guarded<V>(&self, value: V) {
+        if let Err(panic) = guard(|| drop(value)) {
+            drop(self.fail(FailureCause::DropPanic(panic)));
+        }
+    }
+}
+
+#[cold]
+fn log(failure: &Failure, note: &str) {
+    // The text of an error is user code.
+    let text = guard(|| failure.to_string())
+        .unwrap_or_else(|_| format!("listener of `{}` failed with an error whose Display panics", failure.event));
+    match failure.registered_at {
+        Some(place) => write_line(&format!("{text} (registered at {place}{note})")),
+        None => write_line(&text),
+    }
+}
+
+/// A closed stderr must not turn into a panic; reports still have what is lost here.
+pub(super) fn write_line(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("fanfare: {text}\n").as_bytes());
+}

@@ -1,0 +1,102 @@
+//! [`Publisher`]: a handle with a snapshot of its own, the cheapest way to emit.
+
+use std::fmt;
+
+use super::emission::{Emission, run};
+use super::event::{EmitAsync, Event};
+use super::report::Report;
+use super::slot::Slot;
+use super::table::Table;
+use crate::sync::SnapshotCache;
+
+/// An owned handle to one event that keeps the snapshot of its last emit: the cheapest way to emit.
+///
+/// As long as nobody registers or takes off, an emit finds its listeners by one comparison instead of
+/// a hold on the current snapshot. The guarantees are those of [`Event::emit`]. Two things to know:
+///
+/// - An idle publisher keeps the listeners of its snapshot alive, those taken off since included (they
+///   are not called): what they captured is dropped at its next emit, [`refresh`](Self::refresh) or
+///   drop. Give one to a loop that emits all the time; elsewhere use the [`Event`].
+/// - `emit` takes `&mut self`, so each thread or task has a clone of its own, and a listener, which is
+///   shared, emits by the [`Event`].
+///
+/// ```
+/// use fanfare::Dispatcher;
+///
+/// let events = Dispatcher::new();
+/// let tick = events.event::<u32>("tick")?;
+/// let mut publisher = tick.publisher();
+/// let subscription = tick.on(|_| {});
+/// assert_eq!(publisher.emit(&1).ran(), 1);
+/// subscription.off();
+/// assert_eq!(publisher.emit(&2).ran(), 0);
+/// # Ok::<(), fanfare::EventError>(())
+/// ```
+pub struct Publisher<T: ?Sized + 'static> {
+    event: Event<T>,
+    snapshot: SnapshotCache<Slot<T>, Table<T>>,
+}
+
+impl<T: ?Sized + 'static> Publisher<T> {
+    pub(super) fn new(event: Event<T>) -> Self {
+        let snapshot = SnapshotCache::new(event.slot().arc());
+        Self { event, snapshot }
+    }
+
+    /// Returns the handle to the event.
+    #[must_use]
+    pub fn event(&self) -> &Event<T> {
+        &self.event
+    }
+
+    /// Calls the listeners: see [`Event::emit`].
+    #[inline]
+    pub fn emit(&mut self, payload: &T) -> Report {
+        let audience = self.event.slot().audience();
+        if audience.is_plain() {
+            run(self.snapshot.load(), payload, Emission::new())
+        } else {
+            self.emit_unusual(payload)
+        }
+    }
+
+    /// Emits to nobody, or at an event that is muted or counted.
+    #[cold]
+    fn emit_unusual(&mut self, payload: &T) -> Report {
+        // Without listeners there would be no reason to look at the snapshot again for long.
+        self.refresh();
+        self.event.emit(payload)
+    }
+
+    /// Calls the listeners and waits for the async ones: see [`Event::emit_async`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Event::emit_async`].
+    pub fn emit_async<'a>(&'a mut self, payload: &'a T) -> EmitAsync<'a, T> {
+        self.event.emit_async(payload)
+    }
+
+    /// Lets go of listeners that were taken off since the last emit.
+    pub fn refresh(&mut self) {
+        self.snapshot.load();
+    }
+}
+
+impl<T: ?Sized + 'static> Clone for Publisher<T> {
+    fn clone(&self) -> Self {
+        Self { event: self.event.clone(), snapshot: self.snapshot.clone() }
+    }
+}
+
+impl<T: ?Sized + 'static> From<Event<T>> for Publisher<T> {
+    fn from(event: Event<T>) -> Self {
+        Self::new(event)
+    }
+}
+
+impl<T: ?Sized + 'static> fmt::Debug for Publisher<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Publisher").field(&self.event).finish()
+    }
+}

@@ -1,0 +1,295 @@
+//! A registration in the making.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+
+use super::async_call::AsyncCall;
+use super::calls::Calls;
+use super::conditions::{Conditions, Limit};
+use super::error::TooManyListeners;
+use super::event::Event;
+use super::failure::{FailureCause, Record};
+use super::listener::{Listener, ListenerId, Priority};
+use super::node::{Call, Listen, Node, SharedCall, SyncCall};
+use super::outcome::{Outcome, Payload};
+use super::subscription::{Subscription, WaitableSubscription};
+use super::table::Position;
+use crate::sync::Arc;
+
+/// A registration in the making: [`Event::listen`], then options, then `run`.
+///
+/// ```
+/// use fanfare::{Dispatcher, Priority};
+///
+/// let events = Dispatcher::new();
+/// let opened = events.event::<u32>("door.opened")?;
+/// opened.listen().priority(Priority::HIGH).times(2).filter(|door| *door > 0).run(|door| println!("door {door}"));
+/// assert_eq!(opened.emit(&0).ran(), 0);
+/// assert_eq!(opened.emit(&1).ran(), 1);
+/// assert_eq!(opened.emit(&2).ran(), 1);
+/// assert_eq!(opened.emit(&3).ran(), 0);
+/// # Ok::<(), fanfare::EventError>(())
+/// ```
+#[must_use = "nothing is registered before `run`, `run_async` or `run_listener`"]
+pub struct Registration<T: ?Sized + 'static> {
+    event: Event<T>,
+    priority: Priority,
+    position: Position,
+    times: Option<u32>,
+    filter: Option<Box<super::conditions::Filter<T>>>,
+    registered_at: &'static Location<'static>,
+}
+
+impl<T: ?Sized + 'static> Registration<T> {
+    #[track_caller]
+    pub(super) fn new(event: Event<T>) -> Self {
+        let registered_at = Location::caller();
+        Self { event, priority: Priority::NORMAL, position: Position::Last, times: None, filter: None, registered_at }
+    }
+
+    /// Sets the priority, a [`Priority`] or any number; [`Priority::NORMAL`] without it.
+    pub fn priority(mut self, priority: impl Into<Priority>) -> Self {
+        self.priority = priority.into();
+        self
+    }
+
+    /// Puts the listener before those of its priority instead of behind them.
+    pub fn prepend(mut self) -> Self {
+        self.position = Position::First;
+        self
+    }
+
+    /// Makes the listener run for one emit only: exactly once, whatever threads or nested emits race for it.
+    ///
+    /// It is taken just before its call, so an emit that is stopped before its turn does not use it up.
+    pub fn once(self) -> Self {
+        self.times(1)
+    }
+
+    /// Makes the listener run for `times` emits only: exactly as often, whatever threads or nested emits race.
+    ///
+    /// Each call is taken just before it is made; a later `times` or `once` replaces this one.
+    ///
+    /// # Panics
+    ///
+    /// When `times` is 0.
+    #[track_caller]
+    pub fn times(mut self, times: u32) -> Self {
+        assert!(times > 0, "a listener that runs 0 times would never run: do not register it");
+        self.times = Some(times);
+        self
+    }
+
+    /// Calls the listener only for payloads that `filter` accepts.
+    ///
+    /// It is asked in the listener's turn, before a call is taken: what it refuses uses up nothing. A
+    /// filter that panics is a failure of the listener. A later one replaces this one.
+    pub fn filter(mut self, filter: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+        self.filter = Some(Box::new(filter));
+        self
+    }
+
+    /// Counts the calls in flight, so that its subscription can wait for their end.
+    ///
+    /// A call of it writes a cache line that other emitters of this listener write too: the one kind of
+    /// listener with which emitters slow one another. Choose the other options before this one.
+    pub fn waitable(self) -> WaitableRegistration<T> {
+        WaitableRegistration { registration: self }
+    }
+
+    /// Registers a listener that runs inside the emit.
+    ///
+    /// Over the dispatcher's hard limit nothing is registered: that is told to its
+    /// [`on_error`](crate::Dispatcher::on_error) hook, and the subscription is not active.
+    pub fn run<F, R>(self, listener: F) -> Subscription
+    where
+        F: Fn(&T) -> R + Send + Sync + 'static,
+        R: Outcome + 'static,
+    {
+        self.finish(SyncCall::new(listener), None, None).unwrap_or_else(Refused::into_subscription)
+    }
+
+    /// Registers a listener as [`run`](Self::run) does.
+    ///
+    /// # Errors
+    ///
+    /// When the event has as many listeners as its dispatcher allows; nothing is registered then.
+    pub fn try_run<F, R>(self, listener: F) -> Result<Subscription, TooManyListeners>
+    where
+        F: Fn(&T) -> R + Send + Sync + 'static,
+        R: Outcome + 'static,
+    {
+        self.finish(SyncCall::new(listener), None, None).map_err(|refused| refused.error)
+    }
+
+    /// Registers a [`Listener`], which can be taken off by itself; over the hard limit as [`run`](Self::run).
+    pub fn run_listener(self, listener: &Listener<T>) -> Subscription {
+        let call = SyncCall::new(listener.closure());
+        self.finish(call, Some(listener.id()), None).unwrap_or_else(Refused::into_subscription)
+    }
+
+    /// Registers a [`Listener`], which can be taken off by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_run`](Self::try_run).
+    pub fn try_run_listener(self, listener: &Listener<T>) -> Result<Subscription, TooManyListeners> {
+        let call = SyncCall::new(listener.closure());
+        self.finish(call, Some(listener.id()), None).map_err(|refused| refused.error)
+    }
+
+    /// Registers an async listener: see [`Event::on_async`]; over the hard limit as [`run`](Self::run).
+    pub fn run_async<F, Fut>(self, listener: F) -> Subscription
+    where
+        T: Payload,
+        F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        self.finish(AsyncCall::new(listener), None, None).unwrap_or_else(Refused::into_subscription)
+    }
+
+    /// Registers an async listener: see [`Event::on_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`try_run`](Self::try_run).
+    pub fn try_run_async<F, Fut>(self, listener: F) -> Result<Subscription, TooManyListeners>
+    where
+        T: Payload,
+        F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        self.finish(AsyncCall::new(listener), None, None).map_err(|refused| refused.error)
+    }
+
+    /// Registers a closure of ours that takes the shared payload.
+    pub(super) fn run_shared(self, listener: impl Fn(Arc<T>) + Send + Sync + 'static) -> Subscription
+    where
+        T: Payload,
+    {
+        self.finish(SharedCall::new(listener), None, None).unwrap_or_else(Refused::into_subscription)
+    }
+
+    fn finish<C: Call<T> + 'static>(
+        self,
+        call: C,
+        identity: Option<ListenerId>,
+        calls: Option<Arc<Calls>>,
+    ) -> Result<Subscription, Refused> {
+        let Self { event, priority, position, times, filter, registered_at } = self;
+        let slot = event.slot();
+        let record = Record::new(Arc::clone(slot.event()), registered_at, identity);
+        let conditions = Conditions { filter, limit: times.map(Limit::new), calls };
+        let listener: Arc<dyn Listen<T>> = if conditions.is_empty() {
+            Arc::new(Node::new(call, (), record))
+        } else {
+            Arc::new(Node::new(call, conditions, record))
+        };
+        match slot.add(priority, position, &listener) {
+            Ok(key) => Ok(Subscription::new(slot.weak(), key)),
+            Err(full) => {
+                let error = TooManyListeners::new(Arc::clone(&slot.event().name), full.limit);
+                Err(Refused { error, tell: Box::new(move |cause| drop(listener.record().fail(cause))) })
+            }
+        }
+    }
+}
+
+/// A registration over the hard limit.
+struct Refused {
+    error: TooManyListeners,
+    tell: Box<dyn FnOnce(FailureCause)>,
+}
+
+impl Refused {
+    #[cold]
+    fn into_subscription(self) -> Subscription {
+        (self.tell)(FailureCause::TooManyListeners { limit: self.error.limit() });
+        Subscription::inert()
+    }
+}
+
+impl<T: ?Sized + 'static> fmt::Debug for Registration<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("event", &self.event.name())
+            .field("priority", &self.priority)
+            .field("prepend", &(self.position == Position::First))
+            .field("times", &self.times)
+            .field("filtered", &self.filter.is_some())
+            .finish()
+    }
+}
+
+/// A [`Registration`] whose calls in flight are counted: see [`Registration::waitable`].
+#[must_use = "nothing is registered before `run` or `run_async`"]
+pub struct WaitableRegistration<T: ?Sized + 'static> {
+    registration: Registration<T>,
+}
+
+impl<T: ?Sized + 'static> WaitableRegistration<T> {
+    /// Registers a listener that runs inside the emit; over the hard limit as [`Registration::run`].
+    pub fn run<F, R>(self, listener: F) -> WaitableSubscription
+    where
+        F: Fn(&T) -> R + Send + Sync + 'static,
+        R: Outcome + 'static,
+    {
+        self.finish(SyncCall::new(listener))
+            .unwrap_or_else(|(refused, calls)| WaitableSubscription::new(refused.into_subscription(), calls))
+    }
+
+    /// Registers a listener that runs inside the emit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registration::try_run`].
+    pub fn try_run<F, R>(self, listener: F) -> Result<WaitableSubscription, TooManyListeners>
+    where
+        F: Fn(&T) -> R + Send + Sync + 'static,
+        R: Outcome + 'static,
+    {
+        self.finish(SyncCall::new(listener)).map_err(|(refused, _)| refused.error)
+    }
+
+    /// Registers an async listener: see [`Event::on_async`]; over the hard limit as [`Registration::run`].
+    ///
+    /// A call of it is in flight until its future is finished or dropped.
+    pub fn run_async<F, Fut>(self, listener: F) -> WaitableSubscription
+    where
+        T: Payload,
+        F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        self.finish(AsyncCall::new(listener))
+            .unwrap_or_else(|(refused, calls)| WaitableSubscription::new(refused.into_subscription(), calls))
+    }
+
+    /// Registers an async listener as [`run_async`](Self::run_async) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registration::try_run`].
+    pub fn try_run_async<F, Fut>(self, listener: F) -> Result<WaitableSubscription, TooManyListeners>
+    where
+        T: Payload,
+        F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        self.finish(AsyncCall::new(listener)).map_err(|(refused, _)| refused.error)
+    }
+
+    fn finish<C: Call<T> + 'static>(self, call: C) -> Result<WaitableSubscription, (Refused, Arc<Calls>)> {
+        let calls = Calls::new();
+        match self.registration.finish(call, None, Some(Arc::clone(&calls))) {
+            Ok(subscription) => Ok(WaitableSubscription::new(subscription, calls)),
+            Err(refused) => Err((refused, calls)),
+        }
+    }
+}
+
+impl<T: ?Sized + 'static> fmt::Debug for WaitableRegistration<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WaitableRegistration").field(&self.registration).finish()
+    }
+}
