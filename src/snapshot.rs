@@ -138,12 +138,19 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
     }
 
     /// Visits the values in order, a slice at a time beside its keys, until `visit` breaks.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_for_each_chunk<B>(&self, mut visit: impl FnMut(&[K], &[V]) -> ControlFlow<B>) -> ControlFlow<B> {
         match &self.spine {
             Spine::One { values, keys } => visit(keys, values),
             Spine::Many(chunks) => chunks.iter().try_for_each(|chunk| visit(&chunk.keys, &chunk.values)),
         }
+    }
+
+    /// Returns the only value and its key, if there is no other.
+    #[inline(always)]
+    pub(crate) fn only(&self) -> Option<(&K, &V)> {
+        let Spine::One { values, keys } = &self.spine else { return None };
+        if let ([key], [value]) = (&keys[..], &values[..]) { Some((key, value)) } else { None }
     }
 
     fn chunks(&self) -> impl Iterator<Item = (&[K], &[V])> {
@@ -175,6 +182,11 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
             Spine::One { values, keys } => (keys, values),
             Spine::Many(chunks) => (&chunks[number].keys, &chunks[number].values),
         }
+    }
+
+    /// Returns the last value.
+    pub(crate) fn last(&self) -> Option<&V> {
+        self.chunk(self.chunk_count() - 1).1.last()
     }
 
     fn chunk_size(&self) -> usize {

@@ -1,31 +1,49 @@
-//! The figures of the README: `cargo bench -p fanfare-benches --bench ratios`
+//! The figures of the README: `cargo bench -p fanfare-benches --bench ratios [-- table]`
 //!
 //! Contenders take turns within one process, round after round, so that what the machine does
 //! meanwhile hits all of them alike. Each line is one JSON object: nanoseconds are medians over the
 //! rounds, the ratio is the median of the rounds' ratios to the contender named in `against`.
+//!
+//! Tables: `emit`, `threads`, `names`, `growth`, `churn`, `joins`; all without an argument.
 
 #![allow(missing_docs, reason = "a program")]
 
+use std::collections::HashMap;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use fanfare::Dispatcher;
 use fanfare::channel::Channel;
+use fanfare::dispatch::Subscription;
 use fanfare::group::ChannelBox;
-use fanfare_benches::{Call, Locked, Payload, listener, raw};
+use fanfare::{Dispatcher, Event, Key};
+use fanfare_benches::{Call, Locked, Payload, Random, listener, packed, raw};
 
 const ROUNDS: usize = 41;
+const BENCH: Key<Payload> = Key::new("bench");
 
 fn main() {
-    nobody_listens();
-    for listeners in [1, 16, 1000] {
-        emit(listeners);
+    let tables: [(&str, fn()); 6] = [
+        ("emit", emits),
+        ("threads", threads),
+        ("names", names),
+        ("growth", growth),
+        ("churn", churn),
+        ("joins", joins),
+    ];
+    // cargo adds `--bench` itself.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    for unknown in asked.iter().filter(|name| tables.iter().all(|(table, _)| table != name)) {
+        eprintln!("no table `{unknown}`; there are {:?}", tables.map(|(name, _)| name));
+        std::process::exit(2);
     }
-    threads();
-    joins();
+    for (name, table) in tables {
+        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            table();
+        }
+    }
 }
 
 /// One way to do the job: does it this many times.
@@ -57,43 +75,73 @@ fn line(case: &str, ns: f64, ratio: f64, against: &str) {
     println!(r#"{{"case":"{case}","ns":{ns:.2},"ratio":{ratio:.3},"against":"{against}"}}"#);
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+fn median(figures: Vec<f64>) -> f64 {
+    quantile(figures, 0.5)
+}
+
+fn quantile(mut figures: Vec<f64>, part: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    figures[((figures.len() - 1) as f64 * part) as usize]
+}
+
+fn event(events: &Dispatcher) -> Event<Payload> {
+    events.event(BENCH).expect("the name is good")
+}
+
+/// A dispatcher that does not warn of its many listeners.
+fn dispatcher() -> Dispatcher {
+    Dispatcher::builder().warn_above(None).build()
+}
+
+/// What does an emit cost?
+fn emits() {
+    nobody_listens();
+    for listeners in [1, 16, 1000] {
+        emit(listeners);
+    }
 }
 
 fn nobody_listens() {
     let payload = Payload::default();
     let word = AtomicUsize::new(0);
-    let events = Dispatcher::new();
-    let event = events.event::<Payload>("bench").expect("the name is good");
+    let event = event(&dispatcher());
+    let mut publisher = event.publisher();
     compare(
         "N=0",
         200_000,
         vec![
             ("load", Box::new(|n| (0..n).for_each(|_| _ = black_box(black_box(&word).load(Ordering::Relaxed))))),
             ("event", Box::new(|n| (0..n).for_each(|_| drop(black_box(event.emit(black_box(&payload))))))),
+            ("publisher", Box::new(|n| (0..n).for_each(|_| drop(black_box(publisher.emit(black_box(&payload))))))),
         ],
     );
 }
 
 fn emit(listeners: usize) {
     let payload = Payload { amount: 1, ..Payload::default() };
-    let events = Dispatcher::new();
-    let event = events.event::<Payload>("bench").expect("the name is good");
+    // Filled one after the other, as one of them alone would be.
+    let calls = raw(listeners);
+    let packed = packed(listeners);
+    let swapped = ArcSwap::new(Arc::new(raw(listeners)));
+    let locked = Locked::new(listeners);
+    let events = dispatcher();
+    let event = event(&events);
     for _ in 0..listeners {
         event.on(listener());
     }
-    let calls = raw(listeners);
-    let swapped = ArcSwap::new(Arc::new(raw(listeners)));
-    let locked = Locked::new(listeners);
+    let mut publisher = event.publisher();
     let run = |calls: &Vec<Call>| calls.iter().for_each(|call| call(black_box(&payload)));
     compare(
         &format!("N={listeners}"),
         (200_000 / listeners.max(4)).max(100),
         vec![
             ("raw", Box::new(|n| (0..n).for_each(|_| run(black_box(&calls))))),
+            (
+                "packed",
+                Box::new(|n| (0..n).for_each(|_| black_box(&packed).iter().for_each(|call| call(black_box(&payload))))),
+            ),
             ("arc_swap", Box::new(|n| (0..n).for_each(|_| run(&black_box(&swapped).load())))),
+            ("publisher", Box::new(|n| (0..n).for_each(|_| drop(black_box(publisher.emit(black_box(&payload))))))),
             ("event", Box::new(|n| (0..n).for_each(|_| drop(black_box(event.emit(black_box(&payload))))))),
             ("name", Box::new(|n| (0..n).for_each(|_| drop(black_box(events.emit("bench", black_box(&payload))))))),
             ("emit_async", Box::new(|n| (0..n).for_each(|_| poll_once(event.emit_async(black_box(&payload)))))),
@@ -107,27 +155,39 @@ fn poll_once(future: impl Future) {
     assert!(std::pin::pin!(future).poll(&mut context).is_ready(), "sync listeners are ready at the first poll");
 }
 
-/// One event, one listener without a shared cell, one and two threads: what a thread pays for its neighbour.
+/// One event, one listener without a shared cell: what does a thread pay for its neighbours?
 fn threads() {
-    let events = Dispatcher::new();
-    let event = events.event::<Payload>("bench").expect("the name is good");
+    let event = event(&dispatcher());
     event.on(|payload: &Payload| _ = black_box(payload.amount));
     let payload = Payload::default();
     let locked = std::sync::RwLock::new(vec![Arc::new(|payload: &Payload| _ = black_box(payload.amount)) as Call]);
     let at_event = |n: usize| (0..n).for_each(|_| drop(black_box(event.emit(black_box(&payload)))));
+    let at_publisher = |n: usize| {
+        let mut publisher = event.publisher();
+        (0..n).for_each(|_| drop(black_box(publisher.emit(black_box(&payload)))));
+    };
     let at_lock = |n: usize| {
         for _ in 0..n {
             locked.read().expect("nobody panics").iter().for_each(|call| call(black_box(&payload)));
         }
     };
-    for (name, job) in [("event", &at_event as &(dyn Fn(usize) + Sync)), ("rwlock", &at_lock)] {
-        let mut figures = [Vec::new(), Vec::new()];
-        for _ in 0..ROUNDS {
-            figures[0].push(per_thread(1, 100_000, job));
-            figures[1].push(per_thread(2, 100_000, job));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for threads in [2, 16] {
+        if threads > cores {
+            eprintln!("SKIPPED: {threads} threads: there are {cores} cores");
+            continue;
         }
-        let ratio = median(figures[1].iter().zip(&figures[0]).map(|(two, one)| two / one).collect());
-        line(&format!("N=1 two threads {name}"), median(figures[1].clone()), ratio, "one thread");
+        let jobs: [(&str, &(dyn Fn(usize) + Sync)); 3] =
+            [("event", &at_event), ("publisher", &at_publisher), ("rwlock", &at_lock)];
+        for (name, job) in jobs {
+            let mut figures = [Vec::new(), Vec::new()];
+            for _ in 0..ROUNDS {
+                figures[0].push(per_thread(1, 100_000, job));
+                figures[1].push(per_thread(threads, 100_000, job));
+            }
+            let ratio = median(figures[1].iter().zip(&figures[0]).map(|(many, one)| many / one).collect());
+            line(&format!("N=1 {threads} threads {name}"), median(figures[1].clone()), ratio, "one thread");
+        }
     }
 }
 
@@ -147,6 +207,137 @@ fn per_thread(threads: usize, times: usize, job: &(dyn Fn(usize) + Sync)) -> f64
         figures.extend(others.into_iter().map(|thread| thread.join().expect("a job does not panic")));
         median(figures)
     })
+}
+
+/// What does a look-up cost, and a name that was not there?
+fn names() {
+    let payload = Payload { amount: 1, ..Payload::default() };
+    let events = dispatcher();
+    let mut locked = HashMap::new();
+    for n in 0..100_000 {
+        let name = format!("event.{n}");
+        events.on(&name, listener()).expect("the name is good");
+        locked.insert(name, raw(1));
+    }
+    let locked = Mutex::new(locked);
+    events.on(BENCH, listener()).expect("the name is good");
+    compare(
+        "100 000 names",
+        50_000,
+        vec![
+            (
+                "mutex",
+                Box::new(|n| {
+                    for _ in 0..n {
+                        let locked = locked.lock().expect("nobody panics");
+                        locked[black_box("event.4711")].iter().for_each(|call| call(black_box(&payload)));
+                    }
+                }),
+            ),
+            (
+                "name",
+                Box::new(|n| {
+                    (0..n).for_each(|_| drop(black_box(events.emit(black_box("event.4711"), black_box(&payload)))));
+                }),
+            ),
+            (
+                "key",
+                Box::new(|n| (0..n).for_each(|_| drop(black_box(events.emit(black_box(BENCH), black_box(&payload)))))),
+            ),
+        ],
+    );
+    million();
+}
+
+/// New names, up to a million: the last ten thousand beside the first.
+fn million() {
+    let mut figures = [Vec::new(), Vec::new()];
+    for _ in 0..5 {
+        let events = dispatcher();
+        let names: Vec<String> = (0..1_000_000).map(|n| format!("event.{n}")).collect();
+        let mut time = |names: &[String]| {
+            let start = Instant::now();
+            for name in names {
+                events.on(name, listener()).expect("the name is good");
+            }
+            start.elapsed().as_nanos() as f64 / names.len() as f64
+        };
+        figures[0].push(time(&names[..10_000]));
+        time(&names[10_000..990_000]);
+        figures[1].push(time(&names[990_000..]));
+    }
+    let [first, last] = figures.map(median);
+    line("new name at 0", first, 1.0, "new name at 0");
+    line("new name at 1 000 000", last, last / first, "new name at 0");
+}
+
+/// What do `on` and `off` of a random listener cost beside many others?
+fn growth() {
+    for priorities in ["equal", "random"] {
+        for listeners in [100, 10_000, 100_000] {
+            let event = event(&dispatcher());
+            let mut random = Random::new(7);
+            let mut on = |random: &mut Random| {
+                let priority = if priorities == "equal" { 0 } else { random.below(1000) as i32 };
+                event.listen().priority(priority).run(listener())
+            };
+            let mut subscriptions: Vec<Subscription> = (0..listeners).map(|_| on(&mut random)).collect();
+            let mut figures = [Vec::new(), Vec::new()];
+            for pair in 0..12_000 {
+                let start = Instant::now();
+                let added = on(&mut random);
+                let between = Instant::now();
+                let at = random.below(listeners);
+                let removed = std::mem::replace(&mut subscriptions[at], added);
+                let before = Instant::now();
+                assert!(removed.off());
+                let end = Instant::now();
+                // The first ten thousand pairs wear the table in.
+                if pair >= 10_000 {
+                    figures[0].push((between - start).as_nanos() as f64);
+                    figures[1].push((end - before).as_nanos() as f64);
+                }
+            }
+            let [on, off] = figures.map(median);
+            line(&format!("{listeners} listeners, {priorities} priorities, on"), on, 1.0, "on");
+            line(&format!("{listeners} listeners, {priorities} priorities, off"), off, off / on, "on");
+        }
+    }
+}
+
+/// How late can an emit be while another thread registers and takes off all the time?
+fn churn() {
+    let payload = Payload { amount: 1, ..Payload::default() };
+    let event = event(&dispatcher());
+    for _ in 0..1000 {
+        event.on(listener());
+    }
+    for quiet in [true, false] {
+        let done = AtomicBool::new(false);
+        let figures = std::thread::scope(|scope| {
+            if !quiet {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(event.on(listener()).off());
+                    }
+                });
+            }
+            let figures: Vec<f64> = (0..200_000)
+                .map(|_| {
+                    let start = Instant::now();
+                    drop(black_box(event.emit(black_box(&payload))));
+                    start.elapsed().as_nanos() as f64
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            figures
+        });
+        let beside = if quiet { "alone" } else { "beside on and off" };
+        let p50 = median(figures.clone());
+        line(&format!("N=1000 {beside} p50"), p50, 1.0, "p50");
+        let p99 = quantile(figures, 0.99);
+        line(&format!("N=1000 {beside} p99"), p99, p99 / p50, "p50");
+    }
 }
 
 /// 10 000 joins to one group: the last thousand beside the first.

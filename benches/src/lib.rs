@@ -48,3 +48,31 @@ impl std::fmt::Debug for Locked {
         f.debug_struct("Locked").finish_non_exhaustive()
     }
 }
+
+/// The best that can be done: the same closures side by side in memory, and pointers to them.
+#[must_use]
+pub fn packed(listeners: usize) -> Vec<&'static (dyn Fn(&Payload) + Send + Sync)> {
+    let closures: Vec<_> = (0..listeners).map(|_| listener()).collect();
+    // Leaked: a bench makes a few.
+    closures.leak().iter().map(|call| call as _).collect()
+}
+
+/// A small generator of numbers that look random, the same in each run (xorshift64*).
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Starts it anywhere but at 0.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
+    /// Returns a number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end
+    }
+}

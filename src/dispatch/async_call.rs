@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::calls::InFlight;
 use super::emission::{Emission, Step};
-use super::failure::{Failure, FailureCause, Record};
+use super::failure::{Failure, FailureCause, Origin};
 use super::node::{Call, ListenerKind, Turn};
 use super::outcome::sealed::Outcome as _;
 use super::outcome::{Outcome, Payload, Unasked};
@@ -39,12 +39,12 @@ where
     /// A place on the runtime, for an emit that does not wait.
     type Ready = Option<Admission>;
 
-    fn ready(&self, record: &Record, emission: &Emission<'_, T>) -> Result<Option<Admission>, FailureCause> {
-        if emission.awaits() { Ok(None) } else { record.event.tasks.admit().map(Some) }
+    fn ready(&self, origin: &Origin, emission: &Emission<'_, T>) -> Result<Option<Admission>, FailureCause> {
+        if emission.awaits() { Ok(None) } else { origin.event.tasks.admit().map(Some) }
     }
 
     fn call(&self, payload: &T, turn: Turn<'_, '_, T, Option<Admission>>) -> Step {
-        let Turn { emission, record, in_flight, ready } = turn;
+        let Turn { emission, origin, in_flight, ready } = turn;
         let made = {
             let _inside = in_flight.as_ref().map(InFlight::inside);
             guard(|| {
@@ -54,9 +54,9 @@ where
         };
         let future = match made {
             Ok(future) => future,
-            Err(panic) => return emission.fail(record, FailureCause::Panic(panic)),
+            Err(panic) => return emission.fail(origin, FailureCause::Panic(panic)),
         };
-        let running = Running { future: Some(future), record: Arc::clone(record), in_flight };
+        let running = Running { future: Some(future), origin: Arc::clone(origin), in_flight };
         match ready {
             None => emission.wait_for(running),
             Some(admission) => emission.spawned(admission.spawn(running)),
@@ -68,7 +68,7 @@ where
 pub(super) struct Running {
     /// Empty once the future is finished.
     future: Option<BoxFuture>,
-    record: Arc<Record>,
+    origin: Arc<Origin>,
     in_flight: Option<InFlight>,
 }
 
@@ -76,13 +76,13 @@ type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, FailureCaus
 
 impl Running {
     #[cfg(feature = "tokio")]
-    pub(super) fn record(&self) -> &Arc<Record> {
-        &self.record
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     fn end(&mut self) {
         let _inside = self.in_flight.as_ref().map(InFlight::inside);
-        self.record.drop_guarded(mem::take(&mut self.future));
+        self.origin.drop_guarded(mem::take(&mut self.future));
     }
 }
 
@@ -105,7 +105,7 @@ impl Future for Running {
         };
         self.end();
         self.in_flight = None;
-        Poll::Ready(result.map_err(|cause| self.record.fail(cause)))
+        Poll::Ready(result.map_err(|cause| self.origin.fail(cause)))
     }
 }
 

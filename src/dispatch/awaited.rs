@@ -21,7 +21,7 @@ use super::emission::{Emission, Mode, Rare};
 use super::failure::Failure;
 use super::options::EmitOptions;
 use super::report::Report;
-use super::slot::Slot;
+use super::slot::{Slot, Watch};
 use super::table::Table;
 use crate::sync::{Arc, SnapshotGuard};
 
@@ -36,7 +36,6 @@ pub(super) struct Awaited<'a, T: ?Sized> {
 struct Suspended<T: ?Sized> {
     table: Arc<Table<T>>,
     walk: Walk,
-    report: Report,
     rare: Option<Box<Rare<T>>>,
 }
 
@@ -78,10 +77,10 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     #[inline]
     pub(super) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
         let audience = slot.audience();
-        if audience.is_plain() {
-            self.start(slot.table(), self.emission(), cx)
-        } else if audience.is_nobody() {
+        if audience.is_nobody() {
             Poll::Ready(Report::default())
+        } else if audience.is_plain() {
+            self.start(slot.table(), self.emission(), cx)
         } else {
             self.begin_watched(slot, cx)
         }
@@ -89,20 +88,21 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
 
     /// Starts the walk at an event that is muted or counted.
     #[cold]
+    #[inline(never)]
     pub(super) fn begin_watched(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
-        match slot.watch(self.emission()) {
-            Some(emission) => self.start(slot.table(), emission, cx),
-            None => Poll::Ready(Report::default()),
+        let mut emission = self.emission();
+        match slot.watch(&mut emission) {
+            Watch::Muted => Poll::Ready(Report::default()),
+            Watch::Heard => self.start(slot.table(), emission, cx),
         }
     }
 
     /// Starts the walk over a table.
-    #[inline]
     pub(super) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
         self.start(table, self.emission(), cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn start(
         &mut self,
         table: SnapshotGuard<Table<T>>,
@@ -114,19 +114,23 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
             return Poll::Ready(emission.too_deep(&table));
         }
         // As in `run`, with a place to stop at.
-        let mut chunk = 0;
+        let (mut ran, mut chunk) = (0, 0);
         let flow = table.try_for_each_chunk(|keys, listeners| {
             chunk += 1;
-            emission.call_each(keys, listeners, self.payload)
+            emission.call_each(keys, listeners, self.payload, &mut ran)
         });
         match flow {
-            ControlFlow::Continue(()) => Poll::Ready(emission.finish(&table)),
-            ControlFlow::Break(index) => self.interrupted(&table, emission, (chunk - 1, index), cx),
+            ControlFlow::Continue(()) => Poll::Ready(emission.finish(&table, ran)),
+            ControlFlow::Break(index) => {
+                emission.add_ran(ran);
+                self.interrupted(&table, emission, (chunk - 1, index), cx)
+            }
         }
     }
 
     /// Goes on after the first call that stopped the walk, or made a future.
     #[cold]
+    #[inline(never)]
     fn interrupted(
         &mut self,
         table: &Arc<Table<T>>,
@@ -146,12 +150,10 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     /// Goes on with a walk that had to wait.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
         let Some(suspended) = self.suspended.take() else { return Poll::Ready(Report::default()) };
-        let Suspended { table, walk, report, rare } = *suspended;
-        let mut emission = self.emission();
-        (emission.report, emission.rare) = (report, rare);
+        let Suspended { table, walk, rare } = *suspended;
         // What was begun is finished, however deep its waker was called.
         let _depth = Depth::enter();
-        self.go_on(&table, walk, emission, cx)
+        self.go_on(&table, walk, self.emission().resume(rare), cx)
     }
 
     fn go_on(
@@ -162,13 +164,10 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         cx: &mut Context<'_>,
     ) -> Poll<Report> {
         if walk.poll(table, self.payload, &mut emission, cx).is_ready() {
-            return Poll::Ready(emission.finish(table));
+            return Poll::Ready(emission.finish(table, 0));
         }
-        if let Some(rare) = &mut emission.rare {
-            rare.sweep(table);
-        }
-        let Emission { report, rare, .. } = emission;
-        self.suspended = Some(Box::new(Suspended { table: Arc::clone(table), walk, report, rare }));
+        let rare = emission.suspend(table);
+        self.suspended = Some(Box::new(Suspended { table: Arc::clone(table), walk, rare }));
         Poll::Pending
     }
 }
@@ -193,7 +192,10 @@ impl Walk {
             if !self.pending.has_room() {
                 return Poll::Pending;
             }
-            match emission.call_each(&keys[self.index..], &listeners[self.index..], payload) {
+            let mut ran = 0;
+            let flow = emission.call_each(&keys[self.index..], &listeners[self.index..], payload, &mut ran);
+            emission.add_ran(ran);
+            match flow {
                 ControlFlow::Continue(()) => (self.chunk, self.index) = (self.chunk + 1, 0),
                 ControlFlow::Break(index) => {
                     self.index += index + 1;
@@ -205,7 +207,7 @@ impl Walk {
 
     /// Polls the call that interrupted the walk; it is kept only when it is not ready.
     fn take<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, cx: &mut Context<'_>) {
-        self.stopped |= emission.report.stopped();
+        self.stopped |= emission.is_stopped();
         let Some(mut running) = emission.take_pending() else { return };
         match Pin::new(&mut running).poll(cx) {
             Poll::Ready(result) => self.note(emission, result),
@@ -214,13 +216,13 @@ impl Walk {
     }
 
     fn note<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, result: Result<ControlFlow<()>, Failure>) {
-        emission.report.add_ran(1);
+        emission.add_ran(1);
         let stops = match result {
             Ok(flow) => flow.is_break(),
             Err(failure) => emission.add_failure(failure),
         };
         if stops {
-            emission.report.stop();
+            emission.stop();
             self.stopped = true;
         }
     }

@@ -4,13 +4,14 @@
 //! `on_error` hook when it happens. Without a hook the first failure of each listener is written to
 //! stderr. A failure that happens inside the hook is written there too, and does not call it again.
 
+use std::any::TypeId;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 
 use super::Core;
+use super::builder::Bounds;
 use super::depth::MAX_DEPTH;
-use super::listener::ListenerId;
 use super::tasks::Tasks;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Weak, guard, thread_local};
@@ -121,6 +122,7 @@ pub(super) struct EventMeta {
     pub(super) name: Arc<str>,
     pub(super) core: Weak<Core>,
     pub(super) tasks: Arc<Tasks>,
+    pub(super) bounds: Bounds,
 }
 
 impl EventMeta {
@@ -132,7 +134,7 @@ impl EventMeta {
         failure
     }
 
-    /// Tells the hook; without one, stderr, unless the listener was there `before`.
+    /// Tells the hook; without one, stderr, of the first failure of each listener.
     fn tell(&self, failure: &Failure, is_first: bool) {
         let hook = self.core.upgrade().and_then(|core| core.on_error());
         match hook {
@@ -158,25 +160,28 @@ thread_local! {
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Where a listener comes from, and what it did wrong so far.
-pub(super) struct Record {
+/// Where listeners come from, and whether one of them failed: shared by all that one line of code
+/// registered, so that thousands of them cost no more memory than a pointer each.
+pub(super) struct Origin {
     pub(super) event: Arc<EventMeta>,
     pub(super) registered_at: &'static Location<'static>,
-    pub(super) identity: Option<ListenerId>,
+    /// The type of the closure: one place may register several, in a helper say.
+    listener: TypeId,
     /// Set by the first failure.
     failed: AtomicBool,
 }
 
-impl Record {
-    pub(super) fn new(
-        event: Arc<EventMeta>,
-        registered_at: &'static Location<'static>,
-        identity: Option<ListenerId>,
-    ) -> Self {
-        Self { event, registered_at, identity, failed: AtomicBool::new(false) }
+impl Origin {
+    pub(super) fn new(event: Arc<EventMeta>, registered_at: &'static Location<'static>, listener: TypeId) -> Self {
+        Self { event, registered_at, listener, failed: AtomicBool::new(false) }
     }
 
-    /// Makes a failure of this listener, and tells of it.
+    /// Tells whether this is the origin of such a listener too.
+    pub(super) fn is_of(&self, registered_at: &'static Location<'static>, listener: TypeId) -> bool {
+        std::ptr::eq(self.registered_at, registered_at) && self.listener == listener
+    }
+
+    /// Makes a failure of a listener, and tells of it.
     #[cold]
     pub(super) fn fail(&self, cause: FailureCause) -> Failure {
         let event = Arc::clone(&self.event.name);

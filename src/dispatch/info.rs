@@ -33,7 +33,7 @@ impl ListenerInfo {
         Self {
             priority: key.priority(),
             kind: listener.kind(),
-            registered_at: listener.record().registered_at,
+            registered_at: listener.origin().registered_at,
             calls_left: listener.limit().map(super::conditions::Limit::left),
             paused: listener.state().is_some_and(State::is_paused),
         }

@@ -469,7 +469,8 @@ impl Dispatcher {
                     name::validate(&name)?;
                     let name = Arc::<str>::from(&*name);
                     let core = Arc::downgrade(&self.core);
-                    let event = EventMeta { name: Arc::clone(&name), core, tasks: Arc::clone(&self.core.tasks) };
+                    let (tasks, bounds) = (Arc::clone(&self.core.tasks), self.core.bounds);
+                    let event = EventMeta { name: Arc::clone(&name), core, tasks, bounds };
                     self.core.names.get_or_insert(name, Slot::<T>::new(event))
                 }
             };
@@ -495,10 +496,10 @@ impl Dispatcher {
         let found = self.core.names.with(&*name, |slot| match typed::<T>(&**slot) {
             Ok(slot) => {
                 let audience = slot.audience();
-                Ok(if audience.is_plain() {
-                    Found::Table(slot.table())
-                } else if audience.is_nobody() {
+                Ok(if audience.is_nobody() {
                     Found::Nobody
+                } else if audience.is_plain() {
+                    Found::Table(slot.table())
                 } else {
                     Found::Watched(slot.arc())
                 })

@@ -21,7 +21,8 @@ use std::ops::ControlFlow;
 use super::calls::InFlight;
 use super::conditions::{Admit, Entry, Limit};
 use super::emission::{Emission, Step};
-use super::failure::{FailureCause, Record};
+use super::failure::{FailureCause, Origin};
+use super::listener::ListenerId;
 use super::outcome::{Outcome, Payload};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, guard};
@@ -36,9 +37,12 @@ pub(super) trait Listen<T: ?Sized>: Send + Sync {
 
     fn limit(&self) -> Option<&Limit>;
 
-    fn record(&self) -> &Record;
+    fn origin(&self) -> &Arc<Origin>;
 
     fn kind(&self) -> ListenerKind;
+
+    /// Returns what a [`Listener`](super::Listener) is taken off by.
+    fn identity(&self) -> Option<ListenerId>;
 
     /// Ends the listener; true for one caller alone, and never when its last call was claimed.
     fn end(&self) -> bool {
@@ -119,15 +123,19 @@ pub(super) trait Call<T: ?Sized>: Send + Sync {
     /// What a call needs that may be refused before one is claimed.
     type Ready;
 
-    fn ready(&self, record: &Record, emission: &Emission<'_, T>) -> Result<Self::Ready, FailureCause>;
+    fn ready(&self, origin: &Origin, emission: &Emission<'_, T>) -> Result<Self::Ready, FailureCause>;
 
     fn call(&self, payload: &T, turn: Turn<'_, '_, T, Self::Ready>) -> Step;
+
+    fn identity(&self) -> Option<ListenerId> {
+        None
+    }
 }
 
 /// One call that was let through.
 pub(super) struct Turn<'a, 'e, T: ?Sized, R> {
     pub(super) emission: &'a mut Emission<'e, T>,
-    pub(super) record: &'a Arc<Record>,
+    pub(super) origin: &'a Arc<Origin>,
     /// Counts the call, of a waitable listener, until it is dropped.
     pub(super) in_flight: Option<InFlight>,
     pub(super) ready: R,
@@ -136,7 +144,7 @@ pub(super) struct Turn<'a, 'e, T: ?Sized, R> {
 /// A registered listener: a closure behind its state and conditions.
 pub(super) struct Node<C, A> {
     held: Held<C, A>,
-    record: Arc<Record>,
+    origin: Arc<Origin>,
 }
 
 /// What is dropped inside the guard. The tag shares its word with the state: the nodes of a long
@@ -152,8 +160,8 @@ enum Held<C, A> {
 }
 
 impl<C, A> Node<C, A> {
-    pub(super) fn new(call: C, conditions: A, record: Record) -> Self {
-        Self { held: Held::Live { state: State::new(), call, conditions }, record: Arc::new(record) }
+    pub(super) fn new(call: C, conditions: A, origin: Arc<Origin>) -> Self {
+        Self { held: Held::Live { state: State::new(), call, conditions }, origin }
     }
 }
 
@@ -172,18 +180,18 @@ where
         let in_flight = match conditions.enter(payload) {
             Entry::Passed(in_flight) => in_flight,
             Entry::Refused => return Step::SKIPPED,
-            Entry::Failed(cause) => return emission.refuse(&self.record, cause),
+            Entry::Failed(cause) => return emission.refuse(&self.origin, cause),
         };
-        let ready = match call.ready(&self.record, emission) {
+        let ready = match call.ready(&self.origin, emission) {
             Ok(ready) => ready,
-            Err(cause) => return emission.refuse(&self.record, cause),
+            Err(cause) => return emission.refuse(&self.origin, cause),
         };
         // Again: a filter may take its own listener off.
         if A::MAY_REFUSE && !state.is_open() {
             return Step::SKIPPED;
         }
         let Some(claimed) = conditions.claim() else { return Step::SKIPPED };
-        call.call(payload, Turn { emission, record: &self.record, in_flight, ready }).and(claimed)
+        call.call(payload, Turn { emission, origin: &self.origin, in_flight, ready }).and(claimed)
     }
 
     fn state(&self) -> Option<&State> {
@@ -196,19 +204,24 @@ where
         conditions.limit()
     }
 
-    fn record(&self) -> &Record {
-        &self.record
+    fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     fn kind(&self) -> ListenerKind {
         C::KIND
+    }
+
+    fn identity(&self) -> Option<ListenerId> {
+        let Held::Live { call, .. } = &self.held else { return None };
+        call.identity()
     }
 }
 
 impl<C, A> Drop for Node<C, A> {
     fn drop(&mut self) {
         let held = mem::replace(&mut self.held, Held::Taken);
-        self.record.drop_guarded(held);
+        self.origin.drop_guarded(held);
     }
 }
 
@@ -235,19 +248,54 @@ where
     type Ready = ();
 
     #[inline]
-    fn ready(&self, _: &Record, _: &Emission<'_, T>) -> Result<(), FailureCause> {
+    fn ready(&self, _: &Origin, _: &Emission<'_, T>) -> Result<(), FailureCause> {
         Ok(())
     }
 
     #[inline]
     fn call(&self, payload: &T, turn: Turn<'_, '_, T, ()>) -> Step {
-        let Turn { emission, record, in_flight, .. } = turn;
+        let Turn { emission, origin, in_flight, .. } = turn;
         let _inside = in_flight.as_ref().map(InFlight::inside);
         match guard(|| (self.listener)(payload)).map_err(FailureCause::Panic).and_then(|r| r.settle(emission)) {
             Ok(ControlFlow::Continue(())) => Step::RAN,
             Ok(ControlFlow::Break(())) => Step::RAN.and(Step::STOP),
-            Err(cause) => emission.fail(record, cause),
+            Err(cause) => emission.fail(origin, cause),
         }
+    }
+}
+
+/// Calls the closure of a [`Listener`](super::Listener).
+pub(super) struct IdentifiedCall<F, R> {
+    call: SyncCall<F, R>,
+    identity: ListenerId,
+}
+
+impl<F, R> IdentifiedCall<F, R> {
+    pub(super) fn new(listener: F, identity: ListenerId) -> Self {
+        Self { call: SyncCall::new(listener), identity }
+    }
+}
+
+impl<T, F, R> Call<T> for IdentifiedCall<F, R>
+where
+    T: ?Sized + 'static,
+    F: Fn(&T) -> R + Send + Sync,
+    R: Outcome,
+{
+    const KIND: ListenerKind = ListenerKind::Sync;
+
+    type Ready = ();
+
+    fn ready(&self, _: &Origin, _: &Emission<'_, T>) -> Result<(), FailureCause> {
+        Ok(())
+    }
+
+    fn call(&self, payload: &T, turn: Turn<'_, '_, T, ()>) -> Step {
+        self.call.call(payload, turn)
+    }
+
+    fn identity(&self) -> Option<ListenerId> {
+        Some(self.identity)
     }
 }
 
@@ -271,7 +319,7 @@ where
 
     type Ready = ();
 
-    fn ready(&self, _: &Record, _: &Emission<'_, T>) -> Result<(), FailureCause> {
+    fn ready(&self, _: &Origin, _: &Emission<'_, T>) -> Result<(), FailureCause> {
         Ok(())
     }
 
@@ -279,7 +327,7 @@ where
         // Cloning the payload is user code.
         match guard(|| (self.listener)(turn.emission.share(payload))) {
             Ok(()) => Step::RAN,
-            Err(panic) => turn.emission.fail(turn.record, FailureCause::Panic(panic)),
+            Err(panic) => turn.emission.fail(turn.origin, FailureCause::Panic(panic)),
         }
     }
 }

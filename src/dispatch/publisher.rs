@@ -53,19 +53,15 @@ impl<T: ?Sized + 'static> Publisher<T> {
     #[inline]
     pub fn emit(&mut self, payload: &T) -> Report {
         let audience = self.event.slot().audience();
-        if audience.is_plain() {
-            run(self.snapshot.load(), payload, Emission::new())
+        // Also when nobody listens: the last ones may be gone since.
+        let table = self.snapshot.load();
+        if audience.is_nobody() {
+            Report::default()
+        } else if audience.is_plain() {
+            run(table, payload, Emission::new())
         } else {
-            self.emit_unusual(payload)
+            self.event.slot().emit_watched(payload, Emission::new())
         }
-    }
-
-    /// Emits to nobody, or at an event that is muted or counted.
-    #[cold]
-    fn emit_unusual(&mut self, payload: &T) -> Report {
-        // Without listeners there would be no reason to look at the snapshot again for long.
-        self.refresh();
-        self.event.emit(payload)
     }
 
     /// Calls the listeners and waits for the async ones: see [`Event::emit_async`].

@@ -1,5 +1,6 @@
 //! A registration in the making.
 
+use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -9,9 +10,9 @@ use super::calls::Calls;
 use super::conditions::{Conditions, Limit};
 use super::error::TooManyListeners;
 use super::event::Event;
-use super::failure::{FailureCause, Record};
-use super::listener::{Listener, ListenerId, Priority};
-use super::node::{Call, Listen, Node, SharedCall, SyncCall};
+use super::failure::FailureCause;
+use super::listener::{Listener, Priority};
+use super::node::{Call, IdentifiedCall, Listen, Node, SharedCall, SyncCall};
 use super::outcome::{Outcome, Payload};
 use super::subscription::{Subscription, WaitableSubscription};
 use super::table::Position;
@@ -107,7 +108,7 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        self.finish(SyncCall::new(listener), None, None).unwrap_or_else(Refused::into_subscription)
+        self.finish(SyncCall::new(listener), None).unwrap_or_else(Refused::into_subscription)
     }
 
     /// Registers a listener as [`run`](Self::run) does.
@@ -120,13 +121,13 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        self.finish(SyncCall::new(listener), None, None).map_err(|refused| refused.error)
+        self.finish(SyncCall::new(listener), None).map_err(|refused| refused.error)
     }
 
     /// Registers a [`Listener`], which can be taken off by itself; over the hard limit as [`run`](Self::run).
     pub fn run_listener(self, listener: &Listener<T>) -> Subscription {
-        let call = SyncCall::new(listener.closure());
-        self.finish(call, Some(listener.id()), None).unwrap_or_else(Refused::into_subscription)
+        let call = IdentifiedCall::new(listener.closure(), listener.id());
+        self.finish(call, None).unwrap_or_else(Refused::into_subscription)
     }
 
     /// Registers a [`Listener`], which can be taken off by itself.
@@ -135,8 +136,8 @@ impl<T: ?Sized + 'static> Registration<T> {
     ///
     /// As [`try_run`](Self::try_run).
     pub fn try_run_listener(self, listener: &Listener<T>) -> Result<Subscription, TooManyListeners> {
-        let call = SyncCall::new(listener.closure());
-        self.finish(call, Some(listener.id()), None).map_err(|refused| refused.error)
+        let call = IdentifiedCall::new(listener.closure(), listener.id());
+        self.finish(call, None).map_err(|refused| refused.error)
     }
 
     /// Registers an async listener: see [`Event::on_async`]; over the hard limit as [`run`](Self::run).
@@ -146,7 +147,7 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener), None, None).unwrap_or_else(Refused::into_subscription)
+        self.finish(AsyncCall::new(listener), None).unwrap_or_else(Refused::into_subscription)
     }
 
     /// Registers an async listener: see [`Event::on_async`].
@@ -160,7 +161,7 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener), None, None).map_err(|refused| refused.error)
+        self.finish(AsyncCall::new(listener), None).map_err(|refused| refused.error)
     }
 
     /// Registers a closure of ours that takes the shared payload.
@@ -168,29 +169,24 @@ impl<T: ?Sized + 'static> Registration<T> {
     where
         T: Payload,
     {
-        self.finish(SharedCall::new(listener), None, None).unwrap_or_else(Refused::into_subscription)
+        self.finish(SharedCall::new(listener), None).unwrap_or_else(Refused::into_subscription)
     }
 
-    fn finish<C: Call<T> + 'static>(
-        self,
-        call: C,
-        identity: Option<ListenerId>,
-        calls: Option<Arc<Calls>>,
-    ) -> Result<Subscription, Refused> {
+    fn finish<C: Call<T> + 'static>(self, call: C, calls: Option<Arc<Calls>>) -> Result<Subscription, Refused> {
         let Self { event, priority, position, times, filter, registered_at } = self;
         let slot = event.slot();
-        let record = Record::new(Arc::clone(slot.event()), registered_at, identity);
+        let origin = slot.origin(registered_at, TypeId::of::<C>());
         let conditions = Conditions { filter, limit: times.map(Limit::new), calls };
         let listener: Arc<dyn Listen<T>> = if conditions.is_empty() {
-            Arc::new(Node::new(call, (), record))
+            Arc::new(Node::new(call, (), origin))
         } else {
-            Arc::new(Node::new(call, conditions, record))
+            Arc::new(Node::new(call, conditions, origin))
         };
         match slot.add(priority, position, &listener) {
             Ok(key) => Ok(Subscription::new(slot.weak(), key)),
             Err(full) => {
                 let error = TooManyListeners::new(Arc::clone(&slot.event().name), full.limit);
-                Err(Refused { error, tell: Box::new(move |cause| drop(listener.record().fail(cause))) })
+                Err(Refused { error, tell: Box::new(move |cause| drop(listener.origin().fail(cause))) })
             }
         }
     }
@@ -281,7 +277,7 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
 
     fn finish<C: Call<T> + 'static>(self, call: C) -> Result<WaitableSubscription, (Refused, Arc<Calls>)> {
         let calls = Calls::new();
-        match self.registration.finish(call, None, Some(Arc::clone(&calls))) {
+        match self.registration.finish(call, Some(Arc::clone(&calls))) {
             Ok(subscription) => Ok(WaitableSubscription::new(subscription, calls)),
             Err(refused) => Err((refused, calls)),
         }

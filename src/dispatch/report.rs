@@ -35,6 +35,11 @@ const SPAWNED: u64 = 1 << 32;
 const STOPPED: u64 = 1 << 63;
 
 impl Report {
+    #[inline]
+    pub(super) fn of(ran: u32) -> Self {
+        Self { counts: u64::from(ran), failures: None }
+    }
+
     /// Returns how many listeners ran to their end in this emit, those that failed included.
     #[must_use]
     pub fn ran(&self) -> usize {
@@ -72,7 +77,6 @@ impl Report {
         self.failures.map_or_else(Vec::new, |failures| failures.into_vec())
     }
 
-    #[inline]
     pub(super) fn add_ran(&mut self, count: u32) {
         self.counts += u64::from(count);
     }

@@ -17,7 +17,7 @@
 //!
 //! [`Event`]: super::Event
 
-use std::any::{Any, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::panic::Location;
 
 use crossbeam_utils::CachePadded;
@@ -25,7 +25,7 @@ use crossbeam_utils::CachePadded;
 use super::Core;
 use super::counters::{Counters, EventCounts};
 use super::emission::{Emission, run};
-use super::failure::{EventMeta, write_line};
+use super::failure::{EventMeta, Origin, write_line};
 use super::info::ListenerInfo;
 use super::listener::{ListenerId, Priority};
 use super::node::{Listen, State};
@@ -79,6 +79,12 @@ impl Audience {
     }
 }
 
+/// Whether an event is heard when its audience is not a plain one.
+pub(super) enum Watch {
+    Muted,
+    Heard,
+}
+
 /// An event that has as many listeners as its dispatcher allows.
 pub(super) struct Full {
     pub(super) limit: usize,
@@ -105,7 +111,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         position: Position,
         listener: &Arc<dyn Listen<T>>,
     ) -> Result<EntryKey, Full> {
-        let bounds = self.event.core.upgrade().map(|core| core.bounds).unwrap_or_default();
+        let bounds = self.event.bounds;
         let limit = bounds.listener_limit.unwrap_or(usize::MAX);
         let acquired = self.acquire();
         debug_assert!(acquired, "the caller's reference keeps the slot open");
@@ -126,9 +132,18 @@ impl<T: ?Sized + 'static> Slot<T> {
             return Err(Full { limit });
         };
         if bounds.warn_above.is_some_and(|threshold| len > threshold) {
-            self.warn_once(len, listener.record().registered_at);
+            self.warn_once(len, listener.origin().registered_at);
         }
         Ok(key)
+    }
+
+    /// Returns the origin of a new listener: an old one's where it is the same.
+    pub(super) fn origin(&self, registered_at: &'static Location<'static>, listener: TypeId) -> Arc<Origin> {
+        let table = self.table.load();
+        match table.last().map(|last| last.origin()) {
+            Some(origin) if origin.is_of(registered_at, listener) => Arc::clone(origin),
+            _ => Arc::new(Origin::new(Arc::clone(&self.event), registered_at, listener)),
+        }
     }
 
     #[cold]
@@ -167,7 +182,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     pub(super) fn off_listener(&self, id: ListenerId) -> usize {
-        self.end(|listener| listener.record().identity == Some(id))
+        self.end(|listener| listener.identity() == Some(id))
     }
 
     fn count_down(&self, gone: usize) {
@@ -189,13 +204,13 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     /// Runs the listeners of this moment.
-    #[inline]
+    #[inline(always)]
     pub(super) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
         let audience = self.audience();
-        if audience.is_plain() {
-            run(&self.table.load(), payload, emission)
-        } else if audience.is_nobody() {
+        if audience.is_nobody() {
             Report::default()
+        } else if audience.is_plain() {
+            run(&self.table.load(), payload, emission)
         } else {
             self.emit_watched(payload, emission)
         }
@@ -203,23 +218,24 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Runs the listeners of an event that is muted or counted.
     #[cold]
-    pub(super) fn emit_watched(&self, payload: &T, emission: Emission<'_, T>) -> Report {
-        match self.watch(emission) {
-            Some(emission) => run(&self.table.load(), payload, emission),
-            None => Report::default(),
+    #[inline(never)]
+    pub(super) fn emit_watched(&self, payload: &T, mut emission: Emission<'_, T>) -> Report {
+        match self.watch(&mut emission) {
+            Watch::Muted => Report::default(),
+            Watch::Heard => run(&self.table.load(), payload, emission),
         }
     }
 
-    /// Returns the emission with what an event counts; `None` for a muted one.
+    /// Gives the emission what the event counts.
     #[cold]
-    pub(super) fn watch<'e>(&self, emission: Emission<'e, T>) -> Option<Emission<'e, T>> {
+    pub(super) fn watch(&self, emission: &mut Emission<'_, T>) -> Watch {
         if self.audience().is_muted() {
-            return None;
+            return Watch::Muted;
         }
-        Some(match self.counters.get() {
-            Some(counters) => emission.counted(Arc::clone(counters)),
-            None => emission,
-        })
+        if let Some(counters) = self.counters.get() {
+            emission.count_into(Arc::clone(counters));
+        }
+        Watch::Heard
     }
 
     pub(super) fn mute(&self) {

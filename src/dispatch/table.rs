@@ -25,6 +25,9 @@ pub(super) struct Table<T: ?Sized> {
     event: Arc<EventMeta>,
 }
 
+/// Listeners that follow one another, beside their keys.
+pub(super) type Slice<'a, T> = (&'a [EntryKey], &'a [Arc<dyn Listen<T>>]);
+
 /// Where a registration stands in the order of calls, and its identity within the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EntryKey {
@@ -94,6 +97,11 @@ impl<T: ?Sized> Table<T> {
         self.list.get(&key)
     }
 
+    /// Returns the listener that is called last.
+    pub(super) fn last(&self) -> Option<&Arc<dyn Listen<T>>> {
+        self.list.last()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Listen<T>>> {
         self.list.iter()
     }
@@ -102,8 +110,14 @@ impl<T: ?Sized> Table<T> {
         self.list.entries()
     }
 
+    /// Returns the only listener, if there is no other.
+    #[inline(always)]
+    pub(super) fn only(&self) -> Option<(&EntryKey, &Arc<dyn Listen<T>>)> {
+        self.list.only()
+    }
+
     /// Visits the listeners in the order of calls, a slice at a time, until `visit` breaks.
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_for_each_chunk<B>(
         &self,
         visit: impl FnMut(&[EntryKey], &[Arc<dyn Listen<T>>]) -> ControlFlow<B>,
@@ -112,7 +126,7 @@ impl<T: ?Sized> Table<T> {
     }
 
     /// Returns one slice by number, or `None` past the last.
-    pub(super) fn chunk(&self, number: usize) -> Option<(&[EntryKey], &[Arc<dyn Listen<T>>])> {
+    pub(super) fn chunk(&self, number: usize) -> Option<Slice<'_, T>> {
         (number < self.list.chunk_count()).then(|| self.list.chunk(number))
     }
 

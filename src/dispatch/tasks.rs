@@ -15,7 +15,7 @@ mod on_tokio {
     use tokio::task::JoinHandle;
 
     use crate::dispatch::async_call::Running;
-    use crate::dispatch::failure::{Failure, FailureCause, Record};
+    use crate::dispatch::failure::{Failure, FailureCause, Origin};
     use crate::dispatch::report::Report;
     use crate::sync::atomic::{AtomicUsize, Ordering};
     use crate::sync::{Arc, Mutex, lock};
@@ -68,21 +68,21 @@ mod on_tokio {
         /// Runs the call as a task. It ends with its listener; the runtime owns it and drops it when it shuts down.
         pub(in crate::dispatch) fn spawn(self, mut running: Running) -> SpawnedTask {
             let Self { runtime, place } = self;
-            let record = Arc::clone(running.record());
+            let origin = Arc::clone(running.origin());
             let task = runtime.spawn(async move {
                 let result = (&mut running).await;
                 drop(running);
                 drop(place);
                 result.err()
             });
-            SpawnedTask { task, record }
+            SpawnedTask { task, origin }
         }
     }
 
     /// One listener at work, for whoever wants to wait for it.
     pub(in crate::dispatch) struct SpawnedTask {
         task: JoinHandle<Option<Failure>>,
-        record: Arc<Record>,
+        origin: Arc<Origin>,
     }
 
     /// An emit whose async listeners run as tasks of their own: see [`Event::emit_spawned`](crate::Event::emit_spawned).
@@ -123,14 +123,14 @@ mod on_tokio {
 
         fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
             let Self { report, tasks } = &mut *self;
-            while let Some(SpawnedTask { task, record }) = tasks.last_mut() {
+            while let Some(SpawnedTask { task, origin }) = tasks.last_mut() {
                 match ready!(Pin::new(task).poll(cx)) {
                     Ok(failure) => {
                         report.spawned_ran();
                         failure.into_iter().for_each(|failure| report.add_failure(failure));
                     }
                     // A task of ours does not panic: it was aborted, or its runtime is gone.
-                    Err(_) => report.add_failure(record.fail(FailureCause::Cancelled)),
+                    Err(_) => report.add_failure(origin.fail(FailureCause::Cancelled)),
                 }
                 tasks.pop();
             }
