@@ -35,7 +35,7 @@ fn main() {
     ];
     // cargo adds `--bench` itself.
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    for unknown in asked.iter().filter(|name| tables.iter().all(|(table, _)| table != name)) {
+    if let Some(unknown) = asked.iter().find(|asked| tables.iter().all(|(table, _)| table != asked)) {
         eprintln!("no table `{unknown}`; there are {:?}", tables.map(|(name, _)| name));
         std::process::exit(2);
     }
@@ -255,7 +255,7 @@ fn million() {
     for _ in 0..5 {
         let events = dispatcher();
         let names: Vec<String> = (0..1_000_000).map(|n| format!("event.{n}")).collect();
-        let mut time = |names: &[String]| {
+        let time = |names: &[String]| {
             let start = Instant::now();
             for name in names {
                 events.on(name, listener()).expect("the name is good");
@@ -277,7 +277,7 @@ fn growth() {
         for listeners in [100, 10_000, 100_000] {
             let event = event(&dispatcher());
             let mut random = Random::new(7);
-            let mut on = |random: &mut Random| {
+            let on = |random: &mut Random| {
                 let priority = if priorities == "equal" { 0 } else { random.below(1000) as i32 };
                 event.listen().priority(priority).run(listener())
             };
