@@ -17,12 +17,12 @@ pub(crate) use std::sync::{Arc, OnceLock, Weak};
 #[cfg(loom)]
 pub(crate) use loom::{
     sync::{Mutex, MutexGuard, atomic},
-    thread, thread_local,
+    thread,
 };
 #[cfg(not(loom))]
 pub(crate) use std::{
     sync::{Mutex, MutexGuard, atomic},
-    thread, thread_local,
+    thread,
 };
 
 #[cfg(not(loom))]
@@ -30,6 +30,23 @@ pub(crate) use real::{NameMap, SnapshotCache, SnapshotCell, SnapshotGuard};
 
 #[cfg(loom)]
 pub(crate) use model::{NameMap, SnapshotCache, SnapshotCell, SnapshotGuard};
+
+/// Declares a thread local with a constant first value, so that no access asks whether it is there yet.
+macro_rules! const_thread_local {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $first:expr;) => {
+        #[cfg(not(loom))]
+        std::thread_local! {
+            $(#[$attribute])*
+            static $name: $type = const { $first };
+        }
+        #[cfg(loom)]
+        loom::thread_local! {
+            $(#[$attribute])*
+            static $name: $type = $first;
+        }
+    };
+}
+pub(crate) use const_thread_local;
 
 /// Locks `mutex`, also when a thread panicked while it held the lock.
 ///

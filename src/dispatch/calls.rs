@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Arc, Mutex, lock, thread_local};
+use crate::sync::{Arc, Mutex, const_thread_local, lock};
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
@@ -25,9 +25,9 @@ pub(super) struct Calls {
     waiting: Mutex<Vec<Waker>>,
 }
 
-thread_local! {
+const_thread_local! {
     /// The waitable listeners inside which this thread is, innermost last, by the address of their [`Calls`].
-    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static INSIDE: RefCell<Vec<usize>> = RefCell::new(Vec::new());
 }
 
 impl Calls {

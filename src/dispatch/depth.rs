@@ -6,15 +6,15 @@
 
 use std::cell::Cell;
 
-use crate::sync::thread_local;
+use crate::sync::const_thread_local;
 
 /// How many emits may run inside one another on one thread, over all dispatchers.
 ///
 /// One more calls nobody; its report has a failure with [`FailureCause::TooDeep`](super::FailureCause::TooDeep).
 pub const MAX_DEPTH: usize = 64;
 
-thread_local! {
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
+const_thread_local! {
+    static DEPTH: Cell<usize> = Cell::new(0);
 }
 
 /// One level, until it is dropped.

@@ -14,7 +14,7 @@ use super::builder::Bounds;
 use super::depth::MAX_DEPTH;
 use super::tasks::Tasks;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, Weak, guard, thread_local};
+use crate::sync::{Arc, Weak, const_thread_local, guard};
 
 /// What user code may return as its error: anything that `?` turns into a boxed error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -155,9 +155,9 @@ impl EventMeta {
 /// What a dispatcher does with failures: see [`Dispatcher::on_error`](super::Dispatcher::on_error).
 pub(super) type Hook = Arc<dyn Fn(&Failure) + Send + Sync>;
 
-thread_local! {
+const_thread_local! {
     /// Whether this thread is inside an `on_error` hook, of any dispatcher.
-    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+    static IN_HOOK: Cell<bool> = Cell::new(false);
 }
 
 /// Where listeners come from, and whether one of them failed: shared by all that one line of code
