@@ -14,6 +14,11 @@ FAULTS=(
     "copied_flag|off_emit|called after its .off. returned"
     "lost_update|two_ons|a registration was lost"
     "split_free|slot_life|a registration was lost"
+    "once_load_store|once|the listener of two times ran not twice"
+    "late_call|off_and_wait|a call ran on after the wait for it"
+    "relaxed_leave|off_and_wait|what a call did is not visible after the wait for it"
+    "stale_publisher|publisher|a publisher missed a listener"
+    "pause_load_store|pause|a pause was lost"
 )
 
 # A workspace wrapper reaches our crates alone, so planting a fault rebuilds nothing else. cargo does

@@ -174,6 +174,12 @@ mod real {
             self.0.load()
         }
 
+        /// Returns a value that was current a moment ago: a hint, on which nothing may depend.
+        #[inline]
+        pub(crate) fn peek(&self) -> SnapshotGuard<T> {
+            self.load()
+        }
+
         /// Replaces the value by what `change` makes of it, or leaves it when that is `None`.
         ///
         /// `change` must be pure: it runs again when another thread was faster. The replaced value
@@ -316,6 +322,11 @@ mod model {
         pub(crate) fn load(&self) -> SnapshotGuard<T> {
             // Acquire: pairs with the Release of `update`.
             self.version(self.index.load(Ordering::Acquire))
+        }
+
+        /// Does not touch the index: a hint orders nothing, and a load would hide races (see `update`).
+        pub(crate) fn peek(&self) -> SnapshotGuard<T> {
+            Arc::clone(self.versions.lock().expect("no code runs under this lock").last().expect("it starts with one"))
         }
 
         /// The first try is made on a guess, the newest version, without a load of the index: loom

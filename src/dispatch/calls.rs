@@ -103,7 +103,8 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         // Release: pairs with the Acquire of `is_over`.
-        if self.0.word.fetch_sub(1, Ordering::Release) == CLOSED | 1 {
+        let ordering = if cfg!(fault = "relaxed_leave") { Ordering::Relaxed } else { Ordering::Release };
+        if self.0.word.fetch_sub(1, ordering) == CLOSED | 1 {
             let wakers = std::mem::take(&mut *lock(&self.0.waiting));
             wakers.into_iter().for_each(Waker::wake);
         }

@@ -139,7 +139,7 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Returns the origin of a new listener: an old one's where it is the same.
     pub(super) fn origin(&self, registered_at: &'static Location<'static>, listener: TypeId) -> Arc<Origin> {
-        let table = self.table.load();
+        let table = self.table.peek();
         match table.last().map(|last| last.origin()) {
             Some(origin) if origin.is_of(registered_at, listener) => Arc::clone(origin),
             _ => Arc::new(Origin::new(Arc::clone(&self.event), registered_at, listener)),
