@@ -56,6 +56,10 @@ macro_rules! contenders {
 
 contenders! {
     event: |on| |payload| on.event.emit(payload);
+    publisher: |on| {
+        let mut publisher = on.event.publisher();
+        move |payload| publisher.emit(payload)
+    };
     name: |on| |payload| on.events.emit("bench", payload);
 }
 
