@@ -18,8 +18,6 @@
 //! Always: no chunk of a `Many` is empty, a chunk has as many keys as values, keys rise strictly over
 //! the whole list, `len` is the sum of the chunks' lengths. Plain values, no synchronisation.
 
-use std::ops::ControlFlow;
-
 use smallvec::SmallVec;
 
 use crate::sync::Arc;
@@ -51,10 +49,11 @@ struct Chunk<K, V> {
     values: Vec<V>,
 }
 
-/// Where a key is, or where it would go.
-struct Place {
-    chunk: usize,
-    index: usize,
+/// Where in a list something is, or would go: at this index of the chunk with this number.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place {
+    pub(crate) chunk: usize,
+    pub(crate) index: usize,
 }
 
 impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
@@ -74,7 +73,7 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
     /// Returns the value of this key.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         let place = self.find(key).ok()?;
-        Some(&self.chunk(place.chunk).1[place.index])
+        Some(&self.values(place.chunk)?[place.index])
     }
 
     /// Puts a value in its place; false when its key is taken.
@@ -133,60 +132,55 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
             Spine::Many(chunks) => one_or_many(chunks.iter().filter_map(|chunk| retained(chunk, &mut keep)).collect()),
         };
         let mut list = Self { spine, len: 0 };
-        list.len = list.chunks().map(|(keys, _)| keys.len()).sum();
+        list.len = (0..).map_while(|chunk| list.values(chunk)).map(<[V]>::len).sum();
         list
     }
 
-    /// Visits the values in order, a slice at a time beside its keys, until `visit` breaks.
+    /// Returns the only value, if there is no other. (Its key would cost a second look at a list.)
     #[inline(always)]
-    pub(crate) fn try_for_each_chunk<B>(&self, mut visit: impl FnMut(&[K], &[V]) -> ControlFlow<B>) -> ControlFlow<B> {
-        match &self.spine {
-            Spine::One { values, keys } => visit(keys, values),
-            Spine::Many(chunks) => chunks.iter().try_for_each(|chunk| visit(&chunk.keys, &chunk.values)),
-        }
-    }
-
-    /// Returns the only value and its key, if there is no other.
-    #[inline(always)]
-    pub(crate) fn only(&self) -> Option<(&K, &V)> {
-        let Spine::One { values, keys } = &self.spine else { return None };
-        if let ([key], [value]) = (&keys[..], &values[..]) { Some((key, value)) } else { None }
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = (&[K], &[V])> {
-        (0..self.chunk_count()).map(|number| self.chunk(number))
+    pub(crate) fn only(&self) -> Option<&V> {
+        let Spine::One { values, .. } = &self.spine else { return None };
+        if let [value] = &values[..] { Some(value) } else { None }
     }
 
     /// Returns the values, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &V> {
-        self.chunks().flat_map(|(_, values)| values)
+        (0..).map_while(|chunk| self.values(chunk)).flatten()
     }
 
     /// Returns the keys and their values, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.chunks().flat_map(|(keys, values)| keys.iter().zip(values))
+        (0..).map_while(|chunk| Some(self.keys(chunk).iter().zip(self.values(chunk)?))).flatten()
     }
 
-    /// Returns the number of chunks that [`chunk`](Self::chunk) serves.
-    pub(crate) fn chunk_count(&self) -> usize {
+    /// Returns the values of one chunk by number, in order; `None` past the last.
+    #[inline(always)]
+    pub(crate) fn values(&self, chunk: usize) -> Option<&[V]> {
         match &self.spine {
-            Spine::One { .. } => 1,
-            Spine::Many(chunks) => chunks.len(),
+            Spine::One { values, .. } => (chunk == 0).then_some(values),
+            Spine::Many(chunks) => chunks.get(chunk).map(|chunk| &chunk.values[..]),
         }
     }
 
-    /// Returns one chunk by number: its keys and their values.
-    #[inline]
-    pub(crate) fn chunk(&self, number: usize) -> (&[K], &[V]) {
+    /// Returns the key of the value that is at this place.
+    pub(crate) fn key(&self, place: Place) -> &K {
+        &self.keys(place.chunk)[place.index]
+    }
+
+    fn keys(&self, chunk: usize) -> &[K] {
         match &self.spine {
-            Spine::One { values, keys } => (keys, values),
-            Spine::Many(chunks) => (&chunks[number].keys, &chunks[number].values),
+            Spine::One { keys, .. } if chunk == 0 => keys,
+            Spine::One { .. } => &[],
+            Spine::Many(chunks) => chunks.get(chunk).map_or(&[], |chunk| &chunk.keys),
         }
     }
 
     /// Returns the last value.
     pub(crate) fn last(&self) -> Option<&V> {
-        self.chunk(self.chunk_count() - 1).1.last()
+        match &self.spine {
+            Spine::One { values, .. } => values.last(),
+            Spine::Many(chunks) => chunks.last()?.values.last(),
+        }
     }
 
     fn chunk_size(&self) -> usize {
@@ -200,7 +194,7 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
             Spine::One { .. } => 0,
             Spine::Many(chunks) => chunks.partition_point(|chunk| chunk.keys[0] <= *key).saturating_sub(1),
         };
-        match self.chunk(chunk).0.binary_search(key) {
+        match self.keys(chunk).binary_search(key) {
             Ok(index) => Ok(Place { chunk, index }),
             Err(index) => Err(Place { chunk, index }),
         }
@@ -326,6 +320,10 @@ mod tests {
         fn without(&self, n: u32) -> Option<Self> {
             let mut next = self.clone();
             next.remove(&n).then_some(next)
+        }
+
+        fn chunk_count(&self) -> usize {
+            (0..).take_while(|chunk| self.values(*chunk).is_some()).count()
         }
 
         fn check(&self, model: &[u32]) {

@@ -23,6 +23,7 @@ use super::options::EmitOptions;
 use super::report::Report;
 use super::slot::{Slot, Watch};
 use super::table::Table;
+use crate::snapshot::Place;
 use crate::sync::{Arc, SnapshotGuard};
 
 /// The state between two polls.
@@ -42,8 +43,7 @@ struct Suspended<T: ?Sized> {
 /// How far the walk has come.
 struct Walk {
     /// The listener to call next.
-    chunk: usize,
-    index: usize,
+    place: Place,
     /// Nobody is called any more; what runs is waited for.
     stopped: bool,
     pending: Pending,
@@ -114,16 +114,12 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
             return Poll::Ready(emission.too_deep(&table));
         }
         // As in `run`, with a place to stop at.
-        let (mut ran, mut chunk) = (0, 0);
-        let flow = table.try_for_each_chunk(|keys, listeners| {
-            chunk += 1;
-            emission.call_each(keys, listeners, self.payload, &mut ran)
-        });
-        match flow {
+        let (mut ran, mut place) = (0, Place::default());
+        match emission.call_from(&mut place, &table, self.payload, &mut ran) {
             ControlFlow::Continue(()) => Poll::Ready(emission.finish(&table, ran)),
-            ControlFlow::Break(index) => {
+            ControlFlow::Break(()) => {
                 emission.add_ran(ran);
-                self.interrupted(&table, emission, (chunk - 1, index), cx)
+                self.interrupted(&table, emission, place, cx)
             }
         }
     }
@@ -135,14 +131,14 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         &mut self,
         table: &Arc<Table<T>>,
         mut emission: Emission<'_, T>,
-        (chunk, index): (usize, usize),
+        place: Place,
         cx: &mut Context<'_>,
     ) -> Poll<Report> {
         let pending = match self.options.limit() {
             1 => Pending::One(None),
             limit => Pending::Many { futures: FuturesUnordered::new(), limit },
         };
-        let mut walk = Walk { chunk, index: index + 1, stopped: false, pending };
+        let mut walk = Walk { place, stopped: false, pending };
         walk.take(&mut emission, cx);
         self.go_on(table, walk, emission, cx)
     }
@@ -185,22 +181,17 @@ impl Walk {
             while let Poll::Ready(Some(result)) = self.pending.poll_next(cx) {
                 self.note(emission, result);
             }
-            let next = if self.stopped { None } else { table.chunk(self.chunk) };
-            let Some((keys, listeners)) = next else {
+            if self.stopped || table.chunk(self.place.chunk).is_none() {
                 return if self.pending.is_empty() { Poll::Ready(()) } else { Poll::Pending };
-            };
+            }
             if !self.pending.has_room() {
                 return Poll::Pending;
             }
             let mut ran = 0;
-            let flow = emission.call_each(&keys[self.index..], &listeners[self.index..], payload, &mut ran);
+            let flow = emission.call_from(&mut self.place, table, payload, &mut ran);
             emission.add_ran(ran);
-            match flow {
-                ControlFlow::Continue(()) => (self.chunk, self.index) = (self.chunk + 1, 0),
-                ControlFlow::Break(index) => {
-                    self.index += index + 1;
-                    self.take(emission, cx);
-                }
+            if flow.is_break() {
+                self.take(emission, cx);
             }
         }
     }

@@ -7,7 +7,6 @@
 //! [`run`] does that in one go; [`Awaited`](super::awaited::Awaited) is the same walk as a future.
 
 use std::ops::ControlFlow;
-use std::slice::from_ref;
 
 use super::async_call::Running;
 use super::counters::Counters;
@@ -20,18 +19,28 @@ use super::outcome::sealed::{AnyValue, Values};
 use super::report::Report;
 use super::table::{EntryKey, Table};
 use super::tasks::SpawnedTask;
+use crate::snapshot::Place;
 use crate::sync::{Arc, guard};
 
-/// Calls every listener of `table`, in order.
+/// Calls every listener of `table`, in order, at the depth that the caller entered.
 #[inline(always)]
-pub(super) fn run<T: ?Sized + 'static>(table: &Table<T>, payload: &T, mut emission: Emission<'_, T>) -> Report {
-    let depth = Depth::enter();
+pub(super) fn run<T: ?Sized + 'static>(
+    table: &Table<T>,
+    payload: &T,
+    mut emission: Emission<'_, T>,
+    depth: &Depth,
+) -> Report {
     if depth.is_over() {
         return emission.too_deep(table);
     }
     let ran = match table.only() {
-        Some((key, listener)) => emission.call_one(key, listener, payload),
-        None => emission.call_all(table, payload),
+        Some(listener) => emission.call_one(table, listener, payload),
+        None => {
+            let mut ran = 0;
+            // A break has left its mark in the emission.
+            let _ = emission.call_from(&mut Place::default(), table, payload, &mut ran);
+            ran
+        }
     };
     emission.finish(table, ran)
 }
@@ -162,75 +171,88 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
 
     /// Calls the only listener of a table, and returns how many ran.
     #[inline(always)]
-    fn call_one(&mut self, key: &EntryKey, listener: &Arc<dyn Listen<T>>, payload: &T) -> u32 {
+    fn call_one(&mut self, table: &Table<T>, listener: &Arc<dyn Listen<T>>, payload: &T) -> u32 {
         match listener.call(payload, self) {
             Step::RAN => 1,
-            step => {
-                let mut ran = 0;
-                let flow = self.settle(step, from_ref(key), 0, &mut ran);
-                if flow.is_break() { ran } else { ran.wrapping_add(1) }
-            }
+            step => self.settle_one(step, table),
         }
     }
 
-    /// Calls the listeners of a table, and returns how many ran.
+    #[cold]
     #[inline(never)]
-    fn call_all(&mut self, table: &Table<T>, payload: &T) -> u32 {
+    fn settle_one(&mut self, step: Step, table: &Table<T>) -> u32 {
         let mut ran = 0;
-        let _ = table.try_for_each_chunk(|keys, listeners| self.call_each(keys, listeners, payload, &mut ran));
-        ran
+        match self.settle(step, table, &mut Place::default(), 0, &mut ran) {
+            ControlFlow::Break(()) => ran,
+            ControlFlow::Continue(()) => ran.wrapping_add(1),
+        }
     }
 
-    /// Calls these listeners and counts in `ran` those that ran; a break tells at which of them the
-    /// walk stopped or has to wait.
-    ///
-    /// Four in a row: how long a shorter loop takes depends, by half as much again, on where in a
-    /// cache line the compiler happens to put it.
-    #[inline]
-    pub(super) fn call_each(
+    /// Calls the listeners of a table from `place` on, and adds to `ran` how many of them ran. A break
+    /// says that one of them ended the walk or has to be waited for; `place` is after it then.
+    #[inline(never)]
+    pub(super) fn call_from(
         &mut self,
-        keys: &[EntryKey],
-        listeners: &[Arc<dyn Listen<T>>],
+        place: &mut Place,
+        table: &Table<T>,
         payload: &T,
         ran: &mut u32,
-    ) -> ControlFlow<usize> {
-        let mut index = 0;
-        let (fours, rest) = listeners.as_chunks::<4>();
-        for [first, second, third, fourth] in fours {
-            self.turn(first, keys, index, payload, ran)?;
-            self.turn(second, keys, index + 1, payload, ran)?;
-            self.turn(third, keys, index + 2, payload, ran)?;
-            self.turn(fourth, keys, index + 3, payload, ran)?;
-            index += 4;
+    ) -> ControlFlow<()> {
+        while let Some(listeners) = table.chunk(place.chunk) {
+            self.call_each(&listeners[place.index..], table, place, payload, ran)?;
+            *place = Place { chunk: place.chunk + 1, index: 0 };
         }
-        for listener in rest {
-            self.turn(listener, keys, index, payload, ran)?;
-            index += 1;
-        }
-        *ran = ran.wrapping_add(listeners.len() as u32);
         ControlFlow::Continue(())
     }
 
+    /// Calls these listeners, of which the first is at `place`.
+    ///
+    /// Four in a row: how long a shorter loop takes depends, by half as much again, on where in a
+    /// cache line the compiler happens to put it.
     #[inline(always)]
-    fn turn(
+    fn call_each(
         &mut self,
-        listener: &Arc<dyn Listen<T>>,
-        keys: &[EntryKey],
-        index: usize,
+        listeners: &[Arc<dyn Listen<T>>],
+        table: &Table<T>,
+        place: &mut Place,
         payload: &T,
         ran: &mut u32,
-    ) -> ControlFlow<usize> {
-        let step = listener.call(payload, self);
-        if step == Step::RAN { ControlFlow::Continue(()) } else { self.settle(step, keys, index, ran) }
+    ) -> ControlFlow<()> {
+        let mut turn = |listener: &Arc<dyn Listen<T>>, done: usize| match listener.call(payload, self) {
+            Step::RAN => ControlFlow::Continue(()),
+            step => self.settle(step, table, place, done, ran),
+        };
+        let (fours, rest) = listeners.as_chunks::<4>();
+        let mut done = 0;
+        for [first, second, third, fourth] in fours {
+            turn(first, done)?;
+            turn(second, done + 1)?;
+            turn(third, done + 2)?;
+            turn(fourth, done + 3)?;
+            done += 4;
+        }
+        for listener in rest {
+            turn(listener, done)?;
+            done += 1;
+        }
+        *ran = ran.wrapping_add(done as u32);
+        ControlFlow::Continue(())
     }
 
-    /// Notes an uncommon step; a break ends the walk, or interrupts it.
+    /// Notes an uncommon step of the listener that comes `done` after `place`.
     ///
-    /// Who walks to the end of the slice counts all of it as having run: what did not is taken off
+    /// Who walks to the end of a chunk counts all of it as having run: what did not is taken off
     /// here, ahead of that, so the count may be below zero for a while.
     #[cold]
     #[inline(never)]
-    fn settle(&mut self, step: Step, keys: &[EntryKey], index: usize, ran: &mut u32) -> ControlFlow<usize> {
+    fn settle(
+        &mut self,
+        step: Step,
+        table: &Table<T>,
+        place: &mut Place,
+        done: usize,
+        ran: &mut u32,
+    ) -> ControlFlow<()> {
         if !step.has(Step::RAN) {
             *ran = ran.wrapping_sub(1);
         }
@@ -239,14 +261,15 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
         }
         let rare = self.rare();
         if step.has(Step::SPENT) {
-            rare.spent.push(keys[index]);
+            rare.spent.push(table.key(Place { index: place.index + done, ..*place }));
         }
         if step.has(Step::STOP) {
             rare.report.stop();
         }
         if step.has(Step::STOP) || step.has(Step::PENDING) {
-            *ran = ran.wrapping_add(index as u32 + 1);
-            return ControlFlow::Break(index);
+            *ran = ran.wrapping_add(done as u32 + 1);
+            place.index += done + 1;
+            return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     }

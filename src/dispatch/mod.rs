@@ -62,6 +62,7 @@ pub use tasks::{Drained, SpawnedEmit};
 
 use self::awaited::Awaited;
 use self::builder::Bounds;
+use self::depth::Depth;
 use self::emission::{Emission, run};
 use self::failure::{EventMeta, Hook};
 use self::slot::{AnySlot, Slot};
@@ -346,7 +347,7 @@ impl Dispatcher {
     #[inline]
     pub fn emit<T: ?Sized + 'static>(&self, name: impl EventName<T>, payload: &T) -> Result<Report, EventError> {
         Ok(match self.find(name.name())? {
-            Found::Table(table) => run(&table, payload, Emission::new()),
+            Found::Table(table) => run(&table, payload, Emission::new(), &Depth::enter()),
             Found::Nobody => Report::default(),
             Found::Watched(slot) => slot.emit_watched(payload, Emission::new()),
         })
@@ -364,7 +365,7 @@ impl Dispatcher {
     ) -> Result<Report, EventError> {
         let emission = Emission::sharing(Arc::clone(&payload));
         Ok(match self.find(name.name())? {
-            Found::Table(table) => run(&table, &*payload, emission),
+            Found::Table(table) => run(&table, &*payload, emission, &Depth::enter()),
             Found::Nobody => Report::default(),
             Found::Watched(slot) => slot.emit_watched(&*payload, emission),
         })

@@ -173,9 +173,9 @@ where
 {
     #[inline]
     fn call(&self, payload: &T, emission: &mut Emission<'_, T>) -> Step {
-        let Held::Live { state, call, conditions } = &self.held else { return Step::SKIPPED };
+        let Held::Live { state, call, conditions } = &self.held else { return skip() };
         if !state.is_open() {
-            return Step::SKIPPED;
+            return skip();
         }
         let in_flight = match conditions.enter(payload) {
             Entry::Passed(in_flight) => in_flight,
@@ -216,6 +216,13 @@ where
         let Held::Live { call, .. } = &self.held else { return None };
         call.identity()
     }
+}
+
+/// Keeps the way of a skipped listener out of the others' way.
+#[cold]
+#[inline(never)]
+fn skip() -> Step {
+    Step::SKIPPED
 }
 
 impl<C, A> Drop for Node<C, A> {

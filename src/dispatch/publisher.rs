@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::depth::Depth;
 use super::emission::{Emission, run};
 use super::event::{EmitAsync, Event};
 use super::report::Report;
@@ -58,7 +59,7 @@ impl<T: ?Sized + 'static> Publisher<T> {
         if audience.is_nobody() {
             Report::default()
         } else if audience.is_plain() {
-            run(table, payload, Emission::new())
+            run(table, payload, Emission::new(), &Depth::enter())
         } else {
             self.event.slot().emit_watched(payload, Emission::new())
         }

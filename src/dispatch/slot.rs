@@ -24,6 +24,7 @@ use crossbeam_utils::CachePadded;
 
 use super::Core;
 use super::counters::{Counters, EventCounts};
+use super::depth::Depth;
 use super::emission::{Emission, run};
 use super::failure::{EventMeta, Origin, write_line};
 use super::info::ListenerInfo;
@@ -207,10 +208,13 @@ impl<T: ?Sized + 'static> Slot<T> {
     #[inline(always)]
     pub(super) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
         let audience = self.audience();
-        if audience.is_nobody() {
+        if audience.is_plain() {
+            // Entered before the load: a store between the load's and the release's locked
+            // instructions holds the second one up.
+            let depth = Depth::enter();
+            run(&self.table.load(), payload, emission, &depth)
+        } else if audience.is_nobody() {
             Report::default()
-        } else if audience.is_plain() {
-            run(&self.table.load(), payload, emission)
         } else {
             self.emit_watched(payload, emission)
         }
@@ -222,7 +226,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     pub(super) fn emit_watched(&self, payload: &T, mut emission: Emission<'_, T>) -> Report {
         match self.watch(&mut emission) {
             Watch::Muted => Report::default(),
-            Watch::Heard => run(&self.table.load(), payload, emission),
+            Watch::Heard => run(&self.table.load(), payload, emission, &Depth::enter()),
         }
     }
 

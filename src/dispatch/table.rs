@@ -4,13 +4,12 @@
 //! used twice by one event. Changing a table returns the next one; [`Slot`] publishes it.
 
 use std::cmp::Reverse;
-use std::ops::ControlFlow;
 
 use super::failure::EventMeta;
 use super::listener::Priority;
 use super::node::Listen;
 use super::slot::Slot;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Place, Snapshot};
 use crate::sync::{Arc, Weak};
 
 /// The listeners of one event at one moment.
@@ -24,9 +23,6 @@ pub(super) struct Table<T: ?Sized> {
     slot: Weak<Slot<T>>,
     event: Arc<EventMeta>,
 }
-
-/// Listeners that follow one another, beside their keys.
-pub(super) type Slice<'a, T> = (&'a [EntryKey], &'a [Arc<dyn Listen<T>>]);
 
 /// Where a registration stands in the order of calls, and its identity within the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,22 +108,19 @@ impl<T: ?Sized> Table<T> {
 
     /// Returns the only listener, if there is no other.
     #[inline(always)]
-    pub(super) fn only(&self) -> Option<(&EntryKey, &Arc<dyn Listen<T>>)> {
+    pub(super) fn only(&self) -> Option<&Arc<dyn Listen<T>>> {
         self.list.only()
     }
 
-    /// Visits the listeners in the order of calls, a slice at a time, until `visit` breaks.
+    /// Returns the listeners that a walk calls next, a chunk at a time by number; `None` past the last.
     #[inline(always)]
-    pub(super) fn try_for_each_chunk<B>(
-        &self,
-        visit: impl FnMut(&[EntryKey], &[Arc<dyn Listen<T>>]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        self.list.try_for_each_chunk(visit)
+    pub(super) fn chunk(&self, number: usize) -> Option<&[Arc<dyn Listen<T>>]> {
+        self.list.values(number)
     }
 
-    /// Returns one slice by number, or `None` past the last.
-    pub(super) fn chunk(&self, number: usize) -> Option<Slice<'_, T>> {
-        (number < self.list.chunk_count()).then(|| self.list.chunk(number))
+    /// Returns the key of the listener at this place.
+    pub(super) fn key(&self, place: Place) -> EntryKey {
+        *self.list.key(place)
     }
 
     pub(super) fn event(&self) -> &EventMeta {
