@@ -327,7 +327,9 @@ fn g6_a_payload_whose_destructor_panics_does_not_unwind_out_of_an_emit() {
     }
     let event = Dispatcher::new().event::<Fragile>("fragile").unwrap();
     event.on_async(|payload| async move { drop(payload) });
-    assert_eq!(futures_executor::block_on(event.emit_async(&Fragile(false))).ran(), 1);
+    let report = futures_executor::block_on(event.emit_async(&Fragile(false)));
+    assert_eq!((report.ran(), report.failures().len()), (1, 1));
+    assert!(matches!(report.failures()[0].cause(), FailureCause::DropPanic(_)));
 }
 
 #[test]

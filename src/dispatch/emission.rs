@@ -371,6 +371,9 @@ impl<T: ?Sized + 'static> Rare<T> {
     fn finish(mut self: Box<Self>, table: &Table<T>, ran: u32) -> Report {
         self.report.add_ran(ran);
         self.sweep(table);
+        if let Err(panic) = self.drop_shared() {
+            self.report.add_failure(table.event().fail(FailureCause::DropPanic(panic)));
+        }
         if let Some(counters) = &self.counters {
             counters.add(&self.report);
         }
@@ -386,11 +389,18 @@ impl<T: ?Sized + 'static> Rare<T> {
     }
 }
 
-impl<T: ?Sized> Drop for Rare<T> {
-    fn drop(&mut self) {
-        // The payload's destructor is user code, and this may be the last reference to it.
+impl<T: ?Sized> Rare<T> {
+    /// Drops the shared payload: its destructor is user code, and this may be the last reference.
+    fn drop_shared(&mut self) -> Result<(), String> {
         let shared = self.shared.take();
-        if let Err(panic) = guard(|| drop(shared)) {
+        guard(|| drop(shared))
+    }
+}
+
+impl<T: ?Sized> Drop for Rare<T> {
+    /// Where an emit did not end: dropped half-way, it has no report.
+    fn drop(&mut self) {
+        if let Err(panic) = self.drop_shared() {
             write_line(&format!("a payload panicked while it was dropped: {panic}"));
         }
     }

@@ -49,7 +49,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = if self.registered_at.is_some() { "listener" } else { "emit" };
+        let subject = match (self.registered_at, &self.cause) {
+            (Some(_), _) => "listener",
+            (None, FailureCause::DropPanic(_)) => "payload",
+            (None, _) => "emit",
+        };
         write!(f, "{subject} of `{}` {}", self.event, self.cause)
     }
 }
