@@ -2,30 +2,16 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod common;
+
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 
+use common::{Grenade, Log, TICK, note, taken, tick};
 use fanfare::dispatch::FailureCause;
-use fanfare::{Dispatcher, Event, EventError, Key, Listener, Priority, Subscription};
-
-const TICK: Key<u32> = Key::new("tick");
-
-fn tick() -> Event<u32> {
-    Dispatcher::new().event(TICK).expect("the key is good")
-}
-
-type Log = Arc<Mutex<Vec<&'static str>>>;
-
-fn note(log: &Log, what: &'static str) -> impl Fn(&u32) + Send + Sync + 'static {
-    let log = Arc::clone(log);
-    move |_| log.lock().expect("no test panics with it").push(what)
-}
-
-fn taken(log: &Log) -> Vec<&'static str> {
-    std::mem::take(&mut log.lock().expect("no test panics with it"))
-}
+use fanfare::{Dispatcher, Event, EventError, Listener, Priority, Subscription};
 
 #[test]
 fn g1_order_is_priority_then_registration_once_and_persistent_in_one_list() {
@@ -289,12 +275,6 @@ fn g6_a_failing_or_panicking_listener_keeps_no_other_from_running_and_is_reporte
 
 #[test]
 fn g6_destructors_that_panic_do_not_unwind_out_of_off_or_emit() {
-    struct Grenade;
-    impl Drop for Grenade {
-        fn drop(&mut self) {
-            panic!("in a destructor");
-        }
-    }
     let event = tick();
     for _ in 0..2 {
         let grenade = Grenade;
@@ -391,7 +371,12 @@ fn an_async_emit_waits_for_each_listener_in_its_turn() {
 #[test]
 fn a_dropped_async_emit_calls_none_of_the_rest_and_leaves_no_spent_listener() {
     let (event, log) = (tick(), Log::default());
-    event.once(note(&log, "once"));
+    let (held, inner) = (Arc::new(()), Arc::clone(&log));
+    let captured = Arc::clone(&held);
+    event.once(move |_| {
+        let _captured = &captured;
+        inner.lock().unwrap().push("once");
+    });
     let never = event.once_async(|_| std::future::pending::<()>());
     event.on(note(&log, "rest"));
     {
@@ -402,6 +387,7 @@ fn a_dropped_async_emit_calls_none_of_the_rest_and_leaves_no_spent_listener() {
     assert_eq!(taken(&log), ["once"]);
     assert!(!never.is_active(), "it was begun");
     assert_eq!(event.listener_count(), 1);
+    assert_eq!(Arc::strong_count(&held), 1, "what was used up is gone with what it captured");
 }
 
 #[test]
