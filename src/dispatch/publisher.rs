@@ -71,6 +71,7 @@ impl<T: ?Sized + 'static> Publisher<T> {
     ///
     /// As [`Event::emit_async`].
     pub fn emit_async<'a>(&'a mut self, payload: &'a T) -> EmitAsync<'a, T> {
+        self.refresh();
         self.event.emit_async(payload)
     }
 
