@@ -141,7 +141,7 @@ impl EventMeta {
     /// Tells the hook; without one, stderr, of the first failure of each listener.
     fn tell(&self, failure: &Failure, is_first: bool) {
         let hook = self.core.upgrade().and_then(|core| core.on_error());
-        match hook {
+        match &hook {
             Some(hook) if !IN_HOOK.with(|inside| inside.replace(true)) => {
                 if let Err(panic) = guard(|| hook(failure)) {
                     log(failure, "");
@@ -153,6 +153,8 @@ impl EventMeta {
             None if is_first => log(failure, "; its later failures are in reports only"),
             None => {}
         }
+        // The last reference, when the hook was replaced meanwhile: what it captured is the user's to drop.
+        let _ = guard(|| drop(hook));
     }
 }
 
