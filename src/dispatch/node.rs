@@ -45,10 +45,7 @@ pub(super) trait Listen<T: ?Sized>: Send + Sync {
     fn identity(&self) -> Option<ListenerId>;
 
     /// Ends the listener; true for one caller alone, and never when its last call was claimed.
-    fn end(&self) -> bool {
-        let ended = self.state().is_some_and(State::remove);
-        self.limit().map_or(ended, Limit::end)
-    }
+    fn end(&self) -> bool;
 
     /// Tells whether the listener may still be called, now or after a pause.
     fn is_active(&self) -> bool {
@@ -130,6 +127,9 @@ pub(super) trait Call<T: ?Sized>: Send + Sync {
     fn identity(&self) -> Option<ListenerId> {
         None
     }
+
+    /// Hears that the listener was taken off with calls left; some may be running.
+    fn ended(&self) {}
 }
 
 /// One call that was let through.
@@ -215,6 +215,16 @@ where
     fn identity(&self) -> Option<ListenerId> {
         let Held::Live { call, .. } = &self.held else { return None };
         call.identity()
+    }
+
+    fn end(&self) -> bool {
+        let Held::Live { state, call, conditions } = &self.held else { return false };
+        let removed = state.remove();
+        let ended = conditions.limit().map_or(removed, Limit::end);
+        if ended {
+            call.ended();
+        }
+        ended
     }
 }
 
@@ -307,20 +317,22 @@ where
 }
 
 /// Hands the shared payload to a closure of ours, which neither fails nor panics.
-pub(super) struct SharedCall<F> {
+pub(super) struct SharedCall<F, E> {
     listener: F,
+    ended: E,
 }
 
-impl<F> SharedCall<F> {
-    pub(super) fn new(listener: F) -> Self {
-        Self { listener }
+impl<F, E> SharedCall<F, E> {
+    pub(super) fn new(listener: F, ended: E) -> Self {
+        Self { listener, ended }
     }
 }
 
-impl<T, F> Call<T> for SharedCall<F>
+impl<T, F, E> Call<T> for SharedCall<F, E>
 where
     T: Payload + ?Sized,
     F: Fn(Arc<T>) + Send + Sync,
+    E: Fn() + Send + Sync,
 {
     const KIND: ListenerKind = ListenerKind::Stream;
 
@@ -336,5 +348,10 @@ where
             Ok(()) => Step::RAN,
             Err(panic) => turn.emission.fail(turn.origin, FailureCause::Panic(panic)),
         }
+    }
+
+    fn ended(&self) {
+        // It wakes a reader, and a waker is user code.
+        let _ = guard(&self.ended);
     }
 }

@@ -164,12 +164,16 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(AsyncCall::new(listener), None).map_err(|refused| refused.error)
     }
 
-    /// Registers a closure of ours that takes the shared payload.
-    pub(super) fn run_shared(self, listener: impl Fn(Arc<T>) + Send + Sync + 'static) -> Subscription
+    /// Registers a closure of ours that takes the shared payload, and one that hears of the listener's `off`.
+    pub(super) fn run_shared(
+        self,
+        listener: impl Fn(Arc<T>) + Send + Sync + 'static,
+        ended: impl Fn() + Send + Sync + 'static,
+    ) -> Subscription
     where
         T: Payload,
     {
-        self.finish(SharedCall::new(listener), None).unwrap_or_else(Refused::into_subscription)
+        self.finish(SharedCall::new(listener, ended), None).unwrap_or_else(Refused::into_subscription)
     }
 
     fn finish<C: Call<T> + 'static>(self, call: C, calls: Option<Arc<Calls>>) -> Result<Subscription, Refused> {

@@ -40,7 +40,7 @@ pub struct EventStream<T: ?Sized + 'static> {
 struct Queue<T: ?Sized> {
     payloads: ArrayQueue<Arc<T>>,
     overflow: Overflow,
-    /// Written by the listener's drop, or by an overflow that closes; nothing comes after it.
+    /// Written by the listener's `off` or drop, or by an overflow that closes; nothing is waited for after it.
     closed: AtomicBool,
     dropped: AtomicU64,
     reader: AtomicWaker,
@@ -57,7 +57,8 @@ impl<T: Payload + ?Sized> EventStream<T> {
             reader: AtomicWaker::new(),
         });
         let writer = Writer(Arc::clone(&queue));
-        let subscription = registration.run_shared(move |payload| writer.0.push(payload));
+        let ending = Arc::clone(&queue);
+        let subscription = registration.run_shared(move |payload| writer.0.push(payload), move || ending.close());
         Self { queue, subscription: subscription.scoped() }
     }
 
@@ -75,7 +76,7 @@ impl<T: Payload + ?Sized> EventStream<T> {
         self.queue.payloads.pop()
     }
 
-    /// Returns how many payloads found the queue full, and were dropped or put another out.
+    /// Returns how many payloads found the queue full, or closed by that, and were dropped or put another out.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         // Relaxed: a count, which publishes nothing.
@@ -129,7 +130,9 @@ impl<T: ?Sized> Queue<T> {
     }
 }
 
-/// The listener's end of the queue: closes it when the listener is dropped.
+/// The listener's end of the queue: closes it when the listener is dropped, with its event say.
+///
+/// One that is taken off closes it by itself: an idle publisher may keep it from being dropped.
 struct Writer<T: ?Sized>(Arc<Queue<T>>);
 
 impl<T: ?Sized> Drop for Writer<T> {
