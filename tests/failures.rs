@@ -1,0 +1,243 @@
+//! Failures: each one is told to `on_error` when it happens, stands in its report, and stops nothing that was not asked to stop.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::error::Error as _;
+use std::future::{Ready, ready};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use common::{Grenade, Log, TICK, closed_gate, fall, note, poll_once, push, taken, told};
+use fanfare::dispatch::{BoxError, EmitOptions, FailureCause, Value};
+use fanfare::{Dispatcher, Event};
+use futures_executor::block_on;
+
+fn tick() -> (Dispatcher, Event<u32>) {
+    let events = Dispatcher::new();
+    let event = events.event(TICK).unwrap();
+    (events, event)
+}
+
+fn texts(told: &Mutex<Vec<String>>) -> Vec<String> {
+    std::mem::take(&mut told.lock().unwrap())
+}
+
+#[test]
+fn the_hook_is_told_of_a_failure_when_it_happens() {
+    let ((events, event), log) = (tick(), Log::default());
+    let inner = Arc::clone(&log);
+    events.on_error(move |failure| {
+        push(
+            &inner,
+            if matches!(failure.cause(), FailureCause::Panic(_)) { "told of a panic" } else { "told of an error" },
+        );
+    });
+    event.on(note(&log, "first"));
+    event.on(|_| Err::<(), _>("no"));
+    event.on(note(&log, "second"));
+    event.on(|_| fall("out"));
+    event.on(note(&log, "third"));
+    for _ in 0..2 {
+        assert_eq!(event.emit(&1).failures().len(), 2);
+        assert_eq!(taken(&log), ["first", "told of an error", "second", "told of a panic", "third"], "each time");
+    }
+}
+
+#[test]
+fn the_hook_is_told_of_the_failures_of_awaited_listeners_when_they_happen() {
+    let (events, event) = tick();
+    let (told, gate) = (told(&events), closed_gate());
+    event.on_async(|_| -> Ready<()> { panic!("while it is made") });
+    event.on_async(|_| ready(Err::<(), _>("made with an error")));
+    event.on_async_with(Arc::clone(&gate), |gate, _| async move {
+        gate.acquire().await.map(drop)?;
+        Err::<(), BoxError>("after a wait".into())
+    });
+    event.on_async(|_| async { fall("in the future") });
+    let mut emit = pin!(event.emit_async(&1));
+    assert!(poll_once(emit.as_mut()).is_pending());
+    assert_eq!(
+        texts(&told),
+        ["listener of `tick` panicked: while it is made", "listener of `tick` failed: made with an error"]
+    );
+    gate.add_permits(1);
+    let report = block_on(emit);
+    assert_eq!(texts(&told), ["listener of `tick` failed: after a wait", "listener of `tick` panicked: in the future"]);
+    assert_eq!((report.ran(), report.failures().len()), (4, 4));
+}
+
+#[test]
+fn a_failure_tells_its_event_its_place_and_its_source() {
+    let events = Dispatcher::new();
+    let event = events.namespace("shop").event::<u32>("paid").unwrap();
+    let line = line!() + 1;
+    event.on(|_| Err::<(), _>(std::fmt::Error));
+    let failure = event.emit(&1).into_failures().pop().unwrap();
+    assert_eq!(failure.event(), "shop:paid");
+    let place = failure.registered_at().unwrap();
+    assert_eq!((place.file(), place.line()), (file!(), line));
+    assert!(failure.source().unwrap().is::<std::fmt::Error>());
+    event.off_all();
+    event.on(|_| std::panic::panic_any(7) as ());
+    let failure = event.emit(&1).into_failures().pop().unwrap();
+    assert_eq!(failure.to_string(), "listener of `shop:paid` panicked: a panic whose payload is not a string");
+    assert!(failure.source().is_none());
+}
+
+#[test]
+fn there_is_one_hook_for_clones_and_namespaces_and_a_later_one_replaces_it() {
+    let (events, event) = tick();
+    let first = told(&events.namespace("ui"));
+    event.on(|_| Err::<(), _>("no"));
+    event.emit(&1);
+    assert_eq!(texts(&first).len(), 1);
+    let second = told(&events.clone());
+    event.emit(&1);
+    assert_eq!((texts(&first).len(), texts(&second).len()), (0, 1));
+    assert_eq!(Arc::strong_count(&first), 1, "the replaced hook is dropped");
+}
+
+#[test]
+fn a_hook_that_emits_to_a_failing_listener_is_not_called_for_it() {
+    let ((events, event), calls) = (tick(), Log::default());
+    let (inner, log) = (event.clone(), Arc::clone(&calls));
+    events.on_error(move |_| {
+        push(&log, "told");
+        assert_eq!(inner.emit(&1).failures().len(), 1, "it stands in the report");
+    });
+    event.on(|_| Err::<(), _>("no"));
+    assert_eq!(event.emit(&1).failures().len(), 1);
+    assert_eq!(taken(&calls), ["told"]);
+    event.emit(&1);
+    assert_eq!(taken(&calls), ["told"], "the next one is told of again");
+    events.on_error(|_| {});
+}
+
+#[test]
+fn a_hook_that_panics_keeps_nobody_from_running_and_is_called_again() {
+    let ((events, event), log) = (tick(), Log::default());
+    let inner = Arc::clone(&log);
+    events.on_error(move |_| {
+        push(&inner, "told");
+        fall("in the hook");
+    });
+    event.on(|_| Err::<(), _>("no"));
+    event.on(|_| Err::<(), _>("no"));
+    event.on(note(&log, "after"));
+    assert_eq!(event.emit(&1).failures().len(), 2);
+    assert_eq!(taken(&log), ["told", "told", "after"]);
+}
+
+#[test]
+fn a_hook_that_replaces_itself_may_have_captured_what_panics_when_dropped() {
+    let ((events, event), log) = (tick(), Log::default());
+    let (weak, grenade, inner) = (events.downgrade(), Grenade, Arc::clone(&log));
+    events.on_error(move |_| {
+        let _captured = &grenade;
+        push(&inner, "told");
+        weak.upgrade().expect("somebody emits").on_error(|_| {});
+    });
+    event.on(|_| Err::<(), _>("no"));
+    event.on(note(&log, "after"));
+    assert_eq!(event.emit(&1).failures().len(), 1);
+    assert_eq!(taken(&log), ["told", "after"]);
+}
+
+#[test]
+fn the_hook_is_told_of_a_capture_that_panics_when_dropped() {
+    let (events, event) = tick();
+    let told = told(&events);
+    let dropped = "listener of `tick` panicked while it was dropped: in a destructor";
+    let register = || {
+        let grenade = Grenade;
+        event.listen().times(1).run(move |_| _ = &grenade)
+    };
+    assert!(register().off());
+    assert_eq!(texts(&told), [dropped]);
+    register();
+    assert_eq!(event.off_all(), 1);
+    assert_eq!(texts(&told), [dropped]);
+    register();
+    let report = event.emit(&1);
+    assert!(report.is_ok(), "it is swept after its call: {report:?}");
+    assert_eq!(texts(&told), [dropped]);
+}
+
+#[test]
+fn the_hook_is_told_of_a_future_that_panics_when_dropped() {
+    let (events, event) = tick();
+    let told = told(&events);
+    event.on_async(|n| {
+        let grenade = Grenade;
+        async move {
+            if *n == 0 {
+                std::future::pending::<()>().await;
+            }
+            drop(grenade);
+        }
+    });
+    {
+        let mut emit = pin!(event.emit_async(&0));
+        assert!(poll_once(emit.as_mut()).is_pending());
+    }
+    assert_eq!(texts(&told), ["listener of `tick` panicked while it was dropped: in a destructor"]);
+    block_on(event.emit_async(&1));
+    assert_eq!(texts(&told), ["listener of `tick` panicked: in a destructor"]);
+}
+
+#[test]
+fn a_value_or_an_error_that_panics_on_its_way_is_a_failure() {
+    struct Fragile;
+    impl From<Fragile> for BoxError {
+        fn from(_: Fragile) -> Self {
+            panic!("while it is converted")
+        }
+    }
+    let ((_events, event), log) = (tick(), Log::default());
+    event.on(|_| Value(Grenade));
+    event.on(|_| Err::<(), _>(Fragile));
+    event.on(note(&log, "after"));
+    let report = event.emit(&1);
+    let causes: Vec<_> = report.failures().iter().map(|failure| failure.cause().to_string()).collect();
+    assert_eq!(causes, ["panicked while it was dropped: in a destructor", "panicked: while it is converted"]);
+    assert_eq!((report.ran(), taken(&log)), (3, vec!["after"]));
+}
+
+#[test]
+fn fail_fast_stops_one_emit_at_its_first_failure() {
+    const CAREFUL: EmitOptions = EmitOptions::new().fail_fast();
+    let ((_events, event), log) = (tick(), Log::default());
+    event.on(note(&log, "before"));
+    let failing = [
+        event.on(|_| Err::<(), _>("an error")),
+        event.on(|_| fall("a panic")),
+        event.listen().filter(|_| panic!("a filter")).run(|_| {}),
+        event.on_async(|_| async { Err::<(), _>("no runtime, or an error") }),
+    ];
+    event.on(note(&log, "after"));
+    let report = block_on(event.emit_async(&1));
+    assert_eq!((report.stopped(), report.failures().len()), (false, 4), "nobody asked for it");
+    assert_eq!(taken(&log), ["before", "after"]);
+    for subscription in failing {
+        for awaits in [false, true] {
+            let report =
+                if awaits { block_on(event.emit_async_with(CAREFUL, &1)) } else { event.emit_with(CAREFUL, &1) };
+            assert_eq!((report.stopped(), report.failures().len()), (true, 1), "{report:?}");
+            assert_eq!(taken(&log), ["before"]);
+        }
+        subscription.off();
+    }
+    let report = event.emit_with(CAREFUL, &1);
+    assert_eq!((report.stopped(), taken(&log)), (false, vec!["before", "after"]), "nobody fails any more");
+}
+
+#[test]
+fn a_once_listener_that_failed_has_run() {
+    let (_events, event) = tick();
+    let (failed, panicked) = (event.once(|_| Err::<(), _>("no")), event.once_async(|_| async { fall("out") }));
+    assert_eq!(block_on(event.emit_async(&1)).failures().len(), 2);
+    assert!(!failed.is_active() && !panicked.is_active());
+    assert_eq!(block_on(event.emit_async(&1)).failures().len(), 0);
+}

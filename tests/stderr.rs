@@ -1,0 +1,160 @@
+//! What is written to stderr, where nobody listens for it: each test runs itself again, as a process of its own.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::fmt;
+use std::process::Command;
+use std::thread;
+
+use common::{Grenade, TICK, fall, tick};
+use fanfare::Dispatcher;
+
+/// Runs `run` in a process of its own, and returns what the library wrote there.
+///
+/// To be called by a test alone: it is that test, run again, that the process is.
+fn written(run: impl FnOnce()) -> Option<Vec<String>> {
+    const CHILD: &str = "FANFARE_TEST_IS_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        run();
+        return None;
+    }
+    let current = thread::current();
+    let test = current.name().expect("the harness names the thread after the test");
+    let output = Command::new(std::env::current_exe().expect("it runs"))
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
+        .env(CHILD, "1")
+        .output()
+        .expect("it runs a second time too");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let lines = stderr.lines().filter_map(|line| line.strip_prefix("fanfare: "));
+    Some(lines.map(str::to_owned).collect())
+}
+
+#[test]
+fn without_a_hook_the_first_failure_of_each_listener_is_written_with_its_place() {
+    let lines = written(|| {
+        let event = tick();
+        event.on(|_| Err::<(), _>("no bread"));
+        event.on(|_| fall("no butter"));
+        (0..3).for_each(|n| drop(event.emit(&n)));
+    });
+    let Some(lines) = lines else { return };
+    let [first, second] = &lines[..] else { unreachable!("{lines:?}") };
+    assert!(first.starts_with("listener of `tick` failed: no bread (registered at tests/stderr.rs:"), "{first}");
+    assert!(first.ends_with("; its later failures are in reports only)"), "{first}");
+    assert!(second.starts_with("listener of `tick` panicked: no butter (registered at "), "{second}");
+}
+
+#[test]
+fn with_a_hook_no_failure_is_written() {
+    let lines = written(|| {
+        let events = Dispatcher::new();
+        events.on_error(|_| {});
+        events.on(TICK, |_| Err::<(), _>("no")).unwrap();
+        events.emit(TICK, &1).unwrap();
+    });
+    assert!(lines.is_none_or(|lines| lines.is_empty()));
+}
+
+#[test]
+fn a_failure_inside_the_hook_and_a_panic_of_the_hook_are_written() {
+    let lines = written(|| {
+        let events = Dispatcher::new();
+        let inner = events.downgrade();
+        let event = events.event(TICK).unwrap();
+        events.on_error(move |_| {
+            inner.upgrade().expect("somebody emits").emit(TICK, &1).unwrap();
+            fall("in the hook");
+        });
+        event.on(|_| Err::<(), _>("no"));
+        event.emit(&1);
+    });
+    let Some(lines) = lines else { return };
+    let [inside, outside, panic] = &lines[..] else { unreachable!("{lines:?}") };
+    assert!(inside.ends_with("; inside the on_error hook)"), "{inside}");
+    assert!(outside.starts_with("listener of `tick` failed: no (registered at "), "{outside}");
+    assert_eq!(panic, "the on_error hook panicked: in the hook");
+}
+
+#[test]
+fn a_capture_that_panics_when_its_dispatcher_is_dropped_is_written() {
+    let lines = written(|| {
+        let events = Dispatcher::new();
+        events.on_error(|_| unreachable!("the hook goes with its dispatcher"));
+        let grenade = Grenade;
+        events.on(TICK, move |_| _ = &grenade).unwrap();
+    });
+    let Some(lines) = lines else { return };
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("listener of `tick` panicked while it was dropped: in a destructor"), "{}", lines[0]);
+}
+
+#[test]
+fn an_error_that_cannot_be_shown_is_written_as_that() {
+    #[derive(Debug)]
+    struct Shy;
+    impl fmt::Display for Shy {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("rather not")
+        }
+    }
+    impl std::error::Error for Shy {}
+    let lines = written(|| {
+        let event = tick();
+        event.on(|_| Err::<(), _>(Shy));
+        assert_eq!(event.emit(&1).failures().len(), 1);
+    });
+    let Some(lines) = lines else { return };
+    assert!(lines[0].starts_with("listener of `tick` failed with an error whose Display panics"), "{lines:?}");
+}
+
+#[test]
+fn more_listeners_than_the_threshold_are_warned_of_once_for_each_event_with_the_place() {
+    let lines = written(|| {
+        let events = Dispatcher::builder().warn_above(2).build();
+        let _kept = events.event::<u32>("many").unwrap();
+        for name in ["few", "many", "more"] {
+            let count = if name == "few" { 2 } else { 20 };
+            (0..count).for_each(|_| drop(events.on(name, |_: &u32| {})));
+        }
+        // Below the threshold and above it again: it was said already.
+        events.off_all("many");
+        (0..20).for_each(|_| drop(events.on("many", |_: &u32| {})));
+    });
+    let Some(lines) = lines else { return };
+    let [many, more] = &lines[..] else { unreachable!("{lines:?}") };
+    assert!(many.starts_with("event `many` has 3 listeners, the last one registered at tests/stderr.rs:"), "{many}");
+    assert!(more.starts_with("event `more` has 3 listeners"), "{more}");
+}
+
+#[test]
+fn threads_that_cross_the_threshold_together_are_warned_once() {
+    let lines = written(|| {
+        let events = Dispatcher::builder().warn_above(1).build();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|_| drop(events.on(TICK, |_| {}))));
+            }
+        });
+    });
+    assert!(lines.is_none_or(|lines| lines.len() == 1));
+}
+
+#[test]
+fn the_threshold_is_a_hundred_and_can_be_taken_away() {
+    let lines = written(|| {
+        let fill = |events: &Dispatcher, name: &str, count: usize| {
+            (0..count).for_each(|_| drop(events.on(name, |_: &u32| {}).unwrap()));
+        };
+        let events = Dispatcher::new();
+        fill(&events, "hundred", 100);
+        fill(&events, "more", 101);
+        fill(&Dispatcher::builder().warn_above(None).build(), "never", 1000);
+    });
+    let Some(lines) = lines else { return };
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("event `more` has 101 listeners"), "{}", lines[0]);
+}
