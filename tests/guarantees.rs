@@ -478,3 +478,31 @@ fn a_plain_emit_never_loses_an_async_listener_in_silence() {
     assert!(matches!(report.failures()[0].cause(), FailureCause::NoRuntime));
     assert!(once.is_active(), "it could not be run, so it is not used up");
 }
+
+#[test]
+fn a_listener_that_its_own_filter_takes_off_is_not_reported_as_one_that_could_not_run() {
+    let event = tick();
+    let place: Arc<Mutex<Option<Subscription>>> = Arc::default();
+    let own = Arc::clone(&place);
+    let take_off = move |_: &u32| own.lock().expect("no test panics with it").take().is_some_and(|own| own.off());
+    let subscription = event.listen().filter(take_off).run_async(|_| async {});
+    *place.lock().expect("no test panics with it") = Some(subscription);
+    assert!(event.emit(&1).is_ok(), "it was gone before its call");
+}
+
+#[test]
+fn a_spent_listener_is_neither_asked_nor_reported_while_its_emit_goes_on() {
+    let event = tick();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    event.once_async(|_| async {});
+    event.listen().once().filter(move |_| count.fetch_add(1, SeqCst) == 0).run_async(|_| async {});
+    let again = event.clone();
+    let nested = Arc::new(Mutex::new(None));
+    let report = Arc::clone(&nested);
+    event.once(move |n| *report.lock().expect("no test panics with it") = Some(again.emit(n)));
+    futures_executor::block_on(event.emit_async(&1));
+    let nested = nested.lock().expect("no test panics with it").take().expect("it emitted");
+    assert!(nested.is_ok(), "an async listener without a call left is no failure of a plain emit");
+    assert_eq!(asked.load(SeqCst), 1);
+}

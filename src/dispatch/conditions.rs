@@ -67,6 +67,10 @@ impl<T: ?Sized + 'static> Admit<T> for Conditions<T> {
     const MAY_REFUSE: bool = true;
 
     fn enter(&self, payload: &T) -> Entry {
+        // A spent listener is in the table until its emit is over: nothing of it is asked or reported any more.
+        if self.limit.as_ref().is_some_and(|limit| limit.left() == 0) {
+            return Entry::Refused;
+        }
         let call = match &self.calls {
             None => None,
             Some(calls) => match calls.enter() {

@@ -182,14 +182,14 @@ where
             Entry::Refused => return Step::SKIPPED,
             Entry::Failed(cause) => return emission.refuse(&self.origin, cause),
         };
-        let ready = match call.ready(&self.origin, emission) {
-            Ok(ready) => ready,
-            Err(cause) => return emission.refuse(&self.origin, cause),
-        };
         // Again: a filter may take its own listener off.
         if A::MAY_REFUSE && !state.is_open() {
             return Step::SKIPPED;
         }
+        let ready = match call.ready(&self.origin, emission) {
+            Ok(ready) => ready,
+            Err(cause) => return emission.refuse(&self.origin, cause),
+        };
         let Some(claimed) = conditions.claim() else { return Step::SKIPPED };
         call.call(payload, Turn { emission, origin: &self.origin, in_flight, ready }).and(claimed)
     }
