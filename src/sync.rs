@@ -252,6 +252,9 @@ mod real {
 
     impl<K: Clone + Hash + Eq + 'static, V: ?Sized + 'static> NameMap<K, V> {
         pub(crate) fn new() -> Self {
+            // Thread locals end in the reverse order of their beginning. The map needs those of its epochs to its
+            // end, so they begin before a thread local that the map is made for; else its drop would abort.
+            drop(scc::Guard::new());
             Self(scc::HashIndex::with_hasher(foldhash::fast::RandomState::default()))
         }
 
