@@ -7,10 +7,11 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use common::TICK;
-use fanfare::dispatch::Overflow;
+use common::{TICK, poll_once};
+use fanfare::dispatch::{Overflow, WaitError};
 use fanfare::{Dispatcher, Event};
 use futures_executor::block_on;
 
@@ -111,4 +112,23 @@ fn a_stream_whose_reader_is_slow_holds_no_more_than_its_capacity() {
     }
     let waiting: Vec<Arc<[u8]>> = kept.iter_mut().flat_map(|stream| std::iter::from_fn(|| stream.try_next())).collect();
     assert_eq!(waiting.len(), 30);
+}
+
+#[test]
+fn waits_that_were_given_up_leave_nothing_behind() {
+    let (_events, event) = sixteen();
+    let subscription = event.listen().waitable().run_async(|_| std::future::pending::<()>());
+    let mut emit = Box::pin(event.emit_async(&1));
+    assert!(poll_once(emit.as_mut()).is_pending(), "a call is in flight");
+    let give_up = || {
+        for _ in 0..1000 {
+            let mut wait = std::pin::pin!(subscription.off_and_wait_async());
+            assert!(poll_once(wait.as_mut()).is_pending());
+            assert_eq!(subscription.off_and_wait_timeout(Duration::ZERO), Err(WaitError::TimedOut));
+        }
+    };
+    give_up();
+    assert_eq!(measure(give_up).bytes_current, 0);
+    drop(emit);
+    assert_eq!(subscription.off_and_wait(), Ok(false), "the dropped emit has ended the call");
 }

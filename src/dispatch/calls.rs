@@ -12,17 +12,17 @@
 //! its future is finished or dropped.
 
 use std::cell::RefCell;
-use std::task::{Context, Poll, Waker};
 
+use super::waiting::{Ending, Waiters};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Arc, Mutex, const_thread_local, lock};
+use crate::sync::{Arc, const_thread_local};
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
 pub(super) struct Calls {
     word: AtomicUsize,
     /// Who waits for the last call to leave.
-    waiting: Mutex<Vec<Waker>>,
+    waiters: Waiters,
 }
 
 const_thread_local! {
@@ -32,7 +32,7 @@ const_thread_local! {
 
 impl Calls {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { word: AtomicUsize::new(0), waiting: Mutex::new(Vec::new()) })
+        Arc::new(Self { word: AtomicUsize::new(0), waiters: Waiters::new() })
     }
 
     /// Counts a call; `None` when they are closed.
@@ -57,27 +57,6 @@ impl Calls {
         self.word.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
-    fn is_over(&self) -> bool {
-        // Acquire: pairs with the Release of the last call to leave; what the listener did is visible.
-        self.word.load(Ordering::Acquire) == CLOSED
-    }
-
-    /// Is ready when the calls are closed and none is in flight.
-    pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_over() {
-            return Poll::Ready(());
-        }
-        let mut waiting = lock(&self.waiting);
-        // Under the lock that the last call takes before it wakes: it comes after this, or it is seen here.
-        if self.is_over() {
-            return Poll::Ready(());
-        }
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
     /// Tells whether this thread is inside one of these calls.
     pub(super) fn is_inside(&self) -> bool {
         INSIDE.try_with(|inside| inside.borrow().contains(&self.id())).unwrap_or(false)
@@ -85,6 +64,18 @@ impl Calls {
 
     fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+}
+
+/// The calls are closed and none is in flight.
+impl Ending for Calls {
+    fn is_over(&self) -> bool {
+        // Acquire: pairs with the Release of the last call to leave; what the listener did is visible.
+        self.word.load(Ordering::Acquire) == CLOSED
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
     }
 }
 
@@ -105,8 +96,7 @@ impl Drop for InFlight {
         // Release: pairs with the Acquire of `is_over`.
         let ordering = if cfg!(fault = "relaxed_leave") { Ordering::Relaxed } else { Ordering::Release };
         if self.0.word.fetch_sub(1, ordering) == CLOSED | 1 {
-            let wakers = std::mem::take(&mut *lock(&self.0.waiting));
-            wakers.into_iter().for_each(Waker::wake);
+            self.0.waiters.wake();
         }
     }
 }

@@ -34,6 +34,7 @@ mod stream;
 mod subscription;
 mod table;
 mod tasks;
+mod waiting;
 
 use std::any::Any;
 use std::borrow::Cow;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::calls::Calls;
 use super::slot::AnySlot;
 use super::table::EntryKey;
+use super::waiting::Waiting;
 use crate::sync::{Arc, Weak, block_until};
 
 /// A handle to one registration: dropping it removes nothing.
@@ -205,7 +205,8 @@ impl WaitableSubscription {
     /// Inside the listener itself, where it would wait for its own end. The listener stays as it is.
     pub fn off_and_wait(&self) -> Result<bool, WouldDeadlock> {
         let ended = self.close()?;
-        block_until(None, |cx| self.calls.poll_over(cx));
+        let mut waiting = Waiting::new(Arc::clone(&self.calls));
+        block_until(None, |cx| waiting.poll(cx));
         Ok(ended)
     }
 
@@ -218,7 +219,8 @@ impl WaitableSubscription {
     pub fn off_and_wait_timeout(&self, timeout: Duration) -> Result<bool, WaitError> {
         let ended = self.close()?;
         let deadline = Instant::now().checked_add(timeout);
-        let over = block_until(deadline, |cx| self.calls.poll_over(cx));
+        let mut waiting = Waiting::new(Arc::clone(&self.calls));
+        let over = block_until(deadline, |cx| waiting.poll(cx));
         if over { Ok(ended) } else { Err(WaitError::TimedOut) }
     }
 
@@ -233,17 +235,12 @@ impl WaitableSubscription {
     /// Dropping the future gives up the wait alone: after its first poll the listener is off.
     pub fn off_and_wait_async(&self) -> impl Future<Output = Result<bool, WouldDeadlock>> + Send + 'static {
         let this = self.clone();
-        let mut closed = None;
-        poll_fn(move |cx| {
-            let ended = match closed {
-                Some(ended) => ended,
-                None => match this.close() {
-                    Ok(ended) => *closed.insert(ended),
-                    Err(error) => return Poll::Ready(Err(error)),
-                },
-            };
-            this.calls.poll_over(cx).map(|()| Ok(ended))
-        })
+        async move {
+            let ended = this.close()?;
+            let mut waiting = Waiting::new(Arc::clone(&this.calls));
+            poll_fn(|cx| waiting.poll(cx)).await;
+            Ok(ended)
+        }
     }
 
     fn close(&self) -> Result<bool, WouldDeadlock> {
@@ -272,7 +269,6 @@ impl fmt::Debug for WaitableSubscription {
 
 /// A listener was asked to wait for its own end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct WouldDeadlock;
 
 impl fmt::Display for WouldDeadlock {

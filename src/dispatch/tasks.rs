@@ -9,7 +9,7 @@ mod on_tokio {
     use std::fmt;
     use std::future::Future;
     use std::pin::Pin;
-    use std::task::{Context, Poll, Waker, ready};
+    use std::task::{Context, Poll, ready};
 
     use tokio::runtime::Handle;
     use tokio::task::JoinHandle;
@@ -17,8 +17,9 @@ mod on_tokio {
     use crate::dispatch::async_call::Running;
     use crate::dispatch::failure::{Failure, FailureCause, Origin};
     use crate::dispatch::report::Report;
+    use crate::dispatch::waiting::{Ending, Waiters, Waiting};
+    use crate::sync::Arc;
     use crate::sync::atomic::{AtomicUsize, Ordering};
-    use crate::sync::{Arc, Mutex, lock};
 
     /// The most listeners in flight at one dispatcher.
     const LIMIT: usize = 65_536;
@@ -27,7 +28,7 @@ mod on_tokio {
     pub(in crate::dispatch) struct Tasks {
         in_flight: AtomicUsize,
         /// Who waits for `in_flight` to be 0.
-        waiting: Mutex<Vec<Waker>>,
+        waiters: Waiters,
     }
 
     /// A place among the listeners in flight, and the runtime to run on.
@@ -41,7 +42,7 @@ mod on_tokio {
 
     impl Tasks {
         pub(in crate::dispatch) fn new() -> Self {
-            Self { in_flight: AtomicUsize::new(0), waiting: Mutex::new(Vec::new()) }
+            Self { in_flight: AtomicUsize::new(0), waiters: Waiters::new() }
         }
 
         /// Finds the runtime of this thread and takes a place.
@@ -60,7 +61,17 @@ mod on_tokio {
         }
 
         pub(in crate::dispatch) fn drained(self: &Arc<Self>) -> Drained {
-            Drained { tasks: Arc::clone(self) }
+            Drained { waiting: Waiting::new(Arc::clone(self)) }
+        }
+    }
+
+    impl Ending for Tasks {
+        fn is_over(&self) -> bool {
+            self.in_flight() == 0
+        }
+
+        fn waiters(&self) -> &Waiters {
+            &self.waiters
         }
     }
 
@@ -148,8 +159,7 @@ mod on_tokio {
         fn drop(&mut self) {
             // AcqRel: the last one carries what all of them wrote to whoever waits for `drained`.
             if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-                let wakers = std::mem::take(&mut *lock(&self.0.waiting));
-                wakers.into_iter().for_each(Waker::wake);
+                self.0.waiters.wake();
             }
         }
     }
@@ -157,31 +167,20 @@ mod on_tokio {
     /// Resolves when no async listener is in flight: see [`Dispatcher::drained`](crate::Dispatcher::drained).
     #[must_use = "futures do nothing unless awaited"]
     pub struct Drained {
-        tasks: Arc<Tasks>,
+        waiting: Waiting<Tasks>,
     }
 
     impl Future for Drained {
         type Output = ();
 
-        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-            if self.tasks.in_flight() == 0 {
-                return Poll::Ready(());
-            }
-            let mut waiting = lock(&self.tasks.waiting);
-            // Under the lock that the last place takes before it wakes: it comes after this, or it is seen here.
-            if self.tasks.in_flight() == 0 {
-                return Poll::Ready(());
-            }
-            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                waiting.push(cx.waker().clone());
-            }
-            Poll::Pending
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            self.waiting.poll(cx)
         }
     }
 
     impl fmt::Debug for Drained {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Drained").field("in_flight", &self.tasks.in_flight()).finish()
+            f.debug_struct("Drained").field("in_flight", &self.waiting.ending().in_flight()).finish()
         }
     }
 }
