@@ -341,7 +341,10 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     #[cold]
     #[inline(never)]
     pub(super) fn too_deep(mut self, table: &Table<T>) -> Report {
-        self.add_failure(table.event().fail(FailureCause::TooDeep));
+        // An emit that would call nobody anyway is as good as any.
+        if table.len() > 0 && self.add_failure(table.event().fail(FailureCause::TooDeep)) {
+            self.stop();
+        }
         self.finish(table, 0)
     }
 

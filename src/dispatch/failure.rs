@@ -1,8 +1,8 @@
 //! What went wrong with a listener, and who is told of it.
 //!
 //! Each failure goes where someone looks: into the report of its emit, and to the dispatcher's
-//! `on_error` hook when it happens. Without a hook the first failure of each listener is written to
-//! stderr. A failure that happens inside the hook is written there too, and does not call it again.
+//! `on_error` hook when it happens. Without a hook the first failure of the listeners that one
+//! line of code registered is written to stderr. A failure that happens inside the hook is written there too, and does not call it again.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -138,7 +138,7 @@ impl EventMeta {
         failure
     }
 
-    /// Tells the hook; without one, stderr, of the first failure of each listener.
+    /// Tells the hook; without one, stderr, of the first failure of each place of registration.
     fn tell(&self, failure: &Failure, is_first: bool) {
         let hook = self.core.upgrade().and_then(|core| core.on_error());
         match &hook {

@@ -38,9 +38,9 @@ impl EmitOptions {
 
     /// Lets an async emit wait for up to `limit` async listeners at once.
     ///
-    /// They are started in the order of calls, sync listeners between them run in their turn. A
-    /// `Break`, or a failure in an emit that fails fast, keeps the rest from starting; those that run
-    /// are waited for. One at a time, the default, awaits each before the next is called. A plain emit
+    /// They are started in the order of calls, sync listeners between them run in their turn; while
+    /// `limit` of them run, nobody further down is called. A `Break`, or a failure in an emit that fails
+    /// fast, keeps the rest from starting; those that run are waited for. One at a time, the default, awaits each before the next is called. A plain emit
     /// waits for none and does not look at this.
     ///
     /// # Panics

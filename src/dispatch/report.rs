@@ -9,7 +9,8 @@ use super::failure::Failure;
 /// Tells what an emit did: how many listeners ran, and which of them failed.
 ///
 /// Reading it is optional: failures also go to the dispatcher's
-/// [`on_error`](crate::Dispatcher::on_error) hook, or, without one, the first of each listener to stderr.
+/// [`on_error`](crate::Dispatcher::on_error) hook, or, without one, the first of each place of
+/// registration to stderr.
 ///
 /// ```
 /// use fanfare::Dispatcher;

@@ -159,7 +159,7 @@ impl Model {
     /// Calls one listener after the other; false when it has to wait.
     fn go_on(&mut self, emission: &mut Emission) -> bool {
         let is_new = emission.next == 0 && emission.running.is_empty();
-        if is_new && self.depth >= MAX_DEPTH {
+        if is_new && self.depth >= MAX_DEPTH && !emission.table.is_empty() {
             self.fail(emission, Cause::TooDeep);
             return true;
         }
@@ -290,7 +290,7 @@ impl Model {
     fn fail(&mut self, emission: &mut Emission, cause: Cause) {
         self.hook_calls += 1;
         emission.report.failures.push(cause);
-        if emission.mode.fail_fast && cause != Cause::TooDeep {
+        if emission.mode.fail_fast {
             emission.report.stopped = true;
         }
     }

@@ -69,10 +69,8 @@ impl Model {
         let polled = match queue.payloads.pop_front() {
             Some(payload) => Poll::Ready(Some(payload)),
             None if queue.is_shut => Poll::Ready(None),
-            None => {
-                let listener = queue.listener;
-                if self.tables().any(|table| table.contains(&listener)) { Poll::Pending } else { Poll::Ready(None) }
-            }
+            None if self.listeners[queue.listener].is_off => Poll::Ready(None),
+            None => Poll::Pending,
         };
         if polled.is_ready() && self.queues[place].as_ref().is_some_and(|queue| queue.is_next) {
             self.drop_queue(at);
