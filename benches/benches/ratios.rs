@@ -1,8 +1,9 @@
-//! The figures of the README: `cargo bench -p fanfare-benches --bench ratios [-- table]`
+//! The figures of the README: `cargo bench -p fanfare-benches --bench ratios [-- table] [--once]`
 //!
 //! Contenders take turns within one process, round after round, so that what the machine does
 //! meanwhile hits all of them alike. Each line is one JSON object: nanoseconds are medians over the
-//! rounds, the ratio is the median of the rounds' ratios to the contender named in `against`.
+//! rounds, the ratio is the median of the rounds' ratios to the contender named in `against`. Both are
+//! then the medians of five processes, unless there is `--once`.
 //!
 //! Tables: `emit`, `threads`, `names`, `growth`, `churn`, `joins`; all without an argument.
 
@@ -19,12 +20,16 @@ use fanfare::channel::Channel;
 use fanfare::dispatch::Subscription;
 use fanfare::group::ChannelBox;
 use fanfare::{Dispatcher, Event, Key};
-use fanfare_benches::{Call, Locked, Payload, Random, listener, packed, raw};
+use fanfare_benches::{Call, Locked, Payload, Random, in_processes, line, listener, median, packed, quantile, raw};
 
 const ROUNDS: usize = 41;
 const BENCH: Key<Payload> = Key::new("bench");
 
 fn main() {
+    in_processes(run);
+}
+
+fn run() {
     let tables: [(&str, fn()); 6] = [
         ("emit", emits),
         ("threads", threads),
@@ -69,19 +74,6 @@ fn compare(case: &str, times: usize, mut contenders: Vec<Contender<'_>>) {
         let ratio = median(rounds[at].iter().zip(&rounds[0]).map(|(ns, base)| ns / base).collect());
         line(&format!("{case} {name}"), median(rounds[at].clone()), ratio, against);
     }
-}
-
-fn line(case: &str, ns: f64, ratio: f64, against: &str) {
-    println!(r#"{{"case":"{case}","ns":{ns:.2},"ratio":{ratio:.3},"against":"{against}"}}"#);
-}
-
-fn median(figures: Vec<f64>) -> f64 {
-    quantile(figures, 0.5)
-}
-
-fn quantile(mut figures: Vec<f64>, part: f64) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[((figures.len() - 1) as f64 * part) as usize]
 }
 
 fn event(events: &Dispatcher) -> Event<Payload> {

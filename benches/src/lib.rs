@@ -1,7 +1,11 @@
-//! What the benches share: the payload, the listeners, and the obvious alternatives.
+//! What the benches share: the payload, the listeners, the obvious alternatives, and how figures are printed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+
+pub use figures::{Figure, in_processes, line, median, quantile};
+
+mod figures;
 
 /// A payload of 32 bytes, passed by reference.
 #[derive(Clone, Debug, Default)]

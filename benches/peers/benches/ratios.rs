@@ -1,10 +1,10 @@
 //! `event.emit` beside other people's crates:
-//! `cargo bench --manifest-path benches/peers/Cargo.toml --bench ratios`
+//! `cargo bench --manifest-path benches/peers/Cargo.toml --bench ratios [-- --once]`
 //!
 //! Everybody does the same job: one emit hands a payload of 32 bytes to each of N listeners, which
 //! have run when it is over. Contenders take turns within one process, round after round. Each line is
 //! one JSON object: nanoseconds of one emit are medians over the rounds, the ratio is the median of
-//! the rounds' ratios to fanfare.
+//! the rounds' ratios to fanfare. Both are then the medians of five processes, unless there is `--once`.
 //!
 //! Where a crate wants more than a reference to the payload, it gets what it wants in the cheapest
 //! way its API allows; the comment at its function says what that is.
@@ -23,7 +23,7 @@ use bevy_ecs::observer::On;
 use bevy_ecs::world::World;
 use event_bus::{EventBus, dispatch_event, subscribe_event};
 use fanfare::Dispatcher;
-use fanfare_benches::{Call, Payload, listener};
+use fanfare_benches::{Call, Payload, in_processes, line, listener, median};
 use reovim_kernel::api::v1 as reovim;
 use rs_events::EventHandler;
 use signals2::{Connect1, Emit1};
@@ -35,6 +35,10 @@ const ROUNDS: usize = 41;
 const TURN_NS: f64 = 1e7;
 
 fn main() {
+    in_processes(run);
+}
+
+fn run() {
     for listeners in [1, 16, 1000] {
         one_thread(listeners);
     }
@@ -100,8 +104,7 @@ fn compare(case: &str, mut contenders: Vec<(&str, Turn)>) {
     let against = contenders[0].0;
     for ((name, _), figures) in contenders.iter().zip(&rounds) {
         let ratio = median(figures.iter().zip(&rounds[0]).map(|(ns, base)| ns / base).collect());
-        let ns = median(figures.clone());
-        println!(r#"{{"case":"{case} {name}","ns":{ns:.2},"ratio":{ratio:.3},"against":"{against}"}}"#);
+        line(&format!("{case} {name}"), median(figures.clone()), ratio, against);
     }
 }
 
@@ -112,11 +115,6 @@ fn enough(turn: &mut Turn) -> usize {
         times *= 2;
     }
     times
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 fn alone(mut job: impl FnMut(usize) + 'static) -> Turn {
@@ -153,7 +151,9 @@ fn payload() -> Payload {
 }
 
 fn fanfare<L: Listener>(listeners: usize, listener: impl Fn() -> L) -> impl Fn(usize) + Sync {
-    let event = Dispatcher::new().event::<Payload>("bench").expect("the name is good");
+    // It would warn of a thousand listeners.
+    let events = Dispatcher::builder().warn_above(None).build();
+    let event = events.event::<Payload>("bench").expect("the name is good");
     for _ in 0..listeners {
         event.on(listener());
     }
