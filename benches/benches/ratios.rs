@@ -3,7 +3,7 @@
 //! Contenders take turns within one process, round after round, so that what the machine does
 //! meanwhile hits all of them alike. Each line is one JSON object: nanoseconds are medians over the
 //! rounds, the ratio is the median of the rounds' ratios to the contender named in `against`. Both are
-//! then the medians of five processes, unless there is `--once`.
+//! then the medians of five processes, unless there is `--once`. `src/bin/plot.rs` draws a table.
 //!
 //! Tables: `emit`, `threads`, `names`, `growth`, `churn`, `joins`; all without an argument.
 
