@@ -30,23 +30,43 @@ const LARGE_LIST: usize = 4096;
 /// Values that a list of one chunk holds without another allocation.
 const IN_PLACE: usize = 4;
 
+/// A value that a list gives up by this call, and never by a plain drop: it may have to be destroyed with care.
+pub(crate) trait Release {
+    /// Gives up one reference to what is shared.
+    fn release(self);
+}
+
 /// An immutable list of values, sorted by key.
 #[derive(Clone)]
-pub(crate) struct Snapshot<K, V> {
+pub(crate) struct Snapshot<K, V: Release> {
     spine: Spine<K, V>,
     len: usize,
 }
 
 #[derive(Clone)]
-enum Spine<K, V> {
+enum Spine<K, V: Release> {
     One { values: SmallVec<[V; IN_PLACE]>, keys: SmallVec<[K; IN_PLACE]> },
     Many(Vec<Arc<Chunk<K, V>>>),
 }
 
 #[derive(Clone)]
-struct Chunk<K, V> {
+struct Chunk<K, V: Release> {
     keys: Vec<K>,
     values: Vec<V>,
+}
+
+impl<K, V: Release> Drop for Snapshot<K, V> {
+    fn drop(&mut self) {
+        if let Spine::One { values, .. } = &mut self.spine {
+            values.drain(..).for_each(V::release);
+        }
+    }
+}
+
+impl<K, V: Release> Drop for Chunk<K, V> {
+    fn drop(&mut self) {
+        self.values.drain(..).for_each(V::release);
+    }
 }
 
 /// Where in a list something is, or would go: at this index of the chunk with this number.
@@ -56,7 +76,7 @@ pub(crate) struct Place {
     pub(crate) index: usize,
 }
 
-impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
+impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
     pub(crate) fn new() -> Self {
         Self { spine: Spine::One { values: SmallVec::new(), keys: SmallVec::new() }, len: 0 }
     }
@@ -104,7 +124,7 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
         match &mut self.spine {
             Spine::One { values, keys } => {
                 keys.remove(place.index);
-                drop(values.remove(place.index));
+                values.remove(place.index).release();
             }
             Spine::Many(chunks) => {
                 remove(chunks, &place, size);
@@ -136,11 +156,11 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
         list
     }
 
-    /// Returns the only value, if there is no other. (Its key would cost a second look at a list.)
+    /// Returns all values, when they are one chunk.
     #[inline(always)]
-    pub(crate) fn only(&self) -> Option<&V> {
+    pub(crate) fn single(&self) -> Option<&[V]> {
         let Spine::One { values, .. } = &self.spine else { return None };
-        if let [value] = &values[..] { Some(value) } else { None }
+        Some(values)
     }
 
     /// Returns the values, in order.
@@ -201,7 +221,7 @@ impl<K: Ord + Clone, V: Clone> Snapshot<K, V> {
     }
 }
 
-impl<K: Clone, V: Clone> Chunk<K, V> {
+impl<K: Clone, V: Clone + Release> Chunk<K, V> {
     fn insert(&mut self, index: usize, (key, value): (K, V)) {
         self.keys.insert(index, key);
         self.values.insert(index, value);
@@ -209,7 +229,7 @@ impl<K: Clone, V: Clone> Chunk<K, V> {
 
     fn remove(&mut self, index: usize) {
         self.keys.remove(index);
-        drop(self.values.remove(index));
+        self.values.remove(index).release();
     }
 
     fn split_off(&mut self, index: usize) -> Self {
@@ -229,7 +249,7 @@ impl<K: Clone, V: Clone> Chunk<K, V> {
 type Chunks<K, V> = Vec<Arc<Chunk<K, V>>>;
 
 /// Puts an entry into its chunk; a full chunk is split, or followed by a new one for an append.
-fn insert<K: Clone, V: Clone>(chunks: &mut Chunks<K, V>, place: &Place, entry: (K, V), size: usize) {
+fn insert<K: Clone, V: Clone + Release>(chunks: &mut Chunks<K, V>, place: &Place, entry: (K, V), size: usize) {
     let chunk = &mut chunks[place.chunk];
     let len = chunk.keys.len();
     if len < size {
@@ -248,7 +268,7 @@ fn insert<K: Clone, V: Clone>(chunks: &mut Chunks<K, V>, place: &Place, entry: (
 }
 
 /// Takes one entry out; a chunk under a quarter joins a neighbour that has room for it.
-fn remove<K: Clone, V: Clone>(chunks: &mut Chunks<K, V>, place: &Place, size: usize) {
+fn remove<K: Clone, V: Clone + Release>(chunks: &mut Chunks<K, V>, place: &Place, size: usize) {
     let at = place.chunk;
     let left = chunks[at].keys.len() - 1;
     if left == 0 {
@@ -271,7 +291,7 @@ fn remove<K: Clone, V: Clone>(chunks: &mut Chunks<K, V>, place: &Place, size: us
 }
 
 /// Returns the chunk itself to change, copied first if somebody shares it.
-fn own<K: Clone, V: Clone>(chunk: &mut Arc<Chunk<K, V>>, room: usize) -> &mut Chunk<K, V> {
+fn own<K: Clone, V: Clone + Release>(chunk: &mut Arc<Chunk<K, V>>, room: usize) -> &mut Chunk<K, V> {
     if Arc::get_mut(chunk).is_none() {
         *chunk = Arc::new(chunk.copy(room));
     }
@@ -279,7 +299,7 @@ fn own<K: Clone, V: Clone>(chunk: &mut Arc<Chunk<K, V>>, room: usize) -> &mut Ch
 }
 
 /// Returns what `keep` leaves of a chunk, the chunk itself when that is all of it.
-fn retained<K: Clone, V: Clone>(
+fn retained<K: Clone, V: Clone + Release>(
     chunk: &Arc<Chunk<K, V>>,
     keep: &mut impl FnMut(&V) -> bool,
 ) -> Option<Arc<Chunk<K, V>>> {
@@ -295,7 +315,7 @@ fn retained<K: Clone, V: Clone>(
     }
 }
 
-fn one_or_many<K: Clone, V: Clone>(chunks: Chunks<K, V>) -> Spine<K, V> {
+fn one_or_many<K: Clone, V: Clone + Release>(chunks: Chunks<K, V>) -> Spine<K, V> {
     match &chunks[..] {
         [] => Spine::One { values: SmallVec::new(), keys: SmallVec::new() },
         [only] => {
@@ -310,6 +330,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Release for u32 {
+        fn release(self) {}
+    }
 
     impl Snapshot<u32, u32> {
         fn with(&self, n: u32) -> Option<Self> {
@@ -389,7 +413,7 @@ mod tests {
         let Spine::Many(mut chunks) = before.spine.clone() else { panic!("640 items are many chunks") };
         assert_eq!(after.chunk_count(), chunks.len());
         let next = before.without(70).expect("70 is there");
-        let Spine::Many(next) = next.spine else { panic!("639 items are many chunks") };
+        let Spine::Many(next) = &next.spine else { panic!("639 items are many chunks") };
         chunks.remove(1);
         let shared = next.iter().filter(|chunk| chunks.iter().any(|old| Arc::ptr_eq(old, chunk))).count();
         assert_eq!(shared, 9);

@@ -241,3 +241,17 @@ fn a_once_listener_that_failed_has_run() {
     assert!(!failed.is_active() && !panicked.is_active());
     assert_eq!(block_on(event.emit_async(&1)).failures().len(), 0);
 }
+
+#[test]
+fn a_listener_and_its_filter_may_both_panic_while_they_are_dropped() {
+    let events = Dispatcher::new();
+    let told = told(&events);
+    let (in_filter, in_listener) = (Grenade, Grenade);
+    let registration = events.listen(TICK).expect("the key is good").filter(move |_| {
+        let _ = &in_filter;
+        true
+    });
+    assert!(registration.run(move |_| _ = &in_listener).off());
+    let text = "listener of `tick` panicked while it was dropped: in a destructor";
+    assert_eq!(*told.lock().unwrap(), [text, text]);
+}

@@ -20,7 +20,9 @@ use fanfare::channel::Channel;
 use fanfare::dispatch::Subscription;
 use fanfare::group::ChannelBox;
 use fanfare::{Dispatcher, Event, Key};
-use fanfare_benches::{Call, Locked, Payload, Random, in_processes, line, listener, median, packed, quantile, raw};
+use fanfare_benches::{
+    Call, Locked, Payload, Random, call_each, in_processes, line, listener, median, packed, quantile, raw,
+};
 
 const ROUNDS: usize = 41;
 const BENCH: Key<Payload> = Key::new("bench");
@@ -122,17 +124,17 @@ fn emit(listeners: usize) {
         event.on(listener());
     }
     let mut publisher = event.publisher();
-    let run = |calls: &Vec<Call>| calls.iter().for_each(|call| call(black_box(&payload)));
     compare(
         &format!("N={listeners}"),
         (200_000 / listeners.max(4)).max(100),
         vec![
-            ("raw", Box::new(|n| (0..n).for_each(|_| run(black_box(&calls))))),
+            ("raw", Box::new(|n| (0..n).for_each(|_| one_by_one(black_box(&calls), black_box(&payload))))),
+            ("unrolled", Box::new(|n| (0..n).for_each(|_| call_each(black_box(&calls), black_box(&payload))))),
+            ("packed", Box::new(|n| (0..n).for_each(|_| call_each(black_box(&packed), black_box(&payload))))),
             (
-                "packed",
-                Box::new(|n| (0..n).for_each(|_| black_box(&packed).iter().for_each(|call| call(black_box(&payload))))),
+                "arc_swap",
+                Box::new(|n| (0..n).for_each(|_| call_each(&black_box(&swapped).load(), black_box(&payload)))),
             ),
-            ("arc_swap", Box::new(|n| (0..n).for_each(|_| run(&black_box(&swapped).load())))),
             ("publisher", Box::new(|n| (0..n).for_each(|_| drop(black_box(publisher.emit(black_box(&payload))))))),
             ("event", Box::new(|n| (0..n).for_each(|_| drop(black_box(event.emit(black_box(&payload))))))),
             ("name", Box::new(|n| (0..n).for_each(|_| drop(black_box(events.emit("bench", black_box(&payload))))))),
@@ -140,6 +142,12 @@ fn emit(listeners: usize) {
             ("rwlock", Box::new(|n| (0..n).for_each(|_| black_box(&locked).emit(black_box(&payload))))),
         ],
     );
+}
+
+/// The loop that one writes. Beside `call_each` it shows what its place in a cache line costs it.
+#[inline(always)]
+fn one_by_one(calls: &[Call], payload: &Payload) {
+    calls.iter().for_each(|call| call(payload));
 }
 
 fn poll_once(future: impl Future) {

@@ -30,6 +30,25 @@ pub fn raw(listeners: usize) -> Vec<Call> {
     (0..listeners).map(|_| Arc::new(listener()) as Call).collect()
 }
 
+/// Calls them in order: the loop of every alternative of ours.
+///
+/// Four in a row, as an emit does it: a shorter loop takes up to half as long again, depending on
+/// where in a cache line the compiler happens to put it.
+#[inline(always)]
+pub fn call_each<C>(calls: &[C], payload: &Payload)
+where
+    C: std::ops::Deref<Target: Fn(&Payload)>,
+{
+    let (fours, rest) = calls.as_chunks::<4>();
+    for [first, second, third, fourth] in fours {
+        first(payload);
+        second(payload);
+        third(payload);
+        fourth(payload);
+    }
+    rest.iter().for_each(|call| call(payload));
+}
+
 /// What many write first: a vector under a lock that is held while the listeners run.
 #[derive(Default)]
 pub struct Locked(RwLock<Vec<Call>>);
@@ -43,7 +62,7 @@ impl Locked {
 
     /// Calls them all under the read lock.
     pub fn emit(&self, payload: &Payload) {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|call| call(payload));
+        call_each(&self.0.read().unwrap_or_else(PoisonError::into_inner), payload);
     }
 }
 

@@ -17,7 +17,7 @@ use super::options::EmitOptions;
 use super::outcome::Payload;
 use super::outcome::sealed::{AnyValue, Values};
 use super::report::Report;
-use super::table::{EntryKey, Table};
+use super::table::Table;
 use super::tasks::SpawnedTask;
 use crate::snapshot::Place;
 use crate::sync::{Arc, guard};
@@ -33,11 +33,12 @@ pub(super) fn run<T: ?Sized + 'static>(
     if depth.is_over() {
         return emission.too_deep(table);
     }
-    let ran = match table.only() {
-        Some(listener) => emission.call_one(table, listener, payload),
+    let ran = match table.single() {
+        Some([only]) => emission.call_one(only, payload),
+        // A break has left its mark in the emission.
+        Some(listeners) => emission.call_each(listeners, Place::default(), payload).ran,
         None => {
             let mut ran = 0;
-            // A break has left its mark in the emission.
             let _ = emission.call_from(&mut Place::default(), table, payload, &mut ran);
             ran
         }
@@ -69,6 +70,21 @@ impl Step {
     fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
     }
+}
+
+/// How far a walk over some listeners came.
+struct Walked {
+    ran: u32,
+    /// Those that had their turn, skipped ones included.
+    called: u32,
+    is_broken: bool,
+}
+
+/// What an uncommon step means for the walk.
+struct Settled {
+    /// The listener did not run, or not yet.
+    skipped: bool,
+    breaks: bool,
 }
 
 /// What an emit carries from listener to listener.
@@ -105,8 +121,8 @@ pub(super) struct Rare<T: ?Sized> {
     shared: Option<Arc<T>>,
     /// The async listener that was called just now, to be waited for.
     pending: Option<Running>,
-    /// Listeners that this emit used up.
-    spent: Vec<EntryKey>,
+    /// Where the listeners that this emit used up are in its table.
+    spent: Vec<Place>,
     /// Set for an event that is counted.
     counters: Option<Arc<Counters>>,
 }
@@ -169,28 +185,8 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
         rare
     }
 
-    /// Calls the only listener of a table, and returns how many ran.
-    #[inline(always)]
-    fn call_one(&mut self, table: &Table<T>, listener: &Arc<dyn Listen<T>>, payload: &T) -> u32 {
-        match listener.call(payload, self) {
-            Step::RAN => 1,
-            step => self.settle_one(step, table),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn settle_one(&mut self, step: Step, table: &Table<T>) -> u32 {
-        let mut ran = 0;
-        match self.settle(step, table, &mut Place::default(), 0, &mut ran) {
-            ControlFlow::Break(()) => ran,
-            ControlFlow::Continue(()) => ran.wrapping_add(1),
-        }
-    }
-
     /// Calls the listeners of a table from `place` on, and adds to `ran` how many of them ran. A break
     /// says that one of them ended the walk or has to be waited for; `place` is after it then.
-    #[inline(never)]
     pub(super) fn call_from(
         &mut self,
         place: &mut Place,
@@ -199,79 +195,73 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
         ran: &mut u32,
     ) -> ControlFlow<()> {
         while let Some(listeners) = table.chunk(place.chunk) {
-            self.call_each(&listeners[place.index..], table, place, payload, ran)?;
+            let walk = self.call_each(&listeners[place.index..], *place, payload);
+            *ran += walk.ran;
+            if walk.is_broken {
+                place.index += walk.called as usize;
+                return ControlFlow::Break(());
+            }
             *place = Place { chunk: place.chunk + 1, index: 0 };
         }
         ControlFlow::Continue(())
+    }
+
+    /// Calls the only listener of a table.
+    #[inline(always)]
+    fn call_one(&mut self, listener: &Arc<dyn Listen<T>>, payload: &T) -> u32 {
+        match listener.call(payload, self) {
+            Step::RAN => 1,
+            step => u32::from(!self.settle(step, Place::default()).skipped),
+        }
     }
 
     /// Calls these listeners, of which the first is at `place`.
     ///
     /// Four in a row: how long a shorter loop takes depends, by half as much again, on where in a
     /// cache line the compiler happens to put it.
-    #[inline(always)]
-    fn call_each(
-        &mut self,
-        listeners: &[Arc<dyn Listen<T>>],
-        table: &Table<T>,
-        place: &mut Place,
-        payload: &T,
-        ran: &mut u32,
-    ) -> ControlFlow<()> {
-        let mut turn = |listener: &Arc<dyn Listen<T>>, done: usize| match listener.call(payload, self) {
-            Step::RAN => ControlFlow::Continue(()),
-            step => self.settle(step, table, place, done, ran),
+    #[inline(never)]
+    fn call_each(&mut self, listeners: &[Arc<dyn Listen<T>>], place: Place, payload: &T) -> Walked {
+        let (mut called, mut skipped) = (0, 0);
+        let mut turn = |listener: &Arc<dyn Listen<T>>| {
+            let step = listener.call(payload, self);
+            called += 1;
+            if step == Step::RAN {
+                return ControlFlow::Continue(());
+            }
+            let settled = self.settle(step, Place { index: place.index + called as usize - 1, ..place });
+            skipped += u32::from(settled.skipped);
+            if settled.breaks { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let (fours, rest) = listeners.as_chunks::<4>();
-        let mut done = 0;
-        for [first, second, third, fourth] in fours {
-            turn(first, done)?;
-            turn(second, done + 1)?;
-            turn(third, done + 2)?;
-            turn(fourth, done + 3)?;
-            done += 4;
-        }
-        for listener in rest {
-            turn(listener, done)?;
-            done += 1;
-        }
-        *ran = ran.wrapping_add(done as u32);
-        ControlFlow::Continue(())
+        let mut calls = || {
+            for [first, second, third, fourth] in fours {
+                turn(first)?;
+                turn(second)?;
+                turn(third)?;
+                turn(fourth)?;
+            }
+            rest.iter().try_for_each(&mut turn)
+        };
+        let is_broken = calls().is_break();
+        Walked { ran: called - skipped, called, is_broken }
     }
 
-    /// Notes an uncommon step of the listener that comes `done` after `place`.
-    ///
-    /// Who walks to the end of a chunk counts all of it as having run: what did not is taken off
-    /// here, ahead of that, so the count may be below zero for a while.
+    /// Notes an uncommon step of the listener at `place`.
     #[cold]
     #[inline(never)]
-    fn settle(
-        &mut self,
-        step: Step,
-        table: &Table<T>,
-        place: &mut Place,
-        done: usize,
-        ran: &mut u32,
-    ) -> ControlFlow<()> {
-        if !step.has(Step::RAN) {
-            *ran = ran.wrapping_sub(1);
-        }
+    fn settle(&mut self, step: Step, place: Place) -> Settled {
+        let skipped = !step.has(Step::RAN);
         if step == Step::SKIPPED {
-            return ControlFlow::Continue(());
+            return Settled { skipped, breaks: false };
         }
         let rare = self.rare();
         if step.has(Step::SPENT) {
-            rare.spent.push(table.key(Place { index: place.index + done, ..*place }));
+            rare.spent.push(place);
         }
         if step.has(Step::STOP) {
             rare.report.stop();
         }
-        if step.has(Step::STOP) || step.has(Step::PENDING) {
-            *ran = ran.wrapping_add(done as u32 + 1);
-            place.index += done + 1;
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+        Settled { skipped, breaks: step.has(Step::STOP) || step.has(Step::PENDING) }
     }
 
     /// Tells whether async listeners are waited for, not handed to the runtime.
@@ -387,7 +377,8 @@ impl<T: ?Sized + 'static> Rare<T> {
         let spent = std::mem::take(&mut self.spent);
         // Without a slot the event is gone, and its table with it.
         if let (false, Some(slot)) = (spent.is_empty(), table.slot()) {
-            slot.take_out(&spent);
+            let keys: Vec<_> = spent.into_iter().map(|place| table.key(place)).collect();
+            slot.take_out(&keys);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use super::listener::Priority;
-use super::node::{Listen, ListenerKind, State};
+use super::node::{Listen, ListenerKind};
 use super::table::EntryKey;
 
 /// One registration as it was when it was asked for: see [`Event::listeners`](crate::Event::listeners).
@@ -35,7 +35,7 @@ impl ListenerInfo {
             kind: listener.kind(),
             registered_at: listener.origin().registered_at,
             calls_left: listener.limit().map(super::conditions::Limit::left),
-            paused: listener.state().is_some_and(State::is_paused),
+            paused: listener.state().is_paused(),
         }
     }
 

@@ -11,12 +11,13 @@
 //! an emit that runs an old table sees at once that a listener is gone. Whether a call is left of a
 //! `once` or `times` listener is decided by one word too, its [`Limit`]: each is claimed or given up.
 //!
-//! A node takes its closure apart inside the guard, since whoever drops the last table that holds it
-//! may be an emit.
+//! Whoever drops the last table that holds a node may be an emit, and what a closure captured may panic
+//! while it is dropped. So a reference to a node is given up by [`Listen::release`], which takes the
+//! last one apart inside the guard. (A node that did so in its own `Drop` would have to say, in every
+//! call, that it still has its closure.)
 
 use std::marker::PhantomData;
-use std::mem;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 
 use super::calls::InFlight;
 use super::conditions::{Admit, Entry, Limit};
@@ -24,6 +25,7 @@ use super::emission::{Emission, Step};
 use super::failure::{FailureCause, Origin};
 use super::listener::ListenerId;
 use super::outcome::{Outcome, Payload};
+use crate::snapshot::Release;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, guard};
 
@@ -32,8 +34,7 @@ pub(super) trait Listen<T: ?Sized>: Send + Sync {
     /// Calls the listener, unless it is gone or paused. Never unwinds; a failure goes into `emission`.
     fn call(&self, payload: &T, emission: &mut Emission<'_, T>) -> Step;
 
-    /// Returns the state word; `None` only while the node is dropped.
-    fn state(&self) -> Option<&State>;
+    fn state(&self) -> &State;
 
     fn limit(&self) -> Option<&Limit>;
 
@@ -47,9 +48,12 @@ pub(super) trait Listen<T: ?Sized>: Send + Sync {
     /// Ends the listener; true for one caller alone, and never when its last call was claimed.
     fn end(&self) -> bool;
 
+    /// Gives up a reference; what the last one leaves is dropped inside the guard. Never unwinds.
+    fn release(self: Arc<Self>);
+
     /// Tells whether the listener may still be called, now or after a pause.
     fn is_active(&self) -> bool {
-        self.state().is_some_and(|state| !state.is_removed()) && self.limit().is_none_or(|limit| limit.left() > 0)
+        !self.state().is_removed() && self.limit().is_none_or(|limit| limit.left() > 0)
     }
 }
 
@@ -141,27 +145,46 @@ pub(super) struct Turn<'a, 'e, T: ?Sized, R> {
     pub(super) ready: R,
 }
 
-/// A registered listener: a closure behind its state and conditions.
-pub(super) struct Node<C, A> {
-    held: Held<C, A>,
-    origin: Arc<Origin>,
+impl<T: ?Sized> Release for Arc<dyn Listen<T>> {
+    fn release(self) {
+        Listen::release(self);
+    }
 }
 
-/// What is dropped inside the guard. The tag shares its word with the state: the nodes of a long
-/// table should fit in the cache.
-enum Held<C, A> {
-    Live {
-        state: State,
-        call: C,
-        conditions: A,
-    },
-    /// While the node is dropped.
-    Taken,
+/// A reference to a listener outside of any table.
+pub(super) struct Held<T: ?Sized>(Option<Arc<dyn Listen<T>>>);
+
+impl<T: ?Sized> Held<T> {
+    pub(super) fn new(listener: Arc<dyn Listen<T>>) -> Self {
+        Self(Some(listener))
+    }
+}
+
+impl<T: ?Sized> Deref for Held<T> {
+    type Target = Arc<dyn Listen<T>>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("it is taken by the drop alone")
+    }
+}
+
+impl<T: ?Sized> Drop for Held<T> {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Listen::release);
+    }
+}
+
+/// A registered listener: a closure behind its state and conditions.
+pub(super) struct Node<C, A> {
+    state: State,
+    call: C,
+    conditions: A,
+    origin: Arc<Origin>,
 }
 
 impl<C, A> Node<C, A> {
     pub(super) fn new(call: C, conditions: A, origin: Arc<Origin>) -> Self {
-        Self { held: Held::Live { state: State::new(), call, conditions }, origin }
+        Self { state: State::new(), call, conditions, origin }
     }
 }
 
@@ -173,35 +196,33 @@ where
 {
     #[inline]
     fn call(&self, payload: &T, emission: &mut Emission<'_, T>) -> Step {
-        let Held::Live { state, call, conditions } = &self.held else { return skip() };
+        let Self { state, call, conditions, origin } = self;
         if !state.is_open() {
             return skip();
         }
         let in_flight = match conditions.enter(payload) {
             Entry::Passed(in_flight) => in_flight,
             Entry::Refused => return Step::SKIPPED,
-            Entry::Failed(cause) => return emission.refuse(&self.origin, cause),
+            Entry::Failed(cause) => return emission.refuse(origin, cause),
         };
         // Again: a filter may take its own listener off.
         if A::MAY_REFUSE && !state.is_open() {
             return Step::SKIPPED;
         }
-        let ready = match call.ready(&self.origin, emission) {
+        let ready = match call.ready(origin, emission) {
             Ok(ready) => ready,
-            Err(cause) => return emission.refuse(&self.origin, cause),
+            Err(cause) => return emission.refuse(origin, cause),
         };
         let Some(claimed) = conditions.claim() else { return Step::SKIPPED };
-        call.call(payload, Turn { emission, origin: &self.origin, in_flight, ready }).and(claimed)
+        call.call(payload, Turn { emission, origin, in_flight, ready }).and(claimed)
     }
 
-    fn state(&self) -> Option<&State> {
-        let Held::Live { state, .. } = &self.held else { return None };
-        Some(state)
+    fn state(&self) -> &State {
+        &self.state
     }
 
     fn limit(&self) -> Option<&Limit> {
-        let Held::Live { conditions, .. } = &self.held else { return None };
-        conditions.limit()
+        self.conditions.limit()
     }
 
     fn origin(&self) -> &Arc<Origin> {
@@ -213,18 +234,24 @@ where
     }
 
     fn identity(&self) -> Option<ListenerId> {
-        let Held::Live { call, .. } = &self.held else { return None };
-        call.identity()
+        self.call.identity()
     }
 
     fn end(&self) -> bool {
-        let Held::Live { state, call, conditions } = &self.held else { return false };
-        let removed = state.remove();
-        let ended = conditions.limit().map_or(removed, Limit::end);
+        let removed = self.state.remove();
+        let ended = self.conditions.limit().map_or(removed, Limit::end);
         if ended {
-            call.ended();
+            self.call.ended();
         }
         ended
+    }
+
+    fn release(self: Arc<Self>) {
+        // One caller alone gets the last one, whoever races.
+        if let Some(Self { call, conditions, origin, .. }) = Arc::into_inner(self) {
+            origin.drop_guarded(call);
+            origin.drop_guarded(conditions);
+        }
     }
 }
 
@@ -233,13 +260,6 @@ where
 #[inline(never)]
 fn skip() -> Step {
     Step::SKIPPED
-}
-
-impl<C, A> Drop for Node<C, A> {
-    fn drop(&mut self) {
-        let held = mem::replace(&mut self.held, Held::Taken);
-        self.origin.drop_guarded(held);
-    }
 }
 
 /// Calls a closure inside the emit.

@@ -12,7 +12,7 @@ use super::error::TooManyListeners;
 use super::event::Event;
 use super::failure::FailureCause;
 use super::listener::{Listener, Priority};
-use super::node::{Call, IdentifiedCall, Listen, Node, SharedCall, SyncCall};
+use super::node::{Call, Held, IdentifiedCall, Node, SharedCall, SyncCall};
 use super::outcome::{Outcome, Payload};
 use super::subscription::{Subscription, WaitableSubscription};
 use super::table::Position;
@@ -181,11 +181,11 @@ impl<T: ?Sized + 'static> Registration<T> {
         let slot = event.slot();
         let origin = slot.origin(registered_at, TypeId::of::<C>());
         let conditions = Conditions { filter, limit: times.map(Limit::new), calls };
-        let listener: Arc<dyn Listen<T>> = if conditions.is_empty() {
+        let listener = Held::<T>::new(if conditions.is_empty() {
             Arc::new(Node::new(call, (), origin))
         } else {
             Arc::new(Node::new(call, conditions, origin))
-        };
+        });
         match slot.add(priority, position, &listener) {
             Ok(key) => Ok(Subscription::new(slot.weak(), key)),
             Err(full) => {

@@ -29,7 +29,7 @@ use super::emission::{Emission, run};
 use super::failure::{EventMeta, Origin, write_line};
 use super::info::ListenerInfo;
 use super::listener::{ListenerId, Priority};
-use super::node::{Listen, State};
+use super::node::Listen;
 use super::report::Report;
 use super::table::{EntryKey, Position, Table};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -348,8 +348,7 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     }
 
     fn off(&self, key: EntryKey) -> bool {
-        let Some(listener) = self.table.load().get(key).cloned() else { return false };
-        let ended = listener.end();
+        let ended = self.table.load().get(key).is_some_and(|listener| listener.end());
         if ended {
             self.take_out(&[key]);
         }
@@ -365,16 +364,16 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     }
 
     fn is_paused(&self, key: EntryKey) -> bool {
-        self.table.load().get(key).and_then(|listener| listener.state()).is_some_and(State::is_paused)
+        self.table.load().get(key).is_some_and(|listener| listener.state().is_paused())
     }
 
     fn pause(&self, key: EntryKey) -> bool {
-        self.table.load().get(key).and_then(|listener| listener.state()).map(State::pause).is_some()
+        self.table.load().get(key).map(|listener| listener.state().pause()).is_some()
     }
 
     fn resume(&self, key: EntryKey) {
-        if let Some(state) = self.table.load().get(key).and_then(|listener| listener.state()) {
-            state.resume();
+        if let Some(listener) = self.table.load().get(key) {
+            listener.state().resume();
         }
     }
 

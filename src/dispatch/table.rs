@@ -106,10 +106,10 @@ impl<T: ?Sized> Table<T> {
         self.list.entries()
     }
 
-    /// Returns the only listener, if there is no other.
+    /// Returns all listeners, when they are one slice.
     #[inline(always)]
-    pub(super) fn only(&self) -> Option<&Arc<dyn Listen<T>>> {
-        self.list.only()
+    pub(super) fn single(&self) -> Option<&[Arc<dyn Listen<T>>]> {
+        self.list.single()
     }
 
     /// Returns the listeners that a walk calls next, a chunk at a time by number; `None` past the last.

@@ -8,12 +8,16 @@ use smallvec::SmallVec;
 use super::Group;
 use super::log::Batch;
 use crate::channel::{ChannelId, Feed, Out, Outcome};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Release, Snapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak, lock};
 
 /// The members of one group by number, which grows with every join: they are listed as they came.
 pub(super) type Members = Snapshot<u64, Arc<Place>>;
+
+impl Release for Arc<Place> {
+    fn release(self) {}
+}
 
 /// One channel's place in one group.
 pub(super) struct Place {

@@ -23,7 +23,7 @@ use bevy_ecs::observer::On;
 use bevy_ecs::world::World;
 use event_bus::{EventBus, dispatch_event, subscribe_event};
 use fanfare::Dispatcher;
-use fanfare_benches::{Call, Payload, in_processes, line, listener, median};
+use fanfare_benches::{Call, Payload, call_each, in_processes, line, listener, median};
 use reovim_kernel::api::v1 as reovim;
 use rs_events::EventHandler;
 use signals2::{Connect1, Emit1};
@@ -165,7 +165,7 @@ fn fanfare<L: Listener>(listeners: usize, listener: impl Fn() -> L) -> impl Fn(u
 fn raw<L: Listener>(listeners: usize, listener: impl Fn() -> L) -> impl Fn(usize) + Sync {
     let calls = calls(listeners, listener);
     let payload = payload();
-    move |times| (0..times).for_each(|_| black_box(&calls).iter().for_each(|call| call(black_box(&payload))))
+    move |times| (0..times).for_each(|_| call_each(black_box(&calls), black_box(&payload)))
 }
 
 fn calls<L: Listener>(listeners: usize, listener: impl Fn() -> L) -> Vec<Call> {
