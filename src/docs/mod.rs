@@ -4,6 +4,13 @@
 pub mod guarantees {}
 
 #[doc = include_str!("performance.md")]
+#[doc = include_str!("plots/emit.svg")]
+#[doc = include_str!("plots/peers.svg")]
+#[doc = include_str!("plots/threads.svg")]
+#[doc = include_str!("plots/names.svg")]
+#[doc = include_str!("plots/growth.svg")]
+#[doc = include_str!("plots/churn.svg")]
+#[doc = include_str!("plots/joins.svg")]
 pub mod performance {}
 
 #[doc = include_str!("orderings.md")]

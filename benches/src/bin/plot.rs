@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench -p fanfare-benches --bench ratios -- emit |
-//!     cargo run -q -p fanfare-benches --bin plot "One emit to N listeners" emit >docs/plots/emit.svg
+//!     cargo run -q -p fanfare-benches --bin plot "One emit to N listeners" emit >emit.svg
 //! ```
 //!
 //! The arguments are the title and what is done once in those nanoseconds. A `grep` in between draws
@@ -36,6 +36,10 @@ fn main() -> io::Result<()> {
         process::exit(2);
     };
     let figures = Figure::read(&io::read_to_string(io::stdin())?)?;
+    if !figures.iter().any(|figure| figure.ns > 0.0) {
+        eprintln!("no figures came in: pipe the lines of a `ratios` bench here");
+        process::exit(2);
+    }
     print!("{}", svg(title, what, &figures));
     Ok(())
 }
