@@ -56,7 +56,8 @@ where
             Ok(future) => future,
             Err(panic) => return emission.fail(origin, FailureCause::Panic(panic)),
         };
-        let running = Running { future: Some(future), origin: Arc::clone(origin), in_flight };
+        let is_spawned = ready.is_some();
+        let running = Running { future: Some(future), origin: Arc::clone(origin), in_flight, is_spawned };
         match ready {
             None => emission.wait_for(running),
             Some(admission) => emission.spawned(admission.spawn(running)),
@@ -70,6 +71,8 @@ pub(super) struct Running {
     future: Option<BoxFuture>,
     origin: Arc<Origin>,
     in_flight: Option<InFlight>,
+    /// Nobody's report waits for it.
+    is_spawned: bool,
 }
 
 type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, FailureCause>> + Send>>;
@@ -78,6 +81,10 @@ impl Running {
     #[cfg(feature = "tokio")]
     pub(super) fn origin(&self) -> &Arc<Origin> {
         &self.origin
+    }
+
+    fn fail(&self, cause: FailureCause) -> Failure {
+        if self.is_spawned { self.origin.fail_unreported(cause) } else { self.origin.fail(cause) }
     }
 
     fn end(&mut self) {
@@ -105,7 +112,7 @@ impl Future for Running {
         };
         self.end();
         self.in_flight = None;
-        Poll::Ready(result.map_err(|cause| self.origin.fail(cause)))
+        Poll::Ready(result.map_err(|cause| self.fail(cause)))
     }
 }
 
@@ -113,6 +120,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.future.is_some() {
             self.end();
+            // Who drops an emit half-way knows it; a task that is dropped was to finish.
+            if self.is_spawned {
+                drop(self.fail(FailureCause::Cancelled));
+            }
         }
     }
 }

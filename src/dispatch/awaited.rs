@@ -21,23 +21,31 @@ use super::emission::{Emission, Mode, Rare};
 use super::failure::Failure;
 use super::options::EmitOptions;
 use super::report::Report;
-use super::slot::{Slot, Watch};
+use super::slot::Slot;
 use super::table::Table;
 use crate::snapshot::Place;
 use crate::sync::{Arc, SnapshotGuard};
 
-/// The state between two polls.
+/// An async emit, from its first poll to its end.
 pub(super) struct Awaited<'a, T: ?Sized> {
     payload: &'a T,
     options: EmitOptions,
-    /// Empty before the first poll and after the last.
-    suspended: Option<Box<Suspended<T>>>,
+    stage: Stage<T>,
 }
 
+enum Stage<T: ?Sized> {
+    Start,
+    Waiting(Box<Suspended<T>>),
+    Done,
+}
+
+/// The state between two polls.
 struct Suspended<T: ?Sized> {
     table: Arc<Table<T>>,
     walk: Walk,
     rare: Option<Box<Rare<T>>>,
+    /// The event counts its emits.
+    is_counted: bool,
 }
 
 /// How far the walk has come.
@@ -61,12 +69,18 @@ enum Pending {
 
 impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     pub(super) fn new(payload: &'a T, options: EmitOptions) -> Self {
-        Self { payload, options, suspended: None }
+        Self { payload, options, stage: Stage::Start }
     }
 
     /// Tells whether the walk waits, so that [`resume`](Self::resume) goes on with it.
     pub(super) fn is_waiting(&self) -> bool {
-        self.suspended.is_some()
+        matches!(self.stage, Stage::Waiting(_))
+    }
+
+    /// Tells whether the walk has not begun yet.
+    #[inline]
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.stage, Stage::Start)
     }
 
     fn emission(&self) -> Emission<'static, T> {
@@ -77,10 +91,11 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     #[inline]
     pub(super) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
         let audience = slot.audience();
-        if audience.is_nobody() {
+        if audience.is_plain() {
+            self.begin_with(slot.table(), cx)
+        } else if audience.is_nobody() {
+            self.stage = Stage::Done;
             Poll::Ready(Report::default())
-        } else if audience.is_plain() {
-            self.start(slot.table(), self.emission(), cx)
         } else {
             self.begin_watched(slot, cx)
         }
@@ -90,25 +105,24 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     #[cold]
     #[inline(never)]
     pub(super) fn begin_watched(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
-        let mut emission = self.emission();
-        match slot.watch(&mut emission) {
-            Watch::Muted => Poll::Ready(Report::default()),
-            Watch::Heard => self.start(slot.table(), emission, cx),
+        if slot.is_muted() {
+            self.stage = Stage::Done;
+            return Poll::Ready(Report::default());
         }
+        let polled = self.begin_with(slot.table(), cx);
+        match (&polled, &mut self.stage) {
+            (Poll::Ready(report), _) => slot.note(report),
+            (Poll::Pending, Stage::Waiting(suspended)) => suspended.is_counted = true,
+            (Poll::Pending, _) => {}
+        }
+        polled
     }
 
     /// Starts the walk over a table.
-    pub(super) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
-        self.start(table, self.emission(), cx)
-    }
-
     #[inline(always)]
-    fn start(
-        &mut self,
-        table: SnapshotGuard<Table<T>>,
-        mut emission: Emission<'_, T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Report> {
+    pub(super) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
+        self.stage = Stage::Done;
+        let mut emission = self.emission();
         let depth = Depth::enter();
         if depth.is_over() {
             return Poll::Ready(emission.too_deep(&table));
@@ -139,32 +153,34 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
             limit => Pending::Many { futures: FuturesUnordered::new(), limit },
         };
         let mut walk = Walk { place, stopped: false, pending };
-        walk.take(&mut emission, cx);
-        self.go_on(table, walk, emission, cx)
+        let waits = walk.take(&mut emission, cx).is_pending();
+        if !waits && walk.poll(table, self.payload, &mut emission, cx).is_ready() {
+            return Poll::Ready(emission.finish(table, 0));
+        }
+        let rare = emission.suspend(table);
+        let suspended = Suspended { table: Arc::clone(table), walk, rare, is_counted: false };
+        self.stage = Stage::Waiting(Box::new(suspended));
+        Poll::Pending
     }
 
     /// Goes on with a walk that had to wait.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
-        let Some(suspended) = self.suspended.take() else { return Poll::Ready(Report::default()) };
-        let Suspended { table, walk, rare } = *suspended;
+        let mut emission = self.emission();
+        let Stage::Waiting(suspended) = &mut self.stage else { unreachable!("a walk that waits is resumed") };
+        let Suspended { table, walk, rare, is_counted } = &mut **suspended;
+        emission = emission.resume(rare.take());
         // What was begun is finished, however deep its waker was called.
         let _depth = Depth::enter();
-        self.go_on(&table, walk, self.emission().resume(rare), cx)
-    }
-
-    fn go_on(
-        &mut self,
-        table: &Arc<Table<T>>,
-        mut walk: Walk,
-        mut emission: Emission<'_, T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Report> {
-        if walk.poll(table, self.payload, &mut emission, cx).is_ready() {
-            return Poll::Ready(emission.finish(table, 0));
+        if walk.poll(table, self.payload, &mut emission, cx).is_pending() {
+            *rare = emission.suspend(table);
+            return Poll::Pending;
         }
-        let rare = emission.suspend(table);
-        self.suspended = Some(Box::new(Suspended { table: Arc::clone(table), walk, rare }));
-        Poll::Pending
+        let report = emission.finish(table, 0);
+        if let (true, Some(slot)) = (*is_counted, table.slot()) {
+            slot.note(&report);
+        }
+        self.stage = Stage::Done;
+        Poll::Ready(report)
     }
 }
 
@@ -191,19 +207,27 @@ impl Walk {
             let flow = emission.call_from(&mut self.place, table, payload, &mut ran);
             emission.add_ran(ran);
             if flow.is_break() {
-                self.take(emission, cx);
+                ready!(self.take(emission, cx));
             }
         }
     }
 
-    /// Polls the call that interrupted the walk; it is kept only when it is not ready.
-    fn take<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, cx: &mut Context<'_>) {
+    /// Takes on the call that interrupted the walk; pending when it is the only one there may be, and not ready.
+    fn take<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, cx: &mut Context<'_>) -> Poll<()> {
         self.stopped |= emission.is_stopped();
-        let Some(mut running) = emission.take_pending() else { return };
-        match Pin::new(&mut running).poll(cx) {
-            Poll::Ready(result) => self.note(emission, result),
-            Poll::Pending => self.pending.push(running),
+        let Some(mut running) = emission.take_pending() else { return Poll::Ready(()) };
+        match &mut self.pending {
+            // It is polled with the others.
+            Pending::Many { futures, .. } => futures.push(running),
+            Pending::One(one) => match Pin::new(&mut running).poll(cx) {
+                Poll::Ready(result) => self.note(emission, result),
+                Poll::Pending => {
+                    *one = Some(running);
+                    return Poll::Pending;
+                }
+            },
         }
+        Poll::Ready(())
     }
 
     fn note<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, result: Result<ControlFlow<()>, Failure>) {
@@ -220,13 +244,6 @@ impl Walk {
 }
 
 impl Pending {
-    fn push(&mut self, running: Running) {
-        match self {
-            Self::One(one) => *one = Some(running),
-            Self::Many { futures, .. } => futures.push(running),
-        }
-    }
-
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ControlFlow<()>, Failure>>> {
         match self {
             Self::One(None) => Poll::Ready(None),

@@ -1,7 +1,7 @@
 //! What an event counts, when it is asked to.
 //!
-//! Each thread adds to one of 16 shards, given to threads in turn: as long as no more than that emit
-//! one event, none writes a cache line of another. An event that is not counted has no shards.
+//! Threads are spread over 16 shards, in turn: few of those that emit one event write the same cache
+//! line. An event that is not counted has no shards.
 
 use crossbeam_utils::CachePadded;
 

@@ -9,9 +9,8 @@
 use std::ops::ControlFlow;
 
 use super::async_call::Running;
-use super::counters::Counters;
 use super::depth::Depth;
-use super::failure::{Failure, FailureCause, Origin, write_line};
+use super::failure::{Failure, FailureCause, Origin, drop_logged};
 use super::node::Listen;
 use super::options::EmitOptions;
 use super::outcome::Payload;
@@ -20,7 +19,7 @@ use super::report::Report;
 use super::table::Table;
 use super::tasks::SpawnedTask;
 use crate::snapshot::Place;
-use crate::sync::{Arc, guard};
+use crate::sync::Arc;
 
 /// Calls every listener of `table`, in order, at the depth that the caller entered.
 #[inline(always)]
@@ -123,8 +122,6 @@ pub(super) struct Rare<T: ?Sized> {
     pending: Option<Running>,
     /// Where the listeners that this emit used up are in its table.
     spent: Vec<Place>,
-    /// Set for an event that is counted.
-    counters: Option<Arc<Counters>>,
 }
 
 impl<'e, T: ?Sized + 'static> Emission<'e, T> {
@@ -158,15 +155,11 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
         Self { asked: Asked::Tasks(tasks), ..Self::new() }
     }
 
-    pub(super) fn count_into(&mut self, counters: Arc<Counters>) {
-        self.rare().counters = Some(counters);
-    }
-
     #[cold]
     fn rare(&mut self) -> &mut Rare<T> {
         self.rare.get_or_insert_with(|| {
             let report = Report::default();
-            Box::new(Rare { report, shared: None, pending: None, spent: Vec::new(), counters: None })
+            Box::new(Rare { report, shared: None, pending: None, spent: Vec::new() })
         })
     }
 
@@ -364,13 +357,8 @@ impl<T: ?Sized + 'static> Rare<T> {
     fn finish(mut self: Box<Self>, table: &Table<T>, ran: u32) -> Report {
         self.report.add_ran(ran);
         self.sweep(table);
-        if let Err(panic) = self.drop_shared() {
-            self.report.add_failure(table.event().fail(FailureCause::DropPanic(panic)));
-        }
-        if let Some(counters) = &self.counters {
-            counters.add(&self.report);
-        }
-        std::mem::take(&mut self.report)
+        let report = std::mem::take(&mut self.report);
+        table.event().drop_payload(self.shared.take(), report)
     }
 
     fn sweep(&mut self, table: &Table<T>) {
@@ -383,19 +371,10 @@ impl<T: ?Sized + 'static> Rare<T> {
     }
 }
 
-impl<T: ?Sized> Rare<T> {
-    /// Drops the shared payload: its destructor is user code, and this may be the last reference.
-    fn drop_shared(&mut self) -> Result<(), String> {
-        let shared = self.shared.take();
-        guard(|| drop(shared))
-    }
-}
-
 impl<T: ?Sized> Drop for Rare<T> {
-    /// Where an emit did not end: dropped half-way, it has no report.
+    /// Where an emit did not end: dropped half-way, it has no report to put a panic into.
     fn drop(&mut self) {
-        if let Err(panic) = self.drop_shared() {
-            write_line(&format!("a payload panicked while it was dropped: {panic}"));
-        }
+        drop_logged("a payload", self.shared.take());
+        drop_logged("an error", std::mem::take(&mut self.report));
     }
 }

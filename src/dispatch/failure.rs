@@ -12,6 +12,7 @@ use std::panic::Location;
 use super::Core;
 use super::builder::Bounds;
 use super::depth::MAX_DEPTH;
+use super::report::Report;
 use super::tasks::Tasks;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Weak, const_thread_local, guard};
@@ -83,7 +84,7 @@ pub enum FailureCause {
     NoRuntime,
     /// The listener is async and was not run: as many as the dispatcher allows are in flight.
     TooManyInFlight,
-    /// The listener was handed to a runtime that was shut down before it finished.
+    /// The listener was handed to a runtime and did not finish: its task was aborted, or the runtime shut down.
     Cancelled,
     /// The listener returned a value of another type than the emit asked for.
     ValueMismatch {
@@ -111,7 +112,7 @@ impl fmt::Display for FailureCause {
                 "was not run: it is async, and `emit` found no tokio runtime (use `emit_async`, or the feature `tokio` within a runtime)",
             ),
             Self::TooManyInFlight => f.write_str("was not run: too many async listeners are in flight"),
-            Self::Cancelled => f.write_str("did not finish: its runtime was shut down"),
+            Self::Cancelled => f.write_str("did not finish: its task was aborted, or its runtime was shut down"),
             Self::ValueMismatch { expected, found } => {
                 write!(f, "returned a `{found}` where the emit collects `{expected}`")
             }
@@ -134,12 +135,20 @@ impl EventMeta {
     #[cold]
     pub(super) fn fail(&self, cause: FailureCause) -> Failure {
         let failure = Failure { event: Arc::clone(&self.name), registered_at: None, cause };
-        self.tell(&failure, true);
+        self.tell(&failure, Telling::Always);
         failure
     }
 
+    /// Drops an emit's payload, perhaps the last reference to it; a panic goes into the report.
+    pub(super) fn drop_payload<P>(&self, payload: P, mut report: Report) -> Report {
+        if let Err(panic) = guard(|| drop(payload)) {
+            report.add_failure(self.fail(FailureCause::DropPanic(panic)));
+        }
+        report
+    }
+
     /// Tells the hook; without one, stderr, of the first failure of each place of registration.
-    fn tell(&self, failure: &Failure, is_first: bool) {
+    fn tell(&self, failure: &Failure, telling: Telling) {
         let hook = self.core.upgrade().and_then(|core| core.on_error());
         match &hook {
             Some(hook) if !IN_HOOK.with(|inside| inside.replace(true)) => {
@@ -150,12 +159,25 @@ impl EventMeta {
                 IN_HOOK.with(|inside| inside.set(false));
             }
             Some(_) => log(failure, "; inside the on_error hook"),
-            None if is_first => log(failure, "; its later failures are in reports only"),
-            None => {}
+            None => match telling {
+                Telling::Always => log(failure, ""),
+                Telling::First => log(failure, "; its later failures are in reports only"),
+                Telling::Again => {}
+            },
         }
-        // The last reference, when the hook was replaced meanwhile: what it captured is the user's to drop.
-        let _ = guard(|| drop(hook));
+        // The last reference, when the hook was replaced meanwhile.
+        drop_logged("the on_error hook", hook);
     }
+}
+
+/// Whether a failure is worth a line on stderr, where there is no hook.
+#[derive(Clone, Copy)]
+enum Telling {
+    /// No report has it, or no listener to blame.
+    Always,
+    /// The listener's first one.
+    First,
+    Again,
 }
 
 /// What a dispatcher does with failures: see [`Dispatcher::on_error`](super::Dispatcher::on_error).
@@ -187,13 +209,27 @@ impl Origin {
         std::ptr::eq(self.registered_at, registered_at) && self.listener == listener
     }
 
+    /// Makes a failure of a listener.
+    #[cold]
+    pub(super) fn failure(&self, cause: FailureCause) -> Failure {
+        Failure { event: Arc::clone(&self.event.name), registered_at: Some(self.registered_at), cause }
+    }
+
     /// Makes a failure of a listener, and tells of it.
     #[cold]
     pub(super) fn fail(&self, cause: FailureCause) -> Failure {
-        let event = Arc::clone(&self.event.name);
-        let failure = Failure { event, registered_at: Some(self.registered_at), cause };
+        let failure = self.failure(cause);
         // Relaxed: only the flag itself decides who is the first.
-        self.event.tell(&failure, !self.failed.swap(true, Ordering::Relaxed));
+        self.event
+            .tell(&failure, if self.failed.swap(true, Ordering::Relaxed) { Telling::Again } else { Telling::First });
+        failure
+    }
+
+    /// Makes a failure that no report may ever have, and tells of it.
+    #[cold]
+    pub(super) fn fail_unreported(&self, cause: FailureCause) -> Failure {
+        let failure = self.failure(cause);
+        self.event.tell(&failure, Telling::Always);
         failure
     }
 
@@ -202,6 +238,13 @@ impl Origin {
         if let Err(panic) = guard(|| drop(value)) {
             drop(self.fail(FailureCause::DropPanic(panic)));
         }
+    }
+}
+
+/// Drops a value of the user's where nobody is left to tell of a panic.
+pub(super) fn drop_logged<V>(what: &str, value: V) {
+    if let Err(panic) = guard(|| drop(value)) {
+        write_line(&format!("{what} panicked while it was dropped: {panic}"));
     }
 }
 

@@ -65,12 +65,12 @@ use self::awaited::Awaited;
 use self::builder::Bounds;
 use self::depth::Depth;
 use self::emission::{Emission, run};
-use self::failure::{EventMeta, Hook};
+use self::failure::{EventMeta, Hook, drop_logged};
 use self::slot::{AnySlot, Slot};
 use self::table::Table;
 use self::tasks::Tasks;
 use crate::name::{self, EventName, SEPARATOR};
-use crate::sync::{Arc, NameMap, SnapshotCell, SnapshotGuard, Weak, guard};
+use crate::sync::{Arc, NameMap, SnapshotCell, SnapshotGuard, Weak};
 
 /// Owns listeners by event name, and runs them.
 ///
@@ -106,6 +106,12 @@ struct Core {
     tasks: Arc<Tasks>,
     bounds: Bounds,
     on_error: SnapshotCell<Option<Hook>>,
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        drop_logged("the on_error hook", self.on_error.update(|_| Some((None, ()))));
+    }
 }
 
 impl Core {
@@ -163,8 +169,7 @@ impl Dispatcher {
     pub fn on_error(&self, hook: impl Fn(&Failure) + Send + Sync + 'static) {
         let hook: Hook = Arc::new(hook);
         let old = self.core.on_error.update(|_| Some((Some(Arc::clone(&hook)), ())));
-        // The destructor of what the old one captured is user code.
-        let _ = guard(|| drop(old));
+        drop_logged("the on_error hook", old);
     }
 
     /// Returns the part of this dispatcher whose names begin with `namespace` and a colon.
@@ -366,9 +371,15 @@ impl Dispatcher {
     ) -> Result<Report, EventError> {
         let emission = Emission::sharing(Arc::clone(&payload));
         Ok(match self.find(name.name())? {
-            Found::Table(table) => run(&table, &*payload, emission, &Depth::enter()),
+            Found::Table(table) => {
+                let report = run(&table, &*payload, emission, &Depth::enter());
+                table.event().drop_payload(payload, report)
+            }
             Found::Nobody => Report::default(),
-            Found::Watched(slot) => slot.emit_watched(&*payload, emission),
+            Found::Watched(slot) => {
+                let report = slot.emit_watched(&*payload, emission);
+                slot.event().drop_payload(payload, report)
+            }
         })
     }
 

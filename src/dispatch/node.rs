@@ -73,6 +73,8 @@ pub enum ListenerKind {
 pub(super) struct State(AtomicU32);
 
 const REMOVED: u32 = 1 << 31;
+/// As often as a listener may be paused, far from what would run into [`REMOVED`].
+const MOST_PAUSED: u32 = 1 << 30;
 
 impl State {
     fn new() -> Self {
@@ -106,7 +108,10 @@ impl State {
         #[cfg(fault = "pause_load_store")]
         self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         #[cfg(not(fault = "pause_load_store"))]
-        self.0.fetch_add(1, Ordering::Relaxed);
+        if self.0.fetch_add(1, Ordering::Relaxed) & !REMOVED >= MOST_PAUSED {
+            self.resume();
+            panic!("a listener is paused 2^30 times: its pauses are leaked");
+        }
     }
 
     pub(super) fn resume(&self) {

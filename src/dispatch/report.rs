@@ -86,10 +86,10 @@ impl Report {
         self.counts += SPAWNED;
     }
 
-    /// Counts a listener that was handed to the runtime as one that ran.
+    /// Notes that a listener that was handed to the runtime is not there any more.
     #[cfg(feature = "tokio")]
-    pub(super) fn spawned_ran(&mut self) {
-        self.counts = self.counts - SPAWNED + 1;
+    pub(super) fn spawned_ended(&mut self) {
+        self.counts -= SPAWNED;
     }
 
     pub(super) fn stop(&mut self) {

@@ -46,7 +46,7 @@ pub(super) struct Slot<T: ?Sized> {
     refs: CachePadded<AtomicUsize>,
     event: Arc<EventMeta>,
     /// Made when somebody asks for it.
-    counters: OnceLock<Arc<Counters>>,
+    counters: OnceLock<Box<Counters>>,
     /// Set by the first registration above the warning threshold.
     warned: AtomicBool,
     me: Weak<Self>,
@@ -59,6 +59,8 @@ pub(super) struct Audience(u64);
 
 /// How often the event is muted: 31 bits.
 const MUTED: u64 = 1 << 32;
+/// As often as it may be, far from what would run into the next bit.
+const MOST_MUTED: u64 = MUTED << 30;
 /// Emits are counted.
 const COUNTED: u64 = 1 << 63;
 
@@ -78,12 +80,6 @@ impl Audience {
     fn is_muted(self) -> bool {
         self.0 & !COUNTED >= MUTED
     }
-}
-
-/// Whether an event is heard when its audience is not a plain one.
-pub(super) enum Watch {
-    Muted,
-    Heard,
 }
 
 /// An event that has as many listeners as its dispatcher allows.
@@ -174,11 +170,23 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Ends the listeners that `which` picks, and returns how many this call ended.
     fn end(&self, which: impl Fn(&dyn Listen<T>) -> bool) -> usize {
-        let Some((old, gone)) = self.table.update(|table| table.retain(|listener| !which(listener))) else { return 0 };
-        // Emits that run the old table see the mark; a spent listener has its own and is not counted.
-        let ended = old.iter().filter(|listener| which(&***listener) && listener.end()).count();
-        drop(old);
-        self.count_down(gone);
+        #[cfg(fault = "late_mark")]
+        let gone = self.table.update(|table| table.retain(|listener| !which(listener)));
+        // Marked before they leave the table: whoever does not find one there may rely on it that no
+        // emit calls it any more. A spent listener has its own mark and is not counted.
+        let ended = {
+            #[cfg(not(fault = "late_mark"))]
+            let table = self.table.load();
+            #[cfg(fault = "late_mark")]
+            let Some((table, _)) = &gone else { return 0 };
+            table.iter().filter(|listener| which(&***listener) && listener.end()).count()
+        };
+        #[cfg(not(fault = "late_mark"))]
+        let gone = self.table.update(|table| table.retain(|listener| !which(listener) || listener.is_active()));
+        if let Some((old, gone)) = gone {
+            drop(old);
+            self.count_down(gone);
+        }
         ended
     }
 
@@ -223,28 +231,30 @@ impl<T: ?Sized + 'static> Slot<T> {
     /// Runs the listeners of an event that is muted or counted.
     #[cold]
     #[inline(never)]
-    pub(super) fn emit_watched(&self, payload: &T, mut emission: Emission<'_, T>) -> Report {
-        match self.watch(&mut emission) {
-            Watch::Muted => Report::default(),
-            Watch::Heard => run(&self.table.load(), payload, emission, &Depth::enter()),
+    pub(super) fn emit_watched(&self, payload: &T, emission: Emission<'_, T>) -> Report {
+        if self.is_muted() {
+            return Report::default();
         }
+        let report = run(&self.table.load(), payload, emission, &Depth::enter());
+        self.note(&report);
+        report
     }
 
-    /// Gives the emission what the event counts.
+    /// Counts an emit that is over, if the event is counted.
     #[cold]
-    pub(super) fn watch(&self, emission: &mut Emission<'_, T>) -> Watch {
-        if self.audience().is_muted() {
-            return Watch::Muted;
-        }
+    pub(super) fn note(&self, report: &Report) {
         if let Some(counters) = self.counters.get() {
-            emission.count_into(Arc::clone(counters));
+            counters.add(report);
         }
-        Watch::Heard
     }
 
     pub(super) fn mute(&self) {
         // Relaxed: an emit after this sees it by coherence.
-        self.audience.fetch_add(MUTED, Ordering::Relaxed);
+        let before = self.audience.fetch_add(MUTED, Ordering::Relaxed);
+        if before & !COUNTED >= MOST_MUTED {
+            self.unmute();
+            panic!("event `{}` is muted 2^30 times: its mutes are leaked", self.event.name);
+        }
     }
 
     pub(super) fn unmute(&self) {
@@ -257,7 +267,7 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Counts emits from now on.
     pub(super) fn count(&self) {
-        self.counters.get_or_init(|| Arc::new(Counters::new()));
+        self.counters.get_or_init(|| Box::new(Counters::new()));
         // Relaxed: who sees the flag asks the lock for the counters.
         self.audience.fetch_or(COUNTED, Ordering::Relaxed);
     }

@@ -137,11 +137,15 @@ mod on_tokio {
             while let Some(SpawnedTask { task, origin }) = tasks.last_mut() {
                 match ready!(Pin::new(task).poll(cx)) {
                     Ok(failure) => {
-                        report.spawned_ran();
+                        report.spawned_ended();
+                        report.add_ran(1);
                         failure.into_iter().for_each(|failure| report.add_failure(failure));
                     }
-                    // A task of ours does not panic: it was aborted, or its runtime is gone.
-                    Err(_) => report.add_failure(origin.fail(FailureCause::Cancelled)),
+                    // A task of ours does not panic: it was aborted, or its runtime is gone. Its drop told of it.
+                    Err(_) => {
+                        report.spawned_ended();
+                        report.add_failure(origin.failure(FailureCause::Cancelled));
+                    }
                 }
                 tasks.pop();
             }

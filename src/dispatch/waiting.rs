@@ -6,7 +6,8 @@
 
 use std::task::{Context, Poll, Waker};
 
-use crate::sync::{Arc, Mutex, lock};
+use super::failure::write_line;
+use crate::sync::{Arc, Mutex, guard, lock};
 
 /// What can be over, once and for all or for a moment.
 pub(super) trait Ending {
@@ -33,7 +34,12 @@ impl Waiters {
     /// Wakes them all: to be called after the change that they wait for.
     pub(super) fn wake(&self) {
         let wakers = std::mem::take(&mut lock(&self.0).wakers);
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in wakers {
+            // A waker is user code, and this may be the end of a call inside an emit.
+            if let Err(panic) = guard(|| waker.wake()) {
+                write_line(&format!("a waker panicked: {panic}"));
+            }
+        }
     }
 }
 
