@@ -12,6 +12,7 @@ FAULTS=(
     "once_load_store|once|the once listener ran not once"
     "count_after_publish|on_emit|an emit missed a listener that was there all the time"
     "copied_flag|off_emit|called after its .off. returned"
+    "late_mark|off_all|called after .off. found it gone"
     "lost_update|two_ons|a registration was lost"
     "split_free|slot_life|a registration was lost"
     "once_load_store|once|the listener of two times ran not twice"

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Stands between a namespace and the rest of a name.
 pub const SEPARATOR: char = ':';
@@ -65,6 +66,13 @@ impl<T: ?Sized> Key<T> {
     }
 }
 
+/// For what needs no payload type: [`Dispatcher::off_all`](crate::Dispatcher::off_all), say.
+impl<T: ?Sized> AsRef<str> for Key<T> {
+    fn as_ref(&self) -> &str {
+        self.name
+    }
+}
+
 impl<T: ?Sized> Clone for Key<T> {
     fn clone(&self) -> Self {
         *self
@@ -82,6 +90,10 @@ impl<T: ?Sized> fmt::Debug for Key<T> {
 /// What names an event with payload `T`: a [`Key<T>`](Key), or a string, which names any.
 ///
 /// With a string the payload's type is checked when the call is made.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name an event whose payload is `{T}`",
+    note = "a name is a string, or a `Key` of that payload"
+)]
 pub trait EventName<T: ?Sized>: sealed::Sealed {
     /// Returns the name.
     fn name(&self) -> &str;
@@ -115,13 +127,31 @@ impl<T: ?Sized> EventName<T> for String {
     }
 }
 
+impl<T: ?Sized> EventName<T> for &Arc<str> {
+    #[inline]
+    fn name(&self) -> &str {
+        self
+    }
+}
+
+impl<T: ?Sized> EventName<T> for Arc<str> {
+    #[inline]
+    fn name(&self) -> &str {
+        self
+    }
+}
+
 mod sealed {
+    use super::Arc;
+
     pub trait Sealed {}
 
     impl<T: ?Sized> Sealed for super::Key<T> {}
     impl Sealed for &str {}
     impl Sealed for &String {}
     impl Sealed for String {}
+    impl Sealed for &Arc<str> {}
+    impl Sealed for Arc<str> {}
 }
 
 /// A name that no event can have; nothing was registered or emitted.

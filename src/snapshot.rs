@@ -137,25 +137,6 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         true
     }
 
-    /// Returns the list of the values that `keep` accepts; untouched chunks stay shared.
-    pub(crate) fn retain(&self, mut keep: impl FnMut(&V) -> bool) -> Self {
-        let spine = match &self.spine {
-            Spine::One { values, keys } => {
-                let (keys, values) = keys
-                    .iter()
-                    .zip(values)
-                    .filter(|(_, value)| keep(value))
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .unzip();
-                Spine::One { values, keys }
-            }
-            Spine::Many(chunks) => one_or_many(chunks.iter().filter_map(|chunk| retained(chunk, &mut keep)).collect()),
-        };
-        let mut list = Self { spine, len: 0 };
-        list.len = (0..).map_while(|chunk| list.values(chunk)).map(<[V]>::len).sum();
-        list
-    }
-
     /// Returns all values, when they are one chunk.
     #[inline(always)]
     pub(crate) fn single(&self) -> Option<&[V]> {
@@ -298,23 +279,6 @@ fn own<K: Clone, V: Clone + Release>(chunk: &mut Arc<Chunk<K, V>>, room: usize) 
     Arc::get_mut(chunk).expect("nobody else has the copy")
 }
 
-/// Returns what `keep` leaves of a chunk, the chunk itself when that is all of it.
-fn retained<K: Clone, V: Clone + Release>(
-    chunk: &Arc<Chunk<K, V>>,
-    keep: &mut impl FnMut(&V) -> bool,
-) -> Option<Arc<Chunk<K, V>>> {
-    let kept: Vec<bool> = chunk.values.iter().map(keep).collect();
-    let chosen = |index: &usize| kept[*index];
-    match kept.iter().filter(|kept| **kept).count() {
-        0 => None,
-        all if all == kept.len() => Some(Arc::clone(chunk)),
-        _ => Some(Arc::new(Chunk {
-            keys: (0..kept.len()).filter(chosen).map(|index| chunk.keys[index].clone()).collect(),
-            values: (0..kept.len()).filter(chosen).map(|index| chunk.values[index].clone()).collect(),
-        })),
-    }
-}
-
 fn one_or_many<K: Clone, V: Clone + Release>(chunks: Chunks<K, V>) -> Spine<K, V> {
     match &chunks[..] {
         [] => Spine::One { values: SmallVec::new(), keys: SmallVec::new() },
@@ -396,7 +360,6 @@ mod tests {
                 prop_assert_eq!(list.get(&n).is_some(), add);
             }
             list.check(&model);
-            list.retain(|n| n % 3 == 0).check(&model.iter().copied().filter(|n| n % 3 == 0).collect::<Vec<_>>());
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -317,4 +317,32 @@ fn an_async_emit_may_move_between_threads_while_it_waits() {
     gate.add_permits(1);
     std::thread::scope(|scope| scope.spawn(move || assert_eq!(block_on(emit).ran(), 3)).join()).unwrap();
     assert_eq!(taken(&log), ["a", "a ends", "b", "c"]);
+}
+
+#[test]
+#[should_panic(expected = "polled after it was ready")]
+fn an_async_emit_that_is_polled_after_its_end_emits_no_second_time() {
+    let event = tick();
+    event.on(|_| {});
+    let mut emit = pin!(event.emit_async(&1));
+    assert!(poll_once(emit.as_mut()).is_ready());
+    let _ = poll_once(emit);
+}
+
+#[test]
+fn a_listener_that_is_not_ready_is_polled_once_in_its_first_turn() {
+    for options in [EmitOptions::new(), EmitOptions::new().concurrent(4)] {
+        let (event, polls) = (tick(), Arc::new(AtomicUsize::new(0)));
+        let counter = Arc::clone(&polls);
+        event.on_async(move |_| {
+            let counter = Arc::clone(&counter);
+            poll_fn(move |_| {
+                counter.fetch_add(1, SeqCst);
+                Poll::<()>::Pending
+            })
+        });
+        let mut emit = pin!(event.emit_async_with(options, &1));
+        assert!(poll_once(emit.as_mut()).is_pending());
+        assert_eq!(polls.load(SeqCst), 1);
+    }
 }

@@ -8,8 +8,9 @@ use std::error::Error as _;
 use std::future::{Ready, ready};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 
-use common::{Grenade, Log, TICK, closed_gate, fall, note, poll_once, push, taken, told};
+use common::{Grenade, Log, TICK, Woken, closed_gate, fall, gated, note, poll_once, push, taken, told};
 use fanfare::dispatch::{BoxError, EmitOptions, FailureCause, Value};
 use fanfare::{Dispatcher, Event};
 use futures_executor::block_on;
@@ -254,4 +255,51 @@ fn a_listener_and_its_filter_may_both_panic_while_they_are_dropped() {
     assert!(registration.run(move |_| _ = &in_listener).off());
     let text = "listener of `tick` panicked while it was dropped: in a destructor";
     assert_eq!(*told.lock().unwrap(), [text, text]);
+}
+
+/// Panics when it is woken.
+struct Mine;
+
+impl Wake for Mine {
+    fn wake(self: Arc<Self>) {
+        panic!("in a waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_does_not_unwind_out_of_an_emit_and_the_next_is_woken() {
+    let (_events, event) = tick();
+    let gate = closed_gate();
+    let subscription = event.listen().waitable().run_async(gated(&gate, &Log::default(), ["starts", "ends"]));
+    let mut emit = pin!(event.emit_async(&1));
+    assert!(poll_once(emit.as_mut()).is_pending());
+    let (mut first, mut second) = (pin!(subscription.off_and_wait_async()), pin!(subscription.off_and_wait_async()));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(Mine)))).is_pending());
+    let woken = Arc::<Woken>::default();
+    assert!(woken.poll(second.as_mut()).is_pending());
+    gate.add_permits(1);
+    assert!(poll_once(emit).is_ready());
+    assert!(woken.take());
+    assert!(woken.poll(second).is_ready());
+}
+
+#[test]
+fn the_payload_of_an_emit_arc_may_panic_while_it_is_dropped() {
+    let events = Dispatcher::new();
+    let told = told(&events);
+    let event = events.event::<Grenade>("grenade").unwrap();
+    event.on(|_| {});
+    let report = event.emit_arc(Arc::new(Grenade));
+    assert_eq!((report.ran(), report.failures().len()), (1, 1));
+    let report = events.emit_arc("grenade", Arc::new(Grenade)).unwrap();
+    assert!(matches!(report.failures()[0].cause(), FailureCause::DropPanic(_)));
+    assert_eq!(texts(&told), ["payload of `grenade` panicked while it was dropped: in a destructor"; 2]);
+}
+
+#[test]
+fn a_hook_may_panic_while_its_dispatcher_is_dropped() {
+    let events = Dispatcher::new();
+    let grenade = Grenade;
+    events.on_error(move |_| _ = &grenade);
+    drop(events);
 }

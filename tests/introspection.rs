@@ -171,3 +171,28 @@ fn everything_can_be_shown_for_debugging() {
     drop((events, event));
     assert_eq!(format!("{:?}", *subscription), r#"Subscription { event: "(gone)", active: false, paused: false }"#);
 }
+
+#[test]
+fn a_weak_handle_reaches_its_event_as_long_as_somebody_keeps_that() {
+    let events = Dispatcher::new();
+    let event = events.event::<u32>("tick").unwrap();
+    let weak = event.downgrade();
+    let subscription = event.on(|_| {});
+    drop(event);
+    assert_eq!(weak.upgrade().map(|event| event.emit(&1).ran()), Some(1), "its listener keeps it");
+    assert!(subscription.off());
+    assert!(weak.upgrade().is_none(), "it was forgotten");
+    let _again = events.event::<u32>("tick").unwrap();
+    assert!(weak.clone().upgrade().is_none(), "it is another event");
+}
+
+#[test]
+fn an_event_is_asked_about_by_key_and_by_what_names_returned() {
+    let events = Dispatcher::new();
+    events.on(TICK, |_| {}).unwrap();
+    assert_eq!((events.listener_count(TICK), events.listeners(TICK).len()), (1, 1));
+    for name in &events.names() {
+        assert_eq!(events.emit(name, &1u32).map(|report| report.ran()), Ok(1));
+    }
+    assert_eq!(events.off_all(TICK), 1);
+}

@@ -275,3 +275,14 @@ fn the_limit_holds_when_threads_race_for_the_last_places() {
     assert!(refused.into_inner());
     assert!(told.lock().unwrap().is_empty(), "who tries is told by the error alone");
 }
+
+#[test]
+fn a_scoped_subscription_can_outlive_its_scope_after_all() {
+    let event = tick();
+    let scoped = event.on(|_| {}).scoped();
+    let subscription = scoped.into_subscription();
+    assert_eq!(event.emit(&1).ran(), 1);
+    assert!(subscription.off());
+    drop(event.listen().waitable().run(|_| {}).scoped());
+    assert_eq!(event.listener_count(), 0);
+}

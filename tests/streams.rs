@@ -104,6 +104,7 @@ fn a_full_stream_that_closes_ends_behind_what_waits_in_it() {
     emit(&event, [5]);
     assert_eq!((next(&mut stream), stream.try_next()), (Poll::Ready(None), None), "nothing comes after its end");
     assert_eq!(next(&mut stream), Poll::Ready(None));
+    assert_eq!(event.listener_count(), 0, "its listener has nothing left to do");
 }
 
 #[test]

@@ -133,7 +133,7 @@ async fn a_spawned_emit_that_is_aborted_says_who_was_cancelled_and_drains() {
 fn a_runtime_that_is_shut_down_drops_its_listeners_and_gives_their_places_back() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let events = Dispatcher::new();
-    let event = events.event(TICK).unwrap();
+    let (event, told) = (events.event(TICK).unwrap(), told(&events));
     let subscription = event.listen().waitable().run_async(|_| std::future::pending::<()>());
     let emit = {
         let _inside = runtime.enter();
@@ -149,6 +149,21 @@ fn a_runtime_that_is_shut_down_drops_its_listeners_and_gives_their_places_back()
     assert_eq!(subscription.off_and_wait(), Ok(false));
     let report = futures_executor::block_on(emit);
     assert!(matches!(report.failures()[0].cause(), FailureCause::Cancelled));
+    assert_eq!((report.ran(), report.spawned(), told.lock().unwrap().len()), (0, 0, 1), "told once, when it happened");
+}
+
+#[test]
+fn a_listener_that_was_handed_to_a_runtime_which_is_gone_is_told_of() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let events = Dispatcher::new();
+    let (event, told) = (events.event(TICK).unwrap(), told(&events));
+    event.on_async(|_| async {});
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let _inside = handle.enter();
+    assert_eq!(event.emit(&1).spawned(), 1);
+    let text = "listener of `tick` did not finish: its task was aborted, or its runtime was shut down";
+    assert_eq!(*told.lock().unwrap(), [text]);
 }
 
 #[tokio::test]

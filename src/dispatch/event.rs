@@ -21,6 +21,7 @@ use super::stream::{EventStream, Next, Overflow};
 use super::subscription::Subscription;
 #[cfg(feature = "tokio")]
 use super::tasks::SpawnedEmit;
+use super::weak::WeakEvent;
 use crate::sync::Arc;
 
 /// A handle to one event of a [`Dispatcher`](crate::Dispatcher): the hot path.
@@ -185,6 +186,30 @@ impl<T: ?Sized + 'static> Event<T> {
     #[must_use]
     pub fn listeners(&self) -> Vec<ListenerInfo> {
         self.slot.listeners()
+    }
+
+    /// Returns a handle that does not keep the event alive, for listeners to capture.
+    ///
+    /// Two events whose listeners hold each other's handles would live for ever, and so would one whose
+    /// listener holds its own.
+    ///
+    /// ```
+    /// use fanfare::Dispatcher;
+    ///
+    /// let events = Dispatcher::new();
+    /// let countdown = events.event::<u32>("countdown")?;
+    /// let weak = countdown.downgrade();
+    /// countdown.on(move |n| {
+    ///     if let (Some(countdown), 1..) = (weak.upgrade(), *n) {
+    ///         countdown.emit(&(n - 1));
+    ///     }
+    /// });
+    /// countdown.emit(&3);
+    /// # Ok::<(), fanfare::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakEvent<T> {
+        WeakEvent::new(&self.slot)
     }
 
     /// Returns a handle with a snapshot of its own: see [`Publisher`].
@@ -485,7 +510,6 @@ impl<T: ?Sized + 'static> fmt::Debug for EmitAsync<'_, T> {
 }
 
 /// One mute of an event, until it is dropped: see [`Event::mute`].
-#[derive(Debug)]
 #[must_use = "the event is heard again when this is dropped"]
 pub struct Muted<T: ?Sized + 'static> {
     event: Event<T>,
@@ -494,5 +518,11 @@ pub struct Muted<T: ?Sized + 'static> {
 impl<T: ?Sized + 'static> Drop for Muted<T> {
     fn drop(&mut self) {
         self.event.slot.unmute();
+    }
+}
+
+impl<T: ?Sized + 'static> fmt::Debug for Muted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Muted").field(&self.event).finish()
     }
 }

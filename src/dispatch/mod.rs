@@ -35,6 +35,7 @@ mod subscription;
 mod table;
 mod tasks;
 mod waiting;
+mod weak;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -60,6 +61,7 @@ pub use stream::{EventStream, Next, Overflow};
 pub use subscription::{Paused, ScopedSubscription, Subscription, WaitError, WaitableSubscription, WouldDeadlock};
 #[cfg(feature = "tokio")]
 pub use tasks::{Drained, SpawnedEmit};
+pub use weak::{WeakDispatcher, WeakEvent};
 
 use self::awaited::Awaited;
 use self::builder::Bounds;
@@ -175,7 +177,8 @@ impl Dispatcher {
     /// Returns the part of this dispatcher whose names begin with `namespace` and a colon.
     ///
     /// It has every method of a dispatcher, and namespaces nest. Nothing is made by asking; a bad
-    /// namespace is an error of the call that uses it.
+    /// namespace is an error of the call that uses it (where that returns a `Result`). Each call puts the
+    /// full name together: in a hot path, hold an [`Event`].
     ///
     /// ```
     /// use fanfare::Dispatcher;
@@ -336,12 +339,16 @@ impl Dispatcher {
             name::validate(&name)?;
             return Ok(0);
         };
-        Ok(typed::<T>(&*found)?.off_listener(listener.id()))
+        match typed::<T>(&*found) {
+            Ok(slot) => Ok(slot.off_listener(listener.id())),
+            Err(_) if found.is_closed() => Ok(0),
+            Err(mismatch) => Err(mismatch.into()),
+        }
     }
 
     /// Takes off all listeners of the event `name`, and returns how many; 0 for an unknown one.
-    pub fn off_all(&self, name: &str) -> usize {
-        let found = self.core.names.with(&*self.full(name), Arc::clone);
+    pub fn off_all(&self, name: impl AsRef<str>) -> usize {
+        let found = self.core.names.with(&*self.full(name.as_ref()), Arc::clone);
         found.map_or(0, |slot| slot.off_all())
     }
 
@@ -433,15 +440,15 @@ impl Dispatcher {
 
     /// Returns the number of listeners of an event that may be called; 0 for an unknown one.
     #[must_use]
-    pub fn listener_count(&self, name: &str) -> usize {
-        let found = self.core.names.with(&*self.full(name), Arc::clone);
+    pub fn listener_count(&self, name: impl AsRef<str>) -> usize {
+        let found = self.core.names.with(&*self.full(name.as_ref()), Arc::clone);
         found.map_or(0, |slot| slot.listener_count())
     }
 
     /// Returns what is registered at an event, in the order of calls; nothing for an unknown one.
     #[must_use]
-    pub fn listeners(&self, name: &str) -> Vec<ListenerInfo> {
-        let found = self.core.names.with(&*self.full(name), Arc::clone);
+    pub fn listeners(&self, name: impl AsRef<str>) -> Vec<ListenerInfo> {
+        let found = self.core.names.with(&*self.full(name.as_ref()), Arc::clone);
         found.map_or_else(Vec::new, |slot| slot.listeners())
     }
 
@@ -465,7 +472,7 @@ impl Dispatcher {
     /// Returns a handle that does not keep the dispatcher alive, for listeners to capture.
     #[must_use]
     pub fn downgrade(&self) -> WeakDispatcher {
-        WeakDispatcher { core: Arc::downgrade(&self.core), prefix: Arc::clone(&self.prefix) }
+        WeakDispatcher::new(self)
     }
 
     fn full<'a>(&self, name: &'a str) -> Cow<'a, str> {
@@ -542,25 +549,4 @@ impl fmt::Debug for Dispatcher {
 #[inline]
 fn typed<T: ?Sized + 'static>(slot: &dyn AnySlot) -> Result<&Slot<T>, PayloadMismatch> {
     (slot as &dyn Any).downcast_ref().ok_or_else(|| PayloadMismatch::new::<T>(slot))
-}
-
-/// A dispatcher that is not kept alive: see [`Dispatcher::downgrade`].
-#[derive(Clone)]
-pub struct WeakDispatcher {
-    core: Weak<Core>,
-    prefix: Arc<str>,
-}
-
-impl WeakDispatcher {
-    /// Returns the dispatcher, unless it is gone.
-    #[must_use]
-    pub fn upgrade(&self) -> Option<Dispatcher> {
-        Some(Dispatcher { core: self.core.upgrade()?, prefix: Arc::clone(&self.prefix) })
-    }
-}
-
-impl fmt::Debug for WeakDispatcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakDispatcher").field("alive", &(self.core.strong_count() > 0)).finish()
-    }
 }

@@ -341,7 +341,7 @@ where
     }
 }
 
-/// Hands the shared payload to a closure of ours, which neither fails nor panics.
+/// Hands the shared payload to a closure of ours, which tells whether it wants more.
 pub(super) struct SharedCall<F, E> {
     listener: F,
     ended: E,
@@ -356,7 +356,7 @@ impl<F, E> SharedCall<F, E> {
 impl<T, F, E> Call<T> for SharedCall<F, E>
 where
     T: Payload + ?Sized,
-    F: Fn(Arc<T>) + Send + Sync,
+    F: Fn(Arc<T>) -> bool + Send + Sync,
     E: Fn() + Send + Sync,
 {
     const KIND: ListenerKind = ListenerKind::Stream;
@@ -370,7 +370,8 @@ where
     fn call(&self, payload: &T, turn: Turn<'_, '_, T, ()>) -> Step {
         // Cloning the payload is user code.
         match guard(|| (self.listener)(turn.emission.share(payload))) {
-            Ok(()) => Step::RAN,
+            Ok(true) => Step::RAN,
+            Ok(false) => Step::RAN.and(Step::SPENT),
             Err(panic) => turn.emission.fail(turn.origin, FailureCause::Panic(panic)),
         }
     }

@@ -15,6 +15,10 @@ use crate::sync::{Arc, guard};
 ///   other listeners run all the same.
 /// - [`ControlFlow<()>`](ControlFlow): a `Break` stops the emit; listeners further down are not called.
 /// - [`Value<V>`](Value), or `Result<Value<V>, E>`: a value for an emit that collects.
+#[diagnostic::on_unimplemented(
+    message = "a listener cannot return `{Self}`",
+    note = "return `()`, a `Result` of it, a `ControlFlow<()>`, or a `Value`: end the closure's block with a semicolon, say"
+)]
 pub trait Outcome: sealed::Outcome {}
 
 impl Outcome for () {}
@@ -49,6 +53,10 @@ pub struct Value<V>(
 ///
 /// Given to every `T: Clone`, and to `str`, `[U]` and `Path`. An emit makes one `Arc` when it
 /// reaches its first async listener, however many there are; `emit_arc` makes none.
+#[diagnostic::on_unimplemented(
+    message = "async listeners cannot share a payload of type `{Self}`",
+    note = "make it `Clone + Send + Sync`, or emit an `Arc` of it"
+)]
 pub trait Payload: sealed::Payload + Send + Sync + 'static {}
 
 impl<T: ?Sized + sealed::Payload + Send + Sync + 'static> Payload for T {}

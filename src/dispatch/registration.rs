@@ -164,10 +164,11 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(AsyncCall::new(listener), None).map_err(|refused| refused.error)
     }
 
-    /// Registers a closure of ours that takes the shared payload, and one that hears of the listener's `off`.
+    /// Registers a closure of ours that takes the shared payload and tells whether it wants more, and one
+    /// that hears of the listener's `off`.
     pub(super) fn run_shared(
         self,
-        listener: impl Fn(Arc<T>) + Send + Sync + 'static,
+        listener: impl Fn(Arc<T>) -> bool + Send + Sync + 'static,
         ended: impl Fn() + Send + Sync + 'static,
     ) -> Subscription
     where

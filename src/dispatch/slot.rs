@@ -170,23 +170,15 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Ends the listeners that `which` picks, and returns how many this call ended.
     fn end(&self, which: impl Fn(&dyn Listen<T>) -> bool) -> usize {
+        let table = self.table.load();
+        let picked: Vec<_> = table.entries().filter(|(_, listener)| which(&***listener)).collect();
+        let keys: Vec<_> = picked.iter().map(|(key, _)| **key).collect();
         #[cfg(fault = "late_mark")]
-        let gone = self.table.update(|table| table.retain(|listener| !which(listener)));
+        self.take_out(&keys);
         // Marked before they leave the table: whoever does not find one there may rely on it that no
         // emit calls it any more. A spent listener has its own mark and is not counted.
-        let ended = {
-            #[cfg(not(fault = "late_mark"))]
-            let table = self.table.load();
-            #[cfg(fault = "late_mark")]
-            let Some((table, _)) = &gone else { return 0 };
-            table.iter().filter(|listener| which(&***listener) && listener.end()).count()
-        };
-        #[cfg(not(fault = "late_mark"))]
-        let gone = self.table.update(|table| table.retain(|listener| !which(listener) || listener.is_active()));
-        if let Some((old, gone)) = gone {
-            drop(old);
-            self.count_down(gone);
-        }
+        let ended = picked.iter().filter(|(_, listener)| listener.end()).count();
+        self.take_out(&keys);
         ended
     }
 

@@ -23,7 +23,8 @@ pub enum Overflow {
     DropOldest,
     /// It is dropped itself.
     DropNewest,
-    /// It is dropped, and the stream ends behind what waits in it: nothing goes missing unnoticed.
+    /// It is dropped, the stream ends behind what waits in it, and its listener is taken off: nothing
+    /// goes missing unnoticed.
     Close,
 }
 
@@ -34,6 +35,8 @@ pub enum Overflow {
 pub struct EventStream<T: ?Sized + 'static> {
     queue: Arc<Queue<T>>,
     subscription: ScopedSubscription,
+    /// The reader was told of the end: what comes in by a race is not for it.
+    is_over: bool,
 }
 
 /// What the listener fills and the stream empties.
@@ -59,7 +62,7 @@ impl<T: Payload + ?Sized> EventStream<T> {
         let writer = Writer(Arc::clone(&queue));
         let ending = Arc::clone(&queue);
         let subscription = registration.run_shared(move |payload| writer.0.push(payload), move || ending.close());
-        Self { queue, subscription: subscription.scoped() }
+        Self { queue, subscription: subscription.scoped(), is_over: false }
     }
 
     /// Waits for the next payload; `None` at the end.
@@ -68,12 +71,21 @@ impl<T: Payload + ?Sized> EventStream<T> {
     ///
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Arc<T>> {
-        poll_fn(|cx| self.queue.poll_pop(cx)).await
+        poll_fn(|cx| self.poll_pop(cx)).await
     }
 
     /// Returns a payload that waits already.
     pub fn try_next(&mut self) -> Option<Arc<T>> {
-        self.queue.payloads.pop()
+        if self.is_over { None } else { self.queue.payloads.pop() }
+    }
+
+    fn poll_pop(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<T>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let popped = self.queue.poll_pop(cx);
+        self.is_over = matches!(popped, Poll::Ready(None));
+        popped
     }
 
     /// Returns how many payloads found the queue full, or closed by that, and were dropped or put another out.
@@ -91,22 +103,25 @@ impl<T: Payload + ?Sized> EventStream<T> {
 }
 
 impl<T: ?Sized> Queue<T> {
-    fn push(&self, payload: Arc<T>) {
+    /// Takes a payload in, or drops one; false when nothing more is wanted.
+    fn push(&self, payload: Arc<T>) -> bool {
         let dropped = match self.overflow {
             // Relaxed: a push that misses the close by a moment came before it.
             Overflow::Close if self.closed.load(Ordering::Relaxed) => Some(payload),
             Overflow::DropOldest => self.payloads.force_push(payload),
             Overflow::DropNewest | Overflow::Close => self.payloads.push(payload).err(),
         };
+        let is_over = dropped.is_some() && self.overflow == Overflow::Close;
+        if is_over {
+            self.close();
+        }
         if let Some(payload) = dropped {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            if self.overflow == Overflow::Close {
-                self.close();
-            }
             // The guard around this listener's call takes a panic of its destructor.
             drop(payload);
         }
         self.reader.wake();
+        !is_over
     }
 
     fn close(&self) {
@@ -144,8 +159,8 @@ impl<T: ?Sized> Drop for Writer<T> {
 impl<T: Payload + ?Sized> Stream for EventStream<T> {
     type Item = Arc<T>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Arc<T>>> {
-        self.queue.poll_pop(cx)
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Arc<T>>> {
+        self.poll_pop(cx)
     }
 }
 
@@ -175,8 +190,8 @@ impl<T: Payload + ?Sized> Next<T> {
 impl<T: Payload + ?Sized> Future for Next<T> {
     type Output = Option<Arc<T>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.stream.queue.poll_pop(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.stream.poll_pop(cx)
     }
 }
 

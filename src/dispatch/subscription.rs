@@ -46,8 +46,8 @@ impl Subscription {
     ///
     /// No emit that starts after this returns calls the listener, and an emit that is under way no
     /// longer calls it when its turn comes. A call that is running now goes on. For a `once` or `times`
-    /// listener `true` means that it will not run again, `false` that it had its last call (which may be
-    /// running still), or was taken off before.
+    /// listener `true` means that no further call of it is claimed (one that was claimed already may be
+    /// about to begin), `false` that its last call was claimed, or that it was taken off before.
     ///
     /// May be called anywhere, inside the listener too.
     pub fn off(&self) -> bool {
@@ -133,6 +133,14 @@ impl fmt::Debug for Subscription {
 #[must_use = "the listener is taken off when this is dropped"]
 pub struct ScopedSubscription {
     subscription: Subscription,
+}
+
+impl ScopedSubscription {
+    /// Lets the registration outlive the scope after all.
+    #[must_use = "it is the way to take the listener off"]
+    pub fn into_subscription(mut self) -> Subscription {
+        std::mem::replace(&mut self.subscription, Subscription::inert())
+    }
 }
 
 impl std::ops::Deref for ScopedSubscription {
@@ -241,6 +249,11 @@ impl WaitableSubscription {
             poll_fn(|cx| waiting.poll(cx)).await;
             Ok(ended)
         }
+    }
+
+    /// Ties the registration to a scope, as [`Subscription::scoped`] does: it is taken off, and not waited for.
+    pub fn scoped(self) -> ScopedSubscription {
+        self.subscription.scoped()
     }
 
     fn close(&self) -> Result<bool, WouldDeadlock> {

@@ -74,13 +74,6 @@ impl<T: ?Sized> Table<T> {
         (gone > 0).then(|| (self.holding(list), gone))
     }
 
-    /// Returns the table with the listeners that `keep` accepts, and how many are gone; `None` for none.
-    pub(super) fn retain(&self, mut keep: impl FnMut(&dyn Listen<T>) -> bool) -> Option<(Self, usize)> {
-        let list = self.list.retain(|listener| keep(&**listener));
-        let gone = self.list.len() - list.len();
-        (gone > 0).then(|| (self.holding(list), gone))
-    }
-
     fn holding(&self, list: Snapshot<EntryKey, Arc<dyn Listen<T>>>) -> Self {
         Self { list, slot: self.slot.clone(), event: Arc::clone(&self.event), ..*self }
     }

@@ -211,7 +211,9 @@ impl Model {
             }
             (Kind::Queue(queue), _) => {
                 self.share(emission);
-                self.push(queue, emission.payload);
+                if !self.push(queue, emission.payload) {
+                    emission.spent.push(id);
+                }
                 emission.report.ran += 1;
             }
             (Kind::Planned, None) => {

@@ -40,7 +40,8 @@ impl Model {
         self.register(name, Kind::Queue(self.queues.len() - 1), plan, handle);
     }
 
-    pub(super) fn push(&mut self, at: usize, payload: u8) {
+    /// Takes a payload in; false when nothing more is wanted.
+    pub(super) fn push(&mut self, at: usize, payload: u8) -> bool {
         let queue = self.queues[at].as_mut().expect("its listener is taken off before it goes");
         let is_full = queue.payloads.len() == queue.capacity;
         queue.dropped += u64::from(is_full || queue.is_shut);
@@ -53,6 +54,7 @@ impl Model {
             }
             _ => queue.payloads.push_back(payload),
         }
+        !queue.is_shut
     }
 
     /// Takes what waits in that queue.
