@@ -163,9 +163,10 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         }
     }
 
-    /// Returns the key of the value that is at this place.
-    pub(crate) fn key(&self, place: Place) -> &K {
-        &self.keys(place.chunk)[place.index]
+    /// Returns what is at this place: the key and the value.
+    pub(crate) fn at(&self, place: Place) -> (&K, &V) {
+        let values = self.values(place.chunk).expect("a place is in one of the chunks");
+        (&self.keys(place.chunk)[place.index], &values[place.index])
     }
 
     fn keys(&self, chunk: usize) -> &[K] {

@@ -365,7 +365,8 @@ impl<T: ?Sized + 'static> Rare<T> {
         let spent = std::mem::take(&mut self.spent);
         // Without a slot the event is gone, and its table with it.
         if let (false, Some(slot)) = (spent.is_empty(), table.slot()) {
-            let keys: Vec<_> = spent.into_iter().map(|place| table.key(place)).collect();
+            // Marked for an emit around this one, whose table has them still.
+            let keys: Vec<_> = spent.into_iter().map(|place| table.end(place)).collect();
             slot.take_out(&keys);
         }
     }

@@ -111,9 +111,11 @@ impl<T: ?Sized> Table<T> {
         self.list.values(number)
     }
 
-    /// Returns the key of the listener at this place.
-    pub(super) fn key(&self, place: Place) -> EntryKey {
-        *self.list.key(place)
+    /// Ends the listener at this place and returns its key, to take it out by.
+    pub(super) fn end(&self, place: Place) -> EntryKey {
+        let (key, listener) = self.list.at(place);
+        listener.end();
+        *key
     }
 
     pub(super) fn event(&self) -> &EventMeta {
