@@ -372,6 +372,40 @@ mod tests {
     }
 
     #[test]
+    fn chunks_have_their_size_and_the_last_value_is_found() {
+        let full = range(0, SMALL_CHUNK as u32);
+        assert_eq!((full.chunk_count(), full.single().map(<[u32]>::len)), (1, Some(SMALL_CHUNK)));
+        let two = range(0, SMALL_CHUNK as u32 + 1);
+        assert_eq!((two.chunk_count(), two.values(1), two.single()), (2, Some(&[SMALL_CHUNK as u32][..]), None));
+        assert_eq!((full.last(), two.last(), range(0, 0).last()), (Some(&63), Some(&64), None));
+        let long = range(0, LARGE_LIST as u32 + 2 * LARGE_CHUNK as u32);
+        assert_eq!(long.values(LARGE_LIST / SMALL_CHUNK).map(<[u32]>::len), Some(LARGE_CHUNK));
+        // A full chunk is split where something goes in between.
+        let split = range(0, 64).with(1000).and_then(|list| list.with(999)).and_then(|list| list.without(999));
+        let split = split.and_then(|list| list.with(500)).expect("the keys are new, or there");
+        assert_eq!(split.len(), 66);
+        assert!((0..).map_while(|chunk| split.values(chunk)).all(|chunk| chunk.len() <= SMALL_CHUNK));
+    }
+
+    #[test]
+    fn a_thin_chunk_joins_either_neighbour_and_leaves_room() {
+        let without = |list: Snapshot<u32, u32>, keys: std::ops::Range<u32>| {
+            keys.fold(list, |list, n| list.without(n).expect("the key is there"))
+        };
+        let sizes = |list: &Snapshot<u32, u32>| {
+            (0..).map_while(|chunk| list.values(chunk)).map(<[u32]>::len).collect::<Vec<_>>()
+        };
+        // Three chunks of 64. Under a quarter, one joins whom it fills half a chunk with, and not more.
+        let right = without(range(0, 192), 81..128);
+        assert_eq!(sizes(&without(right.clone(), 0..48)), [16, 17, 64]);
+        assert_eq!(sizes(&without(right, 0..49)), [32, 64]);
+        let left = without(range(0, 192), 17..64);
+        assert_eq!(sizes(&without(left, 64..113)), [32, 64]);
+        let fuller = without(range(0, 192), 18..64);
+        assert_eq!(sizes(&without(fuller, 64..113)), [18, 15, 64]);
+    }
+
+    #[test]
     fn a_change_shares_the_chunks_it_does_not_touch() {
         let (before, after) = (range(0, 640), range(0, 640).without(70).expect("70 is there"));
         let Spine::Many(mut chunks) = before.spine.clone() else { panic!("640 items are many chunks") };

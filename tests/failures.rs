@@ -303,3 +303,31 @@ fn a_hook_may_panic_while_its_dispatcher_is_dropped() {
     events.on_error(move |_| _ = &grenade);
     drop(events);
 }
+
+#[test]
+fn a_payload_that_is_dropped_with_half_an_emit_may_panic() {
+    let event = Dispatcher::new().event::<CloneGrenade>("grenade").unwrap();
+    event.on_async(|payload| async move {
+        drop(payload);
+        std::future::pending::<()>().await;
+    });
+    let payload = CloneGrenade(false);
+    let mut emit = Box::pin(event.emit_async(&payload));
+    assert!(poll_once(emit.as_mut()).is_pending());
+    drop(emit);
+}
+
+/// Whose copies panic when they are dropped.
+struct CloneGrenade(bool);
+
+impl Clone for CloneGrenade {
+    fn clone(&self) -> Self {
+        Self(true)
+    }
+}
+
+impl Drop for CloneGrenade {
+    fn drop(&mut self) {
+        assert!(!self.0, "in a destructor");
+    }
+}

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Count and closing share one word, so whoever sees `CLOSED` alone knows that no call runs or will.
-//! A call enters before it looks at anything else, and leaves when the listener has returned, or when
+//! A call enters before its filter is asked, and leaves when the listener has returned, or when
 //! its future is finished or dropped.
 
 use std::cell::RefCell;

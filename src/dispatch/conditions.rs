@@ -1,7 +1,7 @@
 //! What stands between a turn and a call: a filter, a limit of calls, the count of those in flight.
 //!
-//! A listener without any of them has `()` for its conditions, and pays nothing. The order is: enter
-//! (a waitable one counts from here), filter, claim. So a filter that says no uses up nothing.
+//! A listener without any of them has `()` for its conditions, and pays nothing. The order is: is a
+//! call left, enter (a waitable one counts from here), filter, claim. So a filter that says no uses up nothing.
 
 use super::calls::{Calls, InFlight};
 use super::emission::Step;

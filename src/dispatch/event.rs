@@ -26,8 +26,9 @@ use crate::sync::Arc;
 
 /// A handle to one event of a [`Dispatcher`](crate::Dispatcher): the hot path.
 ///
-/// The name was looked up and the payload's type was checked when the handle was made, so nothing
-/// here can fail. A clone is the same event. Handles and listeners keep an event alive; an event
+/// The name was looked up and the payload's type was checked when the handle was made, so no method
+/// returns an error. (Where the dispatcher has a hard limit of listeners, a registration beyond it is not
+/// active, and a stream is at its end at once; `listen().try_run(..)` tells.) A clone is the same event. Handles and listeners keep an event alive; an event
 /// that has neither is forgotten.
 ///
 /// ```

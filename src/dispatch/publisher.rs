@@ -19,7 +19,7 @@ use crate::sync::SnapshotCache;
 ///   are not called): what they captured is dropped at its next emit, [`refresh`](Self::refresh) or
 ///   drop. Give one to a loop that emits all the time; elsewhere use the [`Event`].
 /// - `emit` takes `&mut self`, so each thread or task has a clone of its own, and a listener, which is
-///   shared, emits by the [`Event`].
+///   shared, emits by an [`Event`] (a [downgraded](Event::downgrade) one, where the ring would close).
 ///
 /// ```
 /// use fanfare::Dispatcher;

@@ -175,7 +175,7 @@ impl Drop for Paused {
 /// A handle to a registration whose calls in flight are counted: see
 /// [`Registration::waitable`](super::Registration::waitable).
 ///
-/// It has every method of a [`Subscription`], and waits for *this listener's* calls: never for the rest
+/// It has the methods of a [`Subscription`], and waits for *this listener's* calls: never for the rest
 /// of an emit, never for publishers that still hold an older snapshot. Two listeners that each wait for
 /// the other's end wait for ever, as two threads that join each other do; only a listener that waits
 /// for itself is found out.
