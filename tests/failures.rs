@@ -331,3 +331,20 @@ impl Drop for CloneGrenade {
         assert!(!self.0, "in a destructor");
     }
 }
+
+#[test]
+fn a_destructor_may_panic_among_many_listeners() {
+    let (events, event) = tick();
+    let told = told(&events);
+    for at in 0..200 {
+        let grenade = (at % 100 == 0).then(|| Grenade);
+        event.on(move |_| _ = &grenade);
+    }
+    assert_eq!(event.off_all(), 200);
+    assert_eq!(texts(&told).len(), 2);
+    for at in 0..200 {
+        let grenade = (at == 150).then(|| Grenade);
+        event.on(move |_| _ = &grenade);
+    }
+    drop((events, event));
+}
