@@ -128,8 +128,9 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
             }
             Spine::Many(chunks) => {
                 remove(chunks, &place, size);
-                if chunks.len() < 2 {
-                    self.spine = one_or_many(std::mem::take(chunks));
+                if let [only] = &chunks[..] {
+                    let (keys, values) = (only.keys.iter().cloned().collect(), only.values.iter().cloned().collect());
+                    self.spine = Spine::One { values, keys };
                 }
             }
         }
@@ -280,16 +281,6 @@ fn own<K: Clone, V: Clone + Release>(chunk: &mut Arc<Chunk<K, V>>, room: usize) 
     Arc::get_mut(chunk).expect("nobody else has the copy")
 }
 
-fn one_or_many<K: Clone, V: Clone + Release>(chunks: Chunks<K, V>) -> Spine<K, V> {
-    match &chunks[..] {
-        [] => Spine::One { values: SmallVec::new(), keys: SmallVec::new() },
-        [only] => {
-            Spine::One { values: only.values.iter().cloned().collect(), keys: only.keys.iter().cloned().collect() }
-        }
-        _ => Spine::Many(chunks),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -401,6 +392,8 @@ mod tests {
         assert_eq!(sizes(&without(right, 0..49)), [32, 64]);
         let left = without(range(0, 192), 17..64);
         assert_eq!(sizes(&without(left, 64..113)), [32, 64]);
+        let quarters = without(without(range(0, 192), 80..128), 0..48);
+        assert_eq!(sizes(&quarters), [16, 16, 64], "a quarter is not thin");
         let fuller = without(range(0, 192), 18..64);
         assert_eq!(sizes(&without(fuller, 64..113)), [18, 15, 64]);
     }
