@@ -348,3 +348,16 @@ fn a_destructor_may_panic_among_many_listeners() {
     }
     drop((events, event));
 }
+
+#[test]
+fn the_destructor_of_a_listener_that_was_refused_may_panic() {
+    let events = Dispatcher::builder().listener_limit(0).build();
+    let told = told(&events);
+    let (refused, tried) = (Grenade, Grenade);
+    let event = events.event(TICK).unwrap();
+    assert!(!event.on(move |_| _ = &refused).is_active());
+    assert!(event.listen().try_run(move |_| _ = &tried).is_err());
+    let dropped = "listener of `tick` panicked while it was dropped: in a destructor";
+    let refused = "listener of `tick` was not registered: the event has 0 listeners, the most allowed";
+    assert_eq!(texts(&told), [refused, dropped, dropped]);
+}
