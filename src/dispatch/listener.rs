@@ -23,17 +23,17 @@ use crate::sync::{Arc, guard, unique_number};
 pub struct Priority(i32);
 
 impl Priority {
-    /// Before all others that have a name.
+    /// Before all others that have a name: 200.
     pub const HIGHEST: Self = Self(200);
-    /// Before [`NORMAL`](Self::NORMAL).
+    /// Before [`NORMAL`](Self::NORMAL): 100.
     pub const HIGH: Self = Self(100);
-    /// The default.
+    /// The default: 0.
     pub const NORMAL: Self = Self(0);
     /// Another word for [`NORMAL`](Self::NORMAL).
     pub const MEDIUM: Self = Self::NORMAL;
-    /// After [`NORMAL`](Self::NORMAL).
+    /// After [`NORMAL`](Self::NORMAL): -100.
     pub const LOW: Self = Self(-100);
-    /// After all others that have a name.
+    /// After all others that have a name: -200.
     pub const LOWEST: Self = Self(-200);
 }
 

@@ -80,6 +80,9 @@ use crate::sync::{Arc, NameMap, SnapshotCell, SnapshotGuard, Weak};
 /// from anywhere, listeners included. The payload type of an event is that of its first listener or
 /// handle; asking for another is an error until the event is forgotten again.
 ///
+/// It emits plainly and async; the other ways to emit, to collect values say, are those of an
+/// [`Event`], which [`event`](Self::event) returns.
+///
 /// A listener that captures its own dispatcher keeps it alive for ever: capture
 /// [`downgrade`](Self::downgrade)d ones.
 ///
@@ -150,7 +153,8 @@ impl Dispatcher {
 
     /// Calls `hook` for every failure of this dispatcher when it happens, instead of writing to stderr.
     ///
-    /// There is one hook, for all namespaces: a later call replaces it. It gets the failures of async
+    /// There is one hook, for all namespaces: a later call replaces it. (What a panicking listener wrote
+    /// to stderr by itself, through the process's panic hook, is not its business.) It gets the failures of async
     /// listeners that a plain emit handed to the runtime too, which no report has. It runs where the
     /// failure happened; a failure inside it, of a listener it makes run or its own panic, is written to
     /// stderr and does not call it again. An event handle that outlives the dispatcher loses it.

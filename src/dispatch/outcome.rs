@@ -15,9 +15,12 @@ use crate::sync::{Arc, guard};
 ///   other listeners run all the same.
 /// - [`ControlFlow<()>`](ControlFlow): a `Break` stops the emit; listeners further down are not called.
 /// - [`Value<V>`](Value), or `Result<Value<V>, E>`: a value for an emit that collects.
+///
+/// A closure that names but one side of a `Result` has to say the other: `Err::<(), _>("no paper")`,
+/// `Ok::<(), PrintError>(())`.
 #[diagnostic::on_unimplemented(
     message = "a listener cannot return `{Self}`",
-    note = "return `()`, a `Result` of it, a `ControlFlow<()>`, or a `Value`: end the closure's block with a semicolon, say"
+    note = "return `()`, a `Result` of it, a `ControlFlow<()>`, or a `Value`; to drop what the closure computes: `|payload| {{ ..; }}`"
 )]
 pub trait Outcome: sealed::Outcome {}
 
@@ -52,10 +55,11 @@ pub struct Value<V>(
 /// A payload that async listeners can share.
 ///
 /// Given to every `T: Clone`, and to `str`, `[U]` and `Path`. An emit makes one `Arc` when it
-/// reaches its first async listener, however many there are; `emit_arc` makes none.
+/// reaches its first async listener, however many there are; `emit_arc` makes none. What cannot be
+/// cloned travels as an `Arc` of itself: `Key<Arc<Connection>>`.
 #[diagnostic::on_unimplemented(
     message = "async listeners cannot share a payload of type `{Self}`",
-    note = "make it `Clone + Send + Sync`, or emit an `Arc` of it"
+    note = "derive `Clone` for it, or make the payload an `Arc`: `Key<Arc<..>>`"
 )]
 pub trait Payload: sealed::Payload + Send + Sync + 'static {}
 
@@ -189,6 +193,10 @@ pub(super) mod sealed {
         guard(|| error.into()).map_or_else(FailureCause::Panic, FailureCause::Error)
     }
 
+    #[diagnostic::on_unimplemented(
+        message = "async listeners cannot share a payload of type `{Self}`",
+        note = "derive `Clone` for it, or make the payload an `Arc`: `Key<Arc<..>>`"
+    )]
     pub trait Payload {
         fn to_arc(&self) -> Arc<Self>;
     }

@@ -31,7 +31,8 @@ pub enum Overflow {
 /// The payloads of one event as a stream: see [`Event::stream`](crate::Event::stream).
 ///
 /// Yields each payload, shared, from the registration on, and ends when its listener is taken off.
-/// Dropping it takes its listener off.
+/// Dropping it takes its listener off. It is a [`Stream`] too, for adapters.
+#[must_use = "dropping it takes its listener off"]
 pub struct EventStream<T: ?Sized + 'static> {
     queue: Arc<Queue<T>>,
     subscription: ScopedSubscription,
@@ -74,7 +75,7 @@ impl<T: Payload + ?Sized> EventStream<T> {
         poll_fn(|cx| self.poll_pop(cx)).await
     }
 
-    /// Returns a payload that waits already.
+    /// Returns a payload that waits already; `None` says that none does, at the end or not.
     pub fn try_next(&mut self) -> Option<Arc<T>> {
         if self.is_over { None } else { self.queue.payloads.pop() }
     }
@@ -88,7 +89,10 @@ impl<T: Payload + ?Sized> EventStream<T> {
         popped
     }
 
-    /// Returns how many payloads found the queue full, or closed by that, and were dropped or put another out.
+    /// Returns how many payloads found the queue full, and were dropped or put another out.
+    ///
+    /// With [`Overflow::Close`] that is the one that closed it, and who raced it: emits after that are not
+    /// this stream's any more.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         // Relaxed: a count, which publishes nothing.
