@@ -122,6 +122,9 @@ async fn a_spawned_emit_that_is_aborted_says_who_was_cancelled_and_drains() {
     let emit = event.emit_spawned(&1);
     assert!(!emit.is_finished());
     emit.abort();
+    while !emit.is_finished() {
+        tokio::task::yield_now().await;
+    }
     let report = emit.await;
     assert!(matches!(report.failures()[0].cause(), FailureCause::Cancelled), "{report:?}");
     assert_eq!(told.lock().unwrap().len(), 1);
