@@ -158,3 +158,19 @@ fn the_threshold_is_a_hundred_and_can_be_taken_away() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("event `more` has 101 listeners"), "{}", lines[0]);
 }
+
+#[test]
+fn what_no_report_will_have_is_written_every_time() {
+    let lines = written(|| {
+        let events = Dispatcher::builder().listener_limit(2).build();
+        let event = events.event(TICK).unwrap();
+        for _ in 0..4 {
+            let grenade = Grenade;
+            event.on(move |_| _ = &grenade);
+        }
+        assert_eq!(event.off_all(), 2);
+    });
+    let Some(lines) = lines else { return };
+    let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((count("was not registered"), count("panicked while it was dropped")), (2, 4), "{lines:#?}");
+}

@@ -236,7 +236,7 @@ impl Origin {
     /// Drops a value of the user's, telling of a panic: nobody's report is at hand.
     pub(super) fn drop_guarded<V>(&self, value: V) {
         if let Err(panic) = guard(|| drop(value)) {
-            drop(self.fail(FailureCause::DropPanic(panic)));
+            drop(self.fail_unreported(FailureCause::DropPanic(panic)));
         }
     }
 }

@@ -191,7 +191,7 @@ impl<T: ?Sized + 'static> Registration<T> {
             Ok(key) => Ok(Subscription::new(slot.weak(), key)),
             Err(full) => {
                 let error = TooManyListeners::new(Arc::clone(&slot.event().name), full.limit);
-                Err(Refused { error, tell: Box::new(move |cause| drop(listener.origin().fail(cause))) })
+                Err(Refused { error, tell: Box::new(move |cause| drop(listener.origin().fail_unreported(cause))) })
             }
         }
     }
