@@ -83,6 +83,12 @@ impl Frame {
         Self::new(Opcode::Pong, payload)
     }
 
+    /// Makes a question whether the peer is there.
+    #[cfg(feature = "ws")]
+    pub(crate) fn ping() -> Self {
+        Self::new(Opcode::Ping, &[])
+    }
+
     fn new(opcode: Opcode, payload: &[u8]) -> Self {
         let mut buffer = Vec::with_capacity(MAX_HEADER + payload.len());
         buffer.resize(MAX_HEADER, 0);

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
-use fanfare::channel::{Channel, ChannelId, FarEnd, FarMessage, OutboxLimits};
+use fanfare::channel::{Channel, ChannelId, FarEnd, FarMessage, OutboxLimits, Overflow};
 use fanfare::group::ChannelBox;
 use futures_executor::block_on;
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,7 @@ fn come_and_go(channels: &ChannelBox, done: &AtomicBool) -> usize {
     stays
 }
 
-const WIDE: OutboxLimits = OutboxLimits { bytes: 1 << 30, messages: 1 << 20 };
+const WIDE: OutboxLimits = OutboxLimits { bytes: 1 << 30, messages: 1 << 20, overflow: Overflow::Close };
 
 fn stress(members: usize, sends: usize, runtime: Option<&tokio::runtime::Runtime>) {
     let channels = ChannelBox::new();

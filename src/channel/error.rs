@@ -12,6 +12,8 @@ pub enum SendError {
     Closed,
     /// The outbox is full: the client reads too slowly. The channel is being closed with code 1013.
     Overflow,
+    /// The outbox is full and the message was dropped, as [`Overflow`](super::Overflow) asks for. The channel lives on.
+    Full,
     /// The payload cannot be serialised.
     Encode(EncodeError),
 }
@@ -27,6 +29,7 @@ impl fmt::Display for SendError {
         f.write_str(match self {
             Self::Closed => "channel is closed",
             Self::Overflow => "outbox is full: the client reads too slowly, its channel is being closed",
+            Self::Full => "outbox is full: the client reads too slowly, the message was dropped",
             Self::Encode(_) => "payload is not serialisable as JSON",
         })
     }
@@ -36,7 +39,7 @@ impl std::error::Error for SendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Encode(error) => error.source(),
-            Self::Closed | Self::Overflow => None,
+            Self::Closed | Self::Overflow | Self::Full => None,
         }
     }
 }
@@ -47,8 +50,10 @@ impl std::error::Error for SendError {
 pub enum RecvError {
     /// The text is not JSON of the type asked for. The channel lives on.
     Json(serde_json::Error),
-    /// The message is binary where JSON text was asked for. The channel lives on.
+    /// The message is binary where text was asked for. The channel lives on.
     Binary,
+    /// The message is text where bytes were asked for. The channel lives on.
+    Text,
     /// The client broke the protocol; the connection is being closed with this code.
     Protocol {
         /// The close code of RFC 6455, section 7.4.1.
@@ -72,7 +77,8 @@ impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json(error) => write!(f, "message is not the JSON asked for: {error}"),
-            Self::Binary => f.write_str("message is binary, JSON text was asked for"),
+            Self::Binary => f.write_str("message is binary, text was asked for"),
+            Self::Text => f.write_str("message is text, bytes were asked for"),
             Self::Protocol { code, reason } => write!(f, "client broke the protocol ({code}): {reason}"),
             Self::Lost(_) => f.write_str("connection was lost"),
         }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::out::{Inbox, Out, State, Transport};
+use super::out::{Inbox, NORMAL, Out, State, Transport};
 use super::outbox::OutboxLimits;
 use super::{Channel, ChannelId, Message, RecvError};
 use crate::sync::{Arc, Mutex, Weak, lock};
@@ -31,9 +31,9 @@ impl Channel {
     #[must_use]
     pub fn in_memory_with(limits: OutboxLimits) -> (Self, FarEnd) {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
-        let out = Out::new(ChannelId::next(), None, limits, Box::new(Near(Arc::clone(&pipe))));
+        let out = Out::new(ChannelId::next(), None, limits, None, Box::new(Near(Arc::clone(&pipe))));
         let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
-        (Self::new(out, Box::new(inbox), None), FarEnd { pipe, arrived: BytesMut::new() })
+        (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new() })
     }
 }
 
@@ -86,11 +86,8 @@ impl Transport for Near {
         lock(&self.0.0).shut = true;
     }
 
-    fn notify(&self) {
-        let far = lock(&self.0.0).far.take();
-        if let Some(far) = far {
-            far.wake();
-        }
+    fn far_waker(&self) -> Option<Waker> {
+        lock(&self.0.0).far.take()
     }
 }
 
@@ -100,9 +97,15 @@ struct NearInbox {
     out: Arc<Out>,
 }
 
+impl Drop for NearInbox {
+    fn drop(&mut self) {
+        self.out.close(NORMAL, "");
+    }
+}
+
 impl Inbox for NearInbox {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
-        if self.out.poll_state(cx) == State::Closing {
+        if self.out.poll_look(cx).state == State::Closing {
             return Poll::Ready(None);
         }
         let (next, gone) = {
@@ -120,7 +123,7 @@ impl Inbox for NearInbox {
                 self.out.die();
                 Poll::Ready(Some(Err(RecvError::Lost(io::ErrorKind::ConnectionReset.into()))))
             }
-            None if self.out.poll_state(cx) == State::Open => Poll::Pending,
+            None if self.out.poll_look(cx).state == State::Open => Poll::Pending,
             None => Poll::Ready(None),
         }
     }

@@ -12,21 +12,24 @@ mod sender;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::OnceLock;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 
 pub use error::{RecvError, SendError};
 pub use in_memory::{FarEnd, FarMessage};
-pub use outbox::OutboxLimits;
+pub use out::OutboxCounts;
+pub use outbox::{OutboxLimits, Overflow};
 pub use sender::Sender;
 
-pub(crate) use out::{Feed, Home, Inbox, NORMAL, Out, Outcome};
+pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
 #[cfg(feature = "ws")]
-pub(crate) use out::{State, Transport};
+pub(crate) use out::{Look, NORMAL, State, Transport};
 
 use crate::dispatch::Dispatcher;
 use crate::frame::Frame;
@@ -65,7 +68,7 @@ pub enum Message {
 
 /// One connected client, owned by whoever handles its connection.
 ///
-/// Dropping it leaves all groups and closes the connection.
+/// Dropping it leaves all groups and closes the connection. It is also a `Stream` of its messages.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -80,16 +83,14 @@ pub enum Message {
 /// ```
 pub struct Channel {
     out: Arc<Out>,
-    inbox: Option<Box<dyn Inbox>>,
-    /// Takes the inbox when the channel is dropped, to finish the close handshake.
-    keeper: Option<oneshot::Sender<Box<dyn Inbox>>>,
+    inbox: Box<dyn Inbox>,
     events: OnceLock<Dispatcher>,
     finished: bool,
 }
 
 impl Channel {
-    pub(crate) fn new(out: Arc<Out>, inbox: Box<dyn Inbox>, keeper: Option<oneshot::Sender<Box<dyn Inbox>>>) -> Self {
-        Self { out, inbox: Some(inbox), keeper, events: OnceLock::new(), finished: false }
+    pub(crate) fn new(out: Arc<Out>, inbox: Box<dyn Inbox>) -> Self {
+        Self { out, inbox, events: OnceLock::new(), finished: false }
     }
 
     pub(crate) fn out(&self) -> &Arc<Out> {
@@ -123,8 +124,9 @@ impl Channel {
 
     /// Receives the next message as JSON; `None` when the connection is over.
     ///
-    /// After an error for which [`RecvError::is_fatal`] is false the channel lives on. Pings are
-    /// answered, and a close by the client is noticed, only while this is awaited.
+    /// After an error for which [`RecvError::is_fatal`] is false the channel lives on. Nobody has to
+    /// receive for the rest to work: pings are answered, and a close by the client is noticed, in any
+    /// case. One message is read ahead; a client that sends more waits until it is received.
     ///
     /// # Errors
     ///
@@ -142,6 +144,40 @@ impl Channel {
         })
     }
 
+    /// Receives the next message, which must be text; `None` when the connection is over.
+    ///
+    /// # Errors
+    ///
+    /// When a message is binary, the client breaks the protocol, or the connection breaks.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv`](Self::recv).
+    pub async fn recv_text(&mut self) -> Option<Result<String, RecvError>> {
+        Some(match self.recv_message().await? {
+            Ok(Message::Text(text)) => Ok(text),
+            Ok(Message::Binary(_)) => Err(RecvError::Binary),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Receives the next message, which must be binary; `None` when the connection is over.
+    ///
+    /// # Errors
+    ///
+    /// When a message is text, the client breaks the protocol, or the connection breaks.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv`](Self::recv).
+    pub async fn recv_bytes(&mut self) -> Option<Result<Bytes, RecvError>> {
+        Some(match self.recv_message().await? {
+            Ok(Message::Binary(bytes)) => Ok(bytes),
+            Ok(Message::Text(_)) => Err(RecvError::Text),
+            Err(error) => Err(error),
+        })
+    }
+
     /// Receives the next message as it came; `None` when the connection is over.
     ///
     /// # Errors
@@ -152,16 +188,46 @@ impl Channel {
     ///
     /// As [`recv`](Self::recv).
     pub async fn recv_message(&mut self) -> Option<Result<Message, RecvError>> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// Discards what the client sends, until the connection is over: for a channel that only sends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing: later messages are received as before.
+    ///
+    /// ```
+    /// # async fn read_sensor() -> u32 { 21 }
+    /// async fn push(mut channel: fanfare::channel::Channel) -> Result<(), fanfare::Error> {
+    ///     let sender = channel.sender();
+    ///     loop {
+    ///         tokio::select! {
+    ///             () = channel.discard() => return Ok(()),
+    ///             value = read_sensor() => sender.send(&value)?,
+    ///         }
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # let (channel, mut far_end) = fanfare::channel::Channel::in_memory();
+    /// # let end = async { far_end.recv().await; far_end.send_text("x"); far_end.close(1000) };
+    /// # tokio::select! { _ = push(channel) => {}, () = async { end.await; std::future::pending().await } => {} }
+    /// # }
+    /// ```
+    pub async fn discard(&mut self) {
+        while self.recv_message().await.is_some() {}
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
         if self.finished {
-            return None;
+            return Poll::Ready(None);
         }
-        let inbox = self.inbox.as_mut()?;
-        let received = poll_fn(|cx| inbox.poll_recv(cx)).await;
+        let received = ready!(self.inbox.poll_recv(cx));
         self.finished = match &received {
             None => true,
             Some(result) => result.as_ref().is_err_and(RecvError::is_fatal),
         };
-        received
+        Poll::Ready(received)
     }
 
     /// Sends a payload as JSON text: see [`Sender::send`].
@@ -173,13 +239,31 @@ impl Channel {
         self.send_frame(&Frame::json(payload)?)
     }
 
+    /// Sends text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send_frame`].
+    pub fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
+        self.send_frame(&Frame::text(text))
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send_frame`].
+    pub fn send_bytes(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.send_frame(&Frame::binary(bytes))
+    }
+
     /// Sends a frame: see [`Sender::send_frame`].
     ///
     /// # Errors
     ///
     /// As [`Sender::send_frame`].
     pub fn send_frame(&self, frame: &Frame) -> Result<(), SendError> {
-        self.out.send(frame)
+        self.out.send(frame, None)
     }
 
     /// Begins to close the channel: see [`Sender::close`].
@@ -190,12 +274,17 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
+        // The inbox, dropped next, begins the close.
         self.out.retire();
-        match (self.keeper.take(), self.inbox.take()) {
-            // The connection's task chooses the code of the close: it knows how the handler ended.
-            (Some(keeper), Some(inbox)) => drop(keeper.send(inbox)),
-            _ => drop(self.out.close(NORMAL, "")),
-        }
+    }
+}
+
+/// Messages as [`Channel::recv_message`] returns them.
+impl Stream for Channel {
+    type Item = Result<Message, RecvError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_message(cx)
     }
 }
 

@@ -9,6 +9,9 @@
 //! caller sends to a group and then to a channel arrives in that order. Locks are taken in one
 //! order: `Out`, then a feed's log.
 //!
+//! **Counts.** A message that this connection is given is, at any time, exactly one of: written,
+//! waiting, dropped. Control frames are none of them.
+//!
 //! ```text
 //! state     takes messages   leaves it by
 //! OPEN      yes              -> CLOSING  close, overflow: a close frame is the last thing queued
@@ -20,14 +23,16 @@
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
 use super::ChannelId;
 use super::error::SendError;
-use super::outbox::{Outbox, OutboxLimits};
+use super::outbox::{Outbox, OutboxLimits, Overflow, Rule};
 use crate::frame::Frame;
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 
@@ -40,24 +45,24 @@ pub(crate) struct Out {
     id: ChannelId,
     peer_addr: Option<SocketAddr>,
     limits: OutboxLimits,
-    transport: Box<dyn Transport>,
+    /// Drives the connection, if one does.
+    runtime: Option<Handle>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     state: State,
     outbox: Outbox,
-    /// Somebody will call [`Out::flush`] when the socket takes bytes again.
-    flusher: bool,
-    /// The peer is told that nothing more will come.
-    #[cfg(feature = "ws")]
-    finishing: bool,
-    /// Messages that were refused, or dropped from the outbox.
+    /// `None` when the connection is dead.
+    transport: Option<Box<dyn Transport>>,
+    written: u64,
     dropped: u64,
     feeds: Vec<Arc<dyn Feed>>,
     homes: Vec<Weak<dyn Home>>,
-    /// The task in `recv`, to be told of a change of state.
-    reader: Option<Waker>,
+    /// The task that reads, keeps time, and flushes when there is room again.
+    driver: Option<Waker>,
+    /// Who waits until nothing waits, or for the end.
+    watchers: Vec<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +72,15 @@ pub(crate) enum State {
     Dead,
 }
 
+/// What the driver of a connection sees of its sending half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) state: State,
+    /// Nothing waits for the sink.
+    #[cfg(feature = "ws")]
+    pub(crate) is_empty: bool,
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -74,10 +88,37 @@ pub(crate) enum Outcome {
     Written,
     /// In the outbox, at least in part.
     Queued,
-    /// Gone: the channel is closed.
-    Dropped,
-    /// Gone, and the channel is closed for it.
+    /// Dropped: the outbox is full.
+    Full,
+    /// Dropped, and the channel is closed for it.
     Overflowed,
+    /// Dropped: the channel is closed.
+    Closed,
+}
+
+/// Counts what became of the messages for one client. At any time their sum is what was sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxCounts {
+    /// Messages that the kernel has taken whole. Whether the client has read them is not known.
+    pub written: u64,
+    /// Messages that wait in the outbox.
+    pub waiting: usize,
+    /// The bytes of those, framing and control frames included.
+    pub waiting_bytes: usize,
+    /// Messages that were refused because the channel was closed or its outbox full, dropped from the
+    /// outbox for newer ones, or lost in it with the connection.
+    pub dropped: u64,
+}
+
+/// Where a message comes from and how it is treated when it has to wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Route<'a> {
+    /// The number of its group; 0 when it was sent to this channel alone.
+    pub(crate) source: u64,
+    /// Instead of the channel's own rule.
+    pub(crate) overflow: Option<Overflow>,
+    /// What it is the latest value of.
+    pub(crate) key: Option<&'a Arc<str>>,
 }
 
 /// A non-blocking byte sink.
@@ -85,32 +126,31 @@ pub(crate) trait Transport: Send + Sync {
     /// Writes what the sink takes now; `WouldBlock` when that is nothing.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Sees to it that [`Out::flush`] is called when the sink takes bytes again. Called under the lock.
-    fn await_room(&self, out: Weak<Out>);
+    /// As `try_write`, from several pieces.
+    fn try_write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write(pieces.first().map_or(&[], |piece| piece))
+    }
 
-    /// Tells the peer that nothing more will come. Called with an empty outbox.
-    #[cfg(feature = "ws")]
-    fn finish_writing(&self) {}
+    /// The sink has pushed back, and the outbox is no longer empty. The driver is woken in any case; one
+    /// that cannot see for itself when there is room has [`Out::flush`] called by other means.
+    fn await_room(&self, _out: Weak<Out>) {}
 
     /// Ends the connection in both directions, so that its reader wakes.
     fn shut_down(&self);
 
-    /// Returns the runtime that drives the connection, if one does.
-    fn runtime(&self) -> Option<Handle> {
+    /// Returns who is to be told that something was written.
+    fn far_waker(&self) -> Option<Waker> {
         None
     }
-
-    /// Tells the far side that something was written. Called without the lock.
-    fn notify(&self) {}
 }
 
 /// Where messages for this connection wait beside the outbox: the log of a group.
 pub(crate) trait Feed: Any + Send + Sync {
     /// Passes on what this connection has not had yet.
-    fn catch_up(&self, push: &mut dyn FnMut(Bytes) -> Outcome);
+    fn catch_up(&self, access: &mut Access<'_>);
 
     /// As `catch_up`, and ends the feed.
-    fn leave(&self, push: &mut dyn FnMut(Bytes) -> Outcome);
+    fn leave(&self, access: &mut Access<'_>);
 }
 
 /// Who knows a channel by its id.
@@ -123,20 +163,21 @@ impl Out {
         id: ChannelId,
         peer_addr: Option<SocketAddr>,
         limits: OutboxLimits,
+        runtime: Option<Handle>,
         transport: Box<dyn Transport>,
     ) -> Arc<Self> {
         let inner = Inner {
             state: State::Open,
             outbox: Outbox::default(),
-            flusher: false,
-            #[cfg(feature = "ws")]
-            finishing: false,
+            transport: Some(transport),
+            written: 0,
             dropped: 0,
             feeds: Vec::new(),
             homes: Vec::new(),
-            reader: None,
+            driver: None,
+            watchers: Vec::new(),
         };
-        Arc::new(Self { id, peer_addr, limits, transport, inner: Mutex::new(inner) })
+        Arc::new(Self { id, peer_addr, limits, runtime, inner: Mutex::new(inner) })
     }
 
     pub(crate) fn id(&self) -> ChannelId {
@@ -148,27 +189,30 @@ impl Out {
     }
 
     /// Returns the runtime that drives the connection, if one does.
-    pub(crate) fn runtime(&self) -> Option<Handle> {
-        self.transport.runtime()
+    pub(crate) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.as_ref()
     }
 
     pub(crate) fn state(&self) -> State {
         lock(&self.inner).state
     }
 
-    pub(crate) fn dropped(&self) -> u64 {
-        lock(&self.inner).dropped
+    pub(crate) fn counts(&self) -> OutboxCounts {
+        let inner = lock(&self.inner);
+        let (waiting, waiting_bytes) = (inner.outbox.messages(), inner.outbox.bytes());
+        OutboxCounts { written: inner.written, waiting, waiting_bytes, dropped: inner.dropped }
     }
 
     /// Sends a frame behind all that was sent before, group messages included.
-    pub(crate) fn send(self: &Arc<Self>, frame: &Frame) -> Result<(), SendError> {
+    pub(crate) fn send(self: &Arc<Self>, frame: &Frame, key: Option<&Arc<str>>) -> Result<(), SendError> {
         let outcome = self.locked(|access| {
             access.catch_up();
-            access.push(frame.bytes().clone())
+            access.push(frame, &Route { source: 0, overflow: None, key })
         });
         match outcome {
             Outcome::Written | Outcome::Queued => Ok(()),
-            Outcome::Dropped => Err(SendError::Closed),
+            Outcome::Closed => Err(SendError::Closed),
+            Outcome::Full => Err(SendError::Full),
             Outcome::Overflowed => Err(SendError::Overflow),
         }
     }
@@ -181,10 +225,18 @@ impl Out {
     pub(crate) fn send_pong(self: &Arc<Self>, payload: &[u8]) {
         let pong = Frame::pong(payload).bytes().clone();
         self.locked(|access| {
-            if access.inner.outbox.is_empty() {
+            if access.inner.state == State::Open && access.inner.outbox.fits(pong.len(), &self.limits) {
                 access.push_control(pong);
-            } else if access.inner.state == State::Open {
-                access.inner.outbox.push(pong, &self.limits);
+            }
+        });
+    }
+
+    /// Asks whether the peer is there. The caller waits for an answer before it asks again.
+    #[cfg(feature = "ws")]
+    pub(crate) fn send_ping(self: &Arc<Self>) {
+        self.locked(|access| {
+            if access.inner.state == State::Open {
+                access.push_control(Frame::ping().bytes().clone());
             }
         });
     }
@@ -202,68 +254,47 @@ impl Out {
         self.locked(|access| access.die());
     }
 
-    /// Writes what waits. Returns whether the sink pushed back once more; if not, nobody has to come again.
+    /// Writes what waits, as far as the sink takes it; true when it pushed back once more.
     pub(crate) fn flush(self: &Arc<Self>) -> bool {
         self.locked(|access| {
             access.flush();
-            let blocked = !access.inner.outbox.is_empty();
-            access.inner.flusher = blocked;
-            blocked
+            access.inner.state != State::Dead && !access.inner.outbox.is_empty()
         })
     }
 
-    /// Tells the peer that nothing more will come, as soon as nothing waits.
     #[cfg(feature = "ws")]
-    pub(crate) fn finish_when_empty(&self) {
-        let finish = {
-            let mut inner = lock(&self.inner);
-            let finish = inner.outbox.is_empty() && !inner.finishing;
-            inner.finishing |= finish;
-            finish
-        };
-        if finish {
-            self.transport.finish_writing();
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.inner).outbox.is_empty()
     }
 
-    /// Resolves when nothing waits, or never will go out.
+    /// Hands what waits, about `most` bytes of it, to a writer that will wait until it is out.
     #[cfg(feature = "ws")]
-    pub(crate) fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_state(cx);
-        if lock(&self.inner).outbox.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    pub(crate) fn stage(&self, most: usize) -> Option<Bytes> {
+        lock(&self.inner).outbox.stage(most)
     }
 
-    /// Returns the front piece for a writer that waits: it stays in the outbox until it is out.
+    /// All that was staged is out.
     #[cfg(feature = "ws")]
-    pub(crate) fn begin_front(&self) -> Option<Bytes> {
-        let mut inner = lock(&self.inner);
-        let front = inner.outbox.begin_front();
-        // From here on a push must call the writer again.
-        inner.flusher = front.is_some();
-        front
+    pub(crate) fn staged_out(self: &Arc<Self>) {
+        self.locked(|access| access.inner.written += access.inner.outbox.staged_out() as u64);
     }
 
-    /// The front piece is out.
-    #[cfg(feature = "ws")]
-    pub(crate) fn wrote_front(self: &Arc<Self>, written: usize) {
-        self.locked(|access| access.inner.outbox.advance(written));
+    /// Resolves when nothing waits here or in the logs of this connection's groups, or never will go out.
+    pub(crate) fn poll_drained(self: &Arc<Self>, cx: &Context<'_>) -> Poll<()> {
+        self.locked(|access| {
+            access.catch_up();
+            access.watch(cx, |inner| inner.outbox.is_empty())
+        })
     }
 
-    /// Tells whether no more than what waits will ever be written.
-    #[cfg(feature = "ws")]
-    pub(crate) fn is_over(&self) -> bool {
-        let inner = lock(&self.inner);
-        inner.state == State::Dead || inner.finishing
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn is_dead(&self) -> bool {
-        self.state() == State::Dead
+    /// Resolves when the connection is over.
+    pub(crate) fn poll_closed(self: &Arc<Self>, cx: &Context<'_>) -> Poll<()> {
+        self.locked(|access| access.watch(cx, |inner| inner.state == State::Dead))
     }
 
     /// Runs `deliver` with the right to push: how a sweep hands over a batch.
-    pub(crate) fn deliver<R>(self: &Arc<Self>, deliver: impl FnOnce(&mut dyn FnMut(Bytes) -> Outcome) -> R) -> R {
-        self.locked(|access| deliver(&mut |bytes| access.push(bytes)))
+    pub(crate) fn deliver<R>(self: &Arc<Self>, deliver: impl FnOnce(&mut Access<'_>) -> R) -> R {
+        self.locked(deliver)
     }
 
     /// Adds the feed that `open` makes, given those that there are; `None` when the channel is closed.
@@ -291,7 +322,7 @@ impl Out {
         self.locked(|access| {
             let Some(at) = access.inner.feeds.iter().position(|known| Arc::ptr_eq(known, feed)) else { return false };
             let feed = access.inner.feeds.swap_remove(at);
-            feed.leave(&mut |bytes| access.push(bytes));
+            feed.leave(access);
             true
         })
     }
@@ -308,20 +339,29 @@ impl Out {
     pub(crate) fn retire(self: &Arc<Self>) {
         let homes = self.locked(|access| {
             for feed in std::mem::take(&mut access.inner.feeds) {
-                feed.leave(&mut |bytes| access.push(bytes));
+                feed.leave(access);
             }
             std::mem::take(&mut access.inner.homes)
         });
         homes.iter().filter_map(Weak::upgrade).for_each(|home| home.forget(self.id));
     }
 
-    /// Returns the state, and has `cx` woken when it changes.
-    pub(crate) fn poll_state(&self, cx: &Context<'_>) -> State {
+    /// Returns what the driver has to know, and has it woken when that changes.
+    pub(crate) fn poll_look(&self, cx: &Context<'_>) -> Look {
         let mut inner = lock(&self.inner);
-        if !inner.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
-            inner.reader = Some(cx.waker().clone());
+        if !inner.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            inner.driver = Some(cx.waker().clone());
         }
-        inner.state
+        Look {
+            state: inner.state,
+            #[cfg(feature = "ws")]
+            is_empty: inner.outbox.is_empty(),
+        }
+    }
+
+    /// Returns the bytes of a frame as this client is to get them.
+    pub(crate) fn wire<'f>(&self, frame: &'f Frame) -> &'f Bytes {
+        frame.bytes()
     }
 
     /// Runs `act` under the lock, then wakes whom it concerns without it.
@@ -331,17 +371,31 @@ impl Out {
         let mut access = Access { inner, out: self, wrote: false };
         let result = act(&mut access);
         let Access { mut inner, wrote, .. } = access;
-        // The reader looks at the state, and at the end of a connection whether all is out.
-        let is_news = inner.state != before.0 || (inner.state == State::Closing && inner.outbox.is_empty() != before.1);
-        let reader = if is_news { inner.reader.take() } else { None };
-        drop(inner);
-        if let Some(reader) = reader {
-            reader.wake();
+        let mut wakes = SmallVec::<[Waker; 2]>::new();
+        if (inner.state, inner.outbox.is_empty()) != before {
+            inner.note_change(before, &mut wakes);
         }
         if wrote {
-            self.transport.notify();
+            wakes.extend(inner.transport.as_ref().and_then(|transport| transport.far_waker()));
         }
+        drop(inner);
+        wakes.into_iter().for_each(Waker::wake);
         result
+    }
+}
+
+impl Inner {
+    /// Collects whom the change from `before` concerns.
+    #[cold]
+    fn note_change(&mut self, before: (State, bool), wakes: &mut SmallVec<[Waker; 2]>) {
+        let empty = self.outbox.is_empty();
+        // The driver flushes what waits, and at the end of a connection waits until all is out.
+        if self.state != before.0 || !empty || self.state == State::Closing {
+            wakes.extend(self.driver.take());
+        }
+        if self.state == State::Dead || empty {
+            wakes.extend(self.watchers.drain(..));
+        }
     }
 }
 
@@ -352,49 +406,134 @@ impl std::fmt::Debug for Out {
 }
 
 /// The right to write, as long as the lock is held.
-struct Access<'a> {
+pub(crate) struct Access<'a> {
     inner: MutexGuard<'a, Inner>,
     out: &'a Arc<Out>,
     wrote: bool,
 }
 
 impl Access<'_> {
+    /// Sends a message.
+    pub(crate) fn push(&mut self, frame: &Frame, route: &Route<'_>) -> Outcome {
+        if self.inner.state != State::Open {
+            self.inner.dropped += 1;
+            return Outcome::Closed;
+        }
+        let bytes = self.out.wire(frame);
+        if !self.inner.outbox.is_empty() {
+            return self.queue(bytes.clone(), route);
+        }
+        match self.write(bytes) {
+            None => self.lose(),
+            Some(written) if written == bytes.len() => {
+                self.inner.written += 1;
+                Outcome::Written
+            }
+            Some(written) => self.queue_rest(bytes, written, route),
+        }
+    }
+
+    /// Sends many frames that were joined into one piece; true when all of it was written, which is
+    /// the common case. Otherwise `note` hears of each frame, in order.
+    pub(crate) fn push_joined<'f>(
+        &mut self,
+        joined: &[u8],
+        frames: impl ExactSizeIterator<Item = (&'f Frame, Route<'f>)>,
+        mut note: impl FnMut(Outcome),
+    ) -> bool {
+        let mut written = 0;
+        if self.inner.state == State::Open && self.inner.outbox.is_empty() {
+            written = self.write(joined).unwrap_or(0);
+            if written == joined.len() {
+                self.inner.written += frames.len() as u64;
+                return true;
+            }
+        }
+        for (frame, route) in frames {
+            let bytes = self.out.wire(frame);
+            let part = written.min(bytes.len());
+            written -= part;
+            note(match part {
+                0 => self.push_behind(bytes, &route),
+                _ if part == bytes.len() => {
+                    self.inner.written += 1;
+                    Outcome::Written
+                }
+                _ => self.queue_rest(bytes, part, &route),
+            });
+        }
+        false
+    }
+
+    /// Queues a message of a run whose writing has come to an end before it.
+    fn push_behind(&mut self, bytes: &Bytes, route: &Route<'_>) -> Outcome {
+        if self.inner.state != State::Open { self.lose() } else { self.queue(bytes.clone(), route) }
+    }
+
     /// Passes on what waits in the logs of this connection's groups.
     fn catch_up(&mut self) {
         // Taken out for the walk: a feed pushes through `self`. Nobody else can look meanwhile.
         let feeds = std::mem::take(&mut self.inner.feeds);
-        for feed in &feeds {
-            feed.catch_up(&mut |bytes| self.push(bytes));
-        }
+        feeds.iter().for_each(|feed| feed.catch_up(self));
         self.inner.feeds = feeds;
     }
 
-    fn push(&mut self, bytes: Bytes) -> Outcome {
-        if self.inner.state != State::Open {
-            self.inner.dropped += 1;
-            return Outcome::Dropped;
-        }
-        if self.inner.outbox.is_empty() {
-            return self.write_or_queue(bytes);
-        }
-        if self.inner.outbox.push(bytes, &self.out.limits) {
+    #[cold]
+    fn lose(&mut self) -> Outcome {
+        self.inner.dropped += 1;
+        Outcome::Closed
+    }
+
+    /// Puts a message behind what waits, as its rule allows.
+    #[cold]
+    fn queue(&mut self, bytes: Bytes, route: &Route<'_>) -> Outcome {
+        let overflow = route.overflow.unwrap_or(self.out.limits.overflow);
+        let was_empty = self.inner.outbox.is_empty();
+        let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.out.limits);
+        self.inner.dropped += offered.evicted as u64;
+        if offered.taken {
+            if was_empty {
+                self.await_room();
+            }
             return Outcome::Queued;
         }
-        let waiting = self.inner.outbox.drop_waiting() as u64;
-        self.inner.dropped += waiting + 1;
+        self.inner.dropped += 1;
+        if overflow != Overflow::Close {
+            return Outcome::Full;
+        }
+        self.inner.dropped += self.inner.outbox.drop_waiting() as u64;
         self.close(TRY_AGAIN_LATER, "client reads too slowly");
         Outcome::Overflowed
     }
 
-    fn push_control(&mut self, bytes: Bytes) -> Outcome {
-        if self.inner.state == State::Dead {
-            return Outcome::Dropped;
+    /// Queues a message whose first `written` bytes the sink has taken; the outbox is empty.
+    #[cold]
+    fn queue_rest(&mut self, bytes: &Bytes, written: usize, route: &Route<'_>) -> Outcome {
+        if written == 0 {
+            return self.queue(bytes.clone(), route);
         }
-        if self.inner.outbox.is_empty() {
-            return self.write_or_queue(bytes);
-        }
-        self.inner.outbox.push_control(bytes);
+        let overflow = route.overflow.unwrap_or(self.out.limits.overflow);
+        // A slice: what waits shares the bytes with every other connection.
+        self.inner.outbox.append_rest(bytes.slice(written..), route.rule(overflow));
+        self.await_room();
         Outcome::Queued
+    }
+
+    fn push_control(&mut self, mut bytes: Bytes) {
+        if self.inner.state == State::Dead {
+            return;
+        }
+        if !self.inner.outbox.is_empty() {
+            return self.inner.outbox.append(bytes, Rule::Control);
+        }
+        let Some(written) = self.write(&bytes) else { return };
+        if written < bytes.len() {
+            match written {
+                0 => self.inner.outbox.append(bytes, Rule::Control),
+                _ => self.inner.outbox.append_rest(bytes.split_off(written), Rule::Control),
+            }
+            self.await_room();
+        }
     }
 
     fn close(&mut self, code: u16, reason: &str) -> bool {
@@ -409,45 +548,63 @@ impl Access<'_> {
     }
 
     fn die(&mut self) {
-        if self.inner.state != State::Dead {
-            self.inner.state = State::Dead;
-            self.inner.outbox.clear();
-            self.out.transport.shut_down();
+        self.inner.state = State::Dead;
+        self.inner.dropped += self.inner.outbox.clear() as u64;
+        if let Some(transport) = self.inner.transport.take() {
+            transport.shut_down();
         }
     }
 
-    /// Writes to the sink what it takes, and queues the rest. The outbox is empty.
-    fn write_or_queue(&mut self, mut bytes: Bytes) -> Outcome {
-        match self.write(&bytes) {
-            None => Outcome::Dropped,
-            Some(written) if written == bytes.len() => Outcome::Written,
-            Some(written) => {
-                // A slice: what waits shares the bytes with every other connection.
-                self.inner.outbox.push_rest(bytes.split_off(written), written > 0);
-                if !self.inner.flusher {
-                    self.inner.flusher = true;
-                    self.out.transport.await_room(Arc::downgrade(self.out));
-                }
-                Outcome::Queued
-            }
+    /// Ready when `is_so` or the connection is over; otherwise `cx` is woken when either may have changed.
+    fn watch(&mut self, cx: &Context<'_>, is_so: impl Fn(&Inner) -> bool) -> Poll<()> {
+        if self.inner.state == State::Dead || is_so(&self.inner) {
+            return Poll::Ready(());
+        }
+        if !self.inner.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
+            self.inner.watchers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn await_room(&self) {
+        if let Some(transport) = &self.inner.transport {
+            transport.await_room(Arc::downgrade(self.out));
         }
     }
 
     fn flush(&mut self) {
-        while let Some(front) = self.inner.outbox.front().cloned() {
-            let Some(written) = self.write(&front) else { return };
-            self.inner.outbox.advance(written);
-            if written < front.len() {
-                return;
+        while !self.inner.outbox.is_empty() {
+            match self.write_front() {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return self.await_room(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.await_room(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.die(),
             }
         }
     }
 
-    /// Writes until the sink pushes back; `None` when the connection broke.
+    /// Writes the front of the outbox, many frames in one call; breaks when the sink took only a part.
+    fn write_front(&mut self) -> io::Result<ControlFlow<()>> {
+        let Inner { outbox, transport, .. } = &mut *self.inner;
+        let Some(transport) = transport else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let slices = outbox.slices();
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = transport.try_write_vectored(&slices)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        drop(slices);
+        self.wrote = true;
+        self.inner.written += self.inner.outbox.advance(written) as u64;
+        Ok(if written < offered { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Writes until the sink pushes back, and returns how much that was; `None` when the connection broke.
     fn write(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut written = 0;
         while written < bytes.len() {
-            match self.out.transport.try_write(&bytes[written..]) {
+            match self.inner.transport.as_ref()?.try_write(&bytes[written..]) {
                 Ok(0) => return self.broken(),
                 Ok(n) => {
                     written += n;
@@ -468,7 +625,19 @@ impl Access<'_> {
     }
 }
 
-/// Received messages, one after the other.
+impl Route<'_> {
+    fn rule(&self, overflow: Overflow) -> Rule {
+        match overflow {
+            Overflow::Close | Overflow::DropNewest => Rule::Keep,
+            Overflow::DropOldest => Rule::Yield,
+            // What is sent to one channel without a key is a value of its own.
+            Overflow::Conflate if self.source == 0 && self.key.is_none() => Rule::Yield,
+            Overflow::Conflate => Rule::Replace((self.source, self.key.cloned())),
+        }
+    }
+}
+
+/// Received messages, one after the other. Told of its channel's end by being dropped.
 pub(crate) trait Inbox: Send + Sync {
     /// Returns the next message; `None` after the end. Dropping the caller's future loses nothing.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<super::Message, super::RecvError>>>;
@@ -486,21 +655,19 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
-        fn await_room(&self, _out: Weak<Out>) {}
-
         fn shut_down(&self) {}
     }
 
     #[test]
     fn a_client_that_pings_and_never_reads_does_not_grow_its_outbox() {
-        let limits = OutboxLimits { bytes: 1000, messages: 10 };
-        let out = Out::new(ChannelId::next(), None, limits, Box::new(Stalled));
+        let limits = OutboxLimits { bytes: 1000, ..OutboxLimits::default() };
+        let out = Out::new(ChannelId::next(), None, limits, None, Box::new(Stalled));
         for _ in 0..10_000 {
             out.send_pong(&[7; 125]);
         }
-        assert_eq!(lock(&out.inner).outbox.len(), 1000 / 127);
+        assert_eq!(out.counts().waiting_bytes, 1000 / 127 * 127);
         assert_eq!(out.state(), State::Open);
         assert!(out.close(NORMAL, ""), "a close goes out whatever waits");
-        assert_eq!(lock(&out.inner).outbox.len(), 1000 / 127 + 1);
+        assert_eq!(out.counts(), OutboxCounts { waiting_bytes: 1000 / 127 * 127 + 4, ..OutboxCounts::default() });
     }
 }

@@ -1,102 +1,289 @@
-//! What waits for one client: a bounded queue of bytes. A plain value.
+//! What waits for one client: a bounded queue of frames. A plain value.
 //!
-//! It holds something only while the client's socket pushes back. Always: `bytes` is the sum of the
-//! lengths; no piece is empty; only the front piece may be the rest of a frame that is half out.
+//! It holds something only while the client's socket pushes back. Always: `bytes` and `messages` are
+//! the sums over the queue and what is staged; no piece is empty; only the front piece may be the rest
+//! of a frame that is half out, and that one is never dropped.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-/// How much may wait for one client.
+use smallvec::SmallVec;
+
+use crate::sync::Arc;
+
+/// Frames that go out in one system call.
+const SLICES: usize = 32;
+
+/// How much may wait for one client, and what happens past it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
-    /// Bytes, framing included. 1 MiB by default.
+    /// Bytes, framing included. 1 MiB by default. One larger message passes when nothing else waits.
     pub bytes: usize,
-    /// Pieces: messages, or runs of group messages that go out in one write. 1024 by default.
+    /// Messages. 1024 by default.
     pub messages: usize,
+    /// What happens to a message that does not fit. A group may have a rule of its own.
+    pub overflow: Overflow,
 }
 
 impl Default for OutboxLimits {
     fn default() -> Self {
-        Self { bytes: 1 << 20, messages: 1024 }
+        Self { bytes: 1 << 20, messages: 1024, overflow: Overflow::Close }
     }
+}
+
+/// What happens to a message for a client that reads too slowly.
+///
+/// Only messages are ever dropped, whole and counted; pings, pongs and closes never are. A message is
+/// dropped for another one only if it was sent under `DropOldest` or `Conflate` itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// All that waits is dropped, and the channel is closed with code 1013: the client comes back and
+    /// begins afresh. The default: nothing is ever missing in the middle.
+    #[default]
+    Close,
+    /// The new message is dropped.
+    DropNewest,
+    /// The oldest messages that wait are dropped, until the new one fits.
+    DropOldest,
+    /// As `DropOldest`; and a message replaces one of the same key that still waits, whether or not the
+    /// outbox is full: the latest value wins. Without a key, all messages of a group have the same one.
+    Conflate,
+}
+
+/// What may become of a piece that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// A ping, pong or close: no message, never dropped.
+    Control,
+    /// Waits until it is written or the channel ends.
+    Keep,
+    /// May be dropped for a newer message.
+    Yield,
+    /// As `Yield`, and is replaced by a message of the same key.
+    Replace(Key),
+}
+
+/// What a message is the latest value of: the number of its group (0: none), and a name within it.
+pub(crate) type Key = (u64, Option<Arc<str>>);
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    rule: Rule,
+}
+
+impl Piece {
+    fn is_message(&self) -> bool {
+        self.rule != Rule::Control
+    }
+
+    fn may_go(&self) -> bool {
+        matches!(self.rule, Rule::Yield | Rule::Replace(_))
+    }
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offered {
+    pub(crate) taken: bool,
+    /// Messages that were dropped for it.
+    pub(crate) evicted: usize,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Piece>,
     bytes: usize,
+    messages: usize,
     /// The front piece is the rest of a frame whose start is out.
     front_begun: bool,
+    /// Bytes and messages that a writer has taken out of the queue and not yet written.
+    staged: (usize, usize),
 }
 
 impl Outbox {
+    /// Tells whether nothing waits, and nothing is on its way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.staged == (0, 0)
     }
 
-    #[cfg(all(test, feature = "ws"))]
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+    /// Returns the messages that are not yet out as a whole.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
     }
 
-    pub(crate) fn front(&self) -> Option<&Bytes> {
-        self.queue.front()
+    /// Returns the bytes that are not yet out.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Appends `piece` if it fits; an empty outbox takes one of any size, so that one large message passes.
-    pub(crate) fn push(&mut self, piece: Bytes, limits: &OutboxLimits) -> bool {
-        let fits = self.queue.len() < limits.messages && self.bytes + piece.len() <= limits.bytes;
-        if fits || self.queue.is_empty() {
-            self.push_control(piece);
-            return true;
+    /// Appends a message if it fits, or can be made to by its rule.
+    pub(crate) fn offer(&mut self, bytes: Bytes, rule: Rule, limits: &OutboxLimits) -> Offered {
+        let mut evicted = 0;
+        if matches!(rule, Rule::Replace(_)) {
+            evicted += self.remove_equal(&rule);
         }
-        false
-    }
-
-    /// Appends whatever the limits: for the close frame, and the rest of what is half out.
-    pub(crate) fn push_control(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
-            self.queue.push_back(piece);
+        let makes_room = matches!(rule, Rule::Yield | Rule::Replace(_));
+        if !self.fits(bytes.len(), limits) && makes_room {
+            evicted += self.make_room(bytes.len(), limits);
         }
+        let taken = self.fits(bytes.len(), limits);
+        if taken {
+            self.append(bytes, rule);
+        }
+        Offered { taken, evicted }
     }
 
-    /// Returns the front piece, which is on its way out from now on.
-    #[cfg(feature = "ws")]
-    pub(crate) fn begin_front(&mut self) -> Option<Bytes> {
-        self.front_begun = !self.queue.is_empty();
-        self.queue.front().cloned()
+    /// Tells whether a message fits; an empty outbox takes one of any size, so that one large message passes.
+    pub(crate) fn fits(&self, len: usize, limits: &OutboxLimits) -> bool {
+        self.is_empty() || (self.messages < limits.messages && self.bytes + len <= limits.bytes)
     }
 
-    /// Takes note that `written` bytes of the front piece are out.
-    pub(crate) fn advance(&mut self, written: usize) {
-        let Some(front) = self.queue.front_mut() else { return };
+    /// Appends whatever the limits: for control frames, and the rest of what is half out.
+    pub(crate) fn append(&mut self, bytes: Bytes, rule: Rule) {
+        debug_assert!(!bytes.is_empty(), "a frame has a header");
+        let piece = Piece { bytes, rule };
+        self.bytes += piece.bytes.len();
+        self.messages += usize::from(piece.is_message());
+        self.queue.push_back(piece);
+    }
+
+    /// Appends the rest of a frame whose start went out just now; the outbox is empty before.
+    pub(crate) fn append_rest(&mut self, rest: Bytes, rule: Rule) {
+        self.append(rest, rule);
+        self.front_begun = true;
+    }
+
+    /// Returns what goes out next, for one vectored write.
+    pub(crate) fn slices(&self) -> SmallVec<[IoSlice<'_>; SLICES]> {
+        self.queue.iter().take(SLICES).map(|piece| IoSlice::new(&piece.bytes)).collect()
+    }
+
+    /// Takes note that `written` bytes are out, and returns how many messages they complete.
+    pub(crate) fn advance(&mut self, mut written: usize) -> usize {
+        let before = self.messages;
         self.bytes -= written;
-        front.advance(written);
-        self.front_begun = !front.is_empty();
-        if front.is_empty() {
-            self.queue.pop_front();
+        while let Some(front) = self.queue.front_mut()
+            && written > 0
+        {
+            let part = front.bytes.len().min(written);
+            front.bytes.advance(part);
+            written -= part;
+            self.front_begun = !front.bytes.is_empty();
+            if front.bytes.is_empty() {
+                self.drop_one(0);
+            }
+        }
+        self.release();
+        before - self.messages
+    }
+
+    /// Takes pieces of about `most` bytes out of the queue, joined, for a writer that has to wait: they
+    /// can no longer be dropped. One at a time: the last one is [`staged_out`](Self::staged_out) before.
+    #[cfg(feature = "ws")]
+    pub(crate) fn stage(&mut self, most: usize) -> Option<Bytes> {
+        let mut size = 0;
+        let fitting = self.queue.iter().take_while(|piece| {
+            size += piece.bytes.len();
+            size <= most
+        });
+        let count = fitting.count().max(1).min(self.queue.len());
+        let joined = match count {
+            0 => return None,
+            1 => self.queue[0].bytes.clone(),
+            _ => {
+                let mut joined = bytes::BytesMut::with_capacity(size.min(most));
+                self.queue.iter().take(count).for_each(|piece| joined.extend_from_slice(&piece.bytes));
+                joined.freeze()
+            }
+        };
+        let messages = self.queue.drain(..count).filter(Piece::is_message).count();
+        self.front_begun = false;
+        self.staged = (joined.len(), messages);
+        Some(joined)
+    }
+
+    /// Takes note that all that was staged is out, and returns how many messages that were.
+    #[cfg(feature = "ws")]
+    pub(crate) fn staged_out(&mut self) -> usize {
+        let (bytes, messages) = std::mem::take(&mut self.staged);
+        self.bytes -= bytes;
+        self.messages -= messages;
+        self.release();
+        messages
+    }
+
+    /// Drops all messages that are not half out, and returns how many that were. Control frames stay.
+    pub(crate) fn drop_waiting(&mut self) -> usize {
+        let begun = usize::from(self.front_begun);
+        self.drop_some(begun..self.queue.len(), Piece::is_message)
+    }
+
+    /// Drops everything, and returns how many messages that were.
+    pub(crate) fn clear(&mut self) -> usize {
+        std::mem::take(self).messages
+    }
+
+    fn remove_equal(&mut self, rule: &Rule) -> usize {
+        let begun = usize::from(self.front_begun);
+        // There is one at the most, and searching a thousand of them costs less than one system call.
+        match self.queue.iter().skip(begun).position(|piece| piece.rule == *rule) {
+            Some(at) => {
+                self.drop_one(begun + at);
+                1
+            }
+            None => 0,
         }
     }
 
-    /// Appends the rest of a piece whose start went out just now; the outbox is empty before.
-    pub(crate) fn push_rest(&mut self, rest: Bytes, begun: bool) {
-        self.push_control(rest);
-        self.front_begun = begun && !self.queue.is_empty();
+    /// Drops the oldest that may go until `len` bytes fit; nothing when that would not be enough.
+    fn make_room(&mut self, len: usize, limits: &OutboxLimits) -> usize {
+        let begun = usize::from(self.front_begun);
+        let (mut bytes, mut messages) = (self.bytes + len, self.messages + 1);
+        let end = self.queue.iter().enumerate().skip(begun).find_map(|(at, piece)| {
+            if piece.may_go() {
+                bytes -= piece.bytes.len();
+                messages -= 1;
+            }
+            let fits = bytes <= limits.bytes && messages <= limits.messages;
+            // Alone it passes whatever its size.
+            (fits || messages == 1 && bytes == len).then_some(at + 1)
+        });
+        end.map_or(0, |end| self.drop_some(begun..end, Piece::may_go))
     }
 
-    /// Drops all that is not half out, and returns how many pieces that were.
-    pub(crate) fn drop_waiting(&mut self) -> usize {
-        let keep = usize::from(self.front_begun);
-        let dropped = self.queue.len().saturating_sub(keep);
-        self.queue.truncate(keep);
-        self.bytes = self.queue.iter().map(Bytes::len).sum();
-        dropped
+    /// Drops those of `range` that `which` names.
+    fn drop_some(&mut self, range: Range<usize>, which: impl Fn(&Piece) -> bool) -> usize {
+        let before = self.messages;
+        let (mut at, mut end) = (range.start, range.end);
+        while at < end {
+            if which(&self.queue[at]) {
+                self.drop_one(at);
+                end -= 1;
+            } else {
+                at += 1;
+            }
+        }
+        before - self.messages
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+    fn drop_one(&mut self, at: usize) {
+        // Moves the shorter side: near the front, where the oldest are, next to nothing.
+        if let Some(piece) = self.queue.remove(at) {
+            self.bytes -= piece.bytes.len();
+            self.messages -= usize::from(piece.is_message());
+        }
+    }
+
+    /// Gives the memory back with the last piece: an outbox is for the time a socket pushes back.
+    fn release(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
     }
 }
 
@@ -104,30 +291,126 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    const LIMITS: OutboxLimits = OutboxLimits { bytes: 10, messages: 3 };
+    const LIMITS: OutboxLimits = OutboxLimits { bytes: 10, messages: 3, overflow: Overflow::Close };
+    const TAKEN: Offered = Offered { taken: true, evicted: 0 };
+    const REFUSED: Offered = Offered { taken: false, evicted: 0 };
+
+    fn piece(byte: u8, len: usize) -> Bytes {
+        vec![byte; len].into()
+    }
+
+    fn keyed(name: &str) -> Rule {
+        Rule::Replace((7, Some(name.into())))
+    }
+
+    fn evicting(evicted: usize) -> Offered {
+        Offered { taken: true, evicted }
+    }
+
+    /// What waits, one letter a piece.
+    fn waiting(outbox: &Outbox) -> String {
+        assert_eq!(outbox.bytes, outbox.queue.iter().map(|piece| piece.bytes.len()).sum::<usize>());
+        assert_eq!(outbox.messages, outbox.queue.iter().filter(|piece| piece.is_message()).count());
+        outbox.queue.iter().map(|piece| char::from(piece.bytes[0])).collect()
+    }
 
     #[test]
     fn takes_what_fits_and_one_large_message_when_empty() {
         let mut outbox = Outbox::default();
-        assert!(outbox.push(Bytes::from_static(&[0; 20]), &LIMITS));
-        assert!(!outbox.push(Bytes::from_static(&[0; 1]), &LIMITS));
-        outbox.clear();
-        assert!((0..3).all(|_| outbox.push(Bytes::from_static(&[0; 1]), &LIMITS)));
-        assert!(!outbox.push(Bytes::from_static(&[0; 1]), &LIMITS), "three messages are the limit");
+        assert_eq!(outbox.offer(piece(b'a', 20), Rule::Keep, &LIMITS), TAKEN);
+        assert_eq!(outbox.offer(piece(b'b', 1), Rule::Keep, &LIMITS), REFUSED);
+        assert_eq!(outbox.clear(), 1);
+        assert!((0..3).all(|_| outbox.offer(piece(b'a', 1), Rule::Keep, &LIMITS) == TAKEN));
+        assert_eq!(outbox.offer(piece(b'b', 1), Rule::Keep, &LIMITS), REFUSED, "three messages are the limit");
     }
 
     #[test]
-    fn keeps_the_frame_that_is_half_out_when_the_rest_is_dropped() {
+    fn keeps_the_frame_that_is_half_out_and_control_frames_when_the_rest_is_dropped() {
         let mut outbox = Outbox::default();
-        for _ in 0..3 {
-            assert!(outbox.push(Bytes::from_static(b"abc"), &LIMITS));
+        for byte in *b"abc" {
+            outbox.append(piece(byte, 3), Rule::Keep);
         }
-        outbox.advance(1);
-        assert_eq!(outbox.drop_waiting(), 2);
-        assert_eq!(outbox.front().map(|front| &front[..]), Some(&b"bc"[..]));
-        outbox.advance(2);
+        outbox.append(piece(b'!', 2), Rule::Control);
+        assert_eq!(outbox.advance(4), 1);
+        assert_eq!(outbox.drop_waiting(), 1);
+        assert_eq!(waiting(&outbox), "b!");
+        assert_eq!((outbox.advance(2), outbox.advance(2)), (1, 0));
         assert!(outbox.is_empty());
-        assert!(outbox.push(Bytes::from_static(b"abc"), &LIMITS));
-        assert_eq!(outbox.drop_waiting(), 1, "a frame that is not begun can go");
+    }
+
+    #[test]
+    fn one_write_may_complete_many_messages() {
+        let mut outbox = Outbox::default();
+        for byte in *b"abcd" {
+            outbox.append(piece(byte, 3), Rule::Keep);
+        }
+        assert_eq!(outbox.slices().len(), 4);
+        assert_eq!(outbox.advance(10), 3);
+        assert_eq!((waiting(&outbox).as_str(), outbox.bytes(), outbox.messages()), ("d", 2, 1));
+    }
+
+    #[test]
+    fn the_oldest_that_may_go_makes_room_and_nothing_else_does() {
+        let mut outbox = Outbox::default();
+        outbox.append(piece(b'k', 2), Rule::Keep);
+        outbox.append(piece(b'a', 4), Rule::Yield);
+        outbox.append(piece(b'b', 4), Rule::Yield);
+        assert_eq!(outbox.offer(piece(b'c', 4), Rule::Yield, &LIMITS), evicting(1));
+        assert_eq!(waiting(&outbox), "kbc");
+        assert_eq!(outbox.offer(piece(b'd', 9), Rule::Yield, &LIMITS), REFUSED, "it would not fit beside what is kept");
+        assert_eq!(waiting(&outbox), "kbc", "so nothing was dropped for it");
+        assert_eq!(outbox.offer(piece(b'd', 1), Rule::Keep, &LIMITS), REFUSED);
+        assert_eq!(outbox.offer(piece(b'd', 8), Rule::Yield, &LIMITS), evicting(2));
+        assert_eq!(waiting(&outbox), "kd");
+    }
+
+    #[test]
+    fn a_large_message_may_take_the_place_of_all_that_may_go() {
+        let mut outbox = Outbox::default();
+        outbox.append(piece(b'a', 4), Rule::Yield);
+        outbox.append(piece(b'b', 4), Rule::Yield);
+        assert_eq!(outbox.offer(piece(b'c', 20), Rule::Yield, &LIMITS), evicting(2));
+        assert_eq!(waiting(&outbox), "c");
+    }
+
+    #[test]
+    fn the_latest_value_of_a_key_wins_and_goes_behind_what_waits() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.offer(piece(b'a', 1), keyed("x"), &LIMITS), TAKEN);
+        assert_eq!(outbox.offer(piece(b'b', 1), keyed("y"), &LIMITS), TAKEN);
+        assert_eq!(outbox.offer(piece(b'c', 1), keyed("x"), &LIMITS), evicting(1));
+        assert_eq!(waiting(&outbox), "bc");
+        let other_group = Rule::Replace((8, Some("x".into())));
+        assert_eq!(outbox.offer(piece(b'd', 1), other_group, &LIMITS), TAKEN);
+        assert_eq!(
+            outbox.offer(piece(b'e', 1), keyed("z"), &LIMITS),
+            evicting(1),
+            "a fourth key takes the oldest's place"
+        );
+        assert_eq!(waiting(&outbox), "cde");
+    }
+
+    #[test]
+    fn a_value_that_is_half_out_is_not_replaced() {
+        let mut outbox = Outbox::default();
+        outbox.append_rest(piece(b'a', 3), keyed("x"));
+        assert_eq!(outbox.offer(piece(b'b', 1), keyed("x"), &LIMITS), TAKEN);
+        assert_eq!(outbox.offer(piece(b'c', 1), keyed("x"), &LIMITS), evicting(1));
+        assert_eq!(waiting(&outbox), "ac");
+    }
+
+    #[cfg(feature = "ws")]
+    #[test]
+    fn what_is_staged_counts_until_it_is_out() {
+        let mut outbox = Outbox::default();
+        for byte in *b"abc" {
+            outbox.append(piece(byte, 3), Rule::Keep);
+        }
+        assert_eq!(outbox.stage(7).as_deref(), Some(&b"aaabbb"[..]));
+        assert_eq!((outbox.bytes(), outbox.messages(), outbox.is_empty()), (9, 3, false));
+        assert_eq!(outbox.staged_out(), 2);
+        assert_eq!(outbox.stage(1).as_deref(), Some(&b"ccc"[..]), "one piece at least");
+        assert_eq!((outbox.staged_out(), outbox.bytes(), outbox.is_empty()), (1, 0, true));
+        assert_eq!(outbox.stage(1), None);
     }
 }

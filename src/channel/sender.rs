@@ -1,13 +1,14 @@
 //! [`Sender`]: the way to a client from anywhere in the program.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use super::ChannelId;
 use super::error::SendError;
-use super::out::{Out, State};
+use super::out::{Out, OutboxCounts, State};
 use crate::frame::Frame;
 use crate::sync::Arc;
 
@@ -41,19 +42,48 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// When the payload cannot be serialised, the channel is closed, or its outbox is full, which
-    /// closes it with code 1013.
+    /// When the payload cannot be serialised, the channel is closed, or its outbox is full: then the
+    /// channel's [`Overflow`](super::Overflow) rule says what happens.
     pub fn send<T: Serialize + ?Sized>(&self, payload: &T) -> Result<(), SendError> {
         self.send_frame(&Frame::json(payload)?)
+    }
+
+    /// Sends text: see [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_frame`](Self::send_frame).
+    pub fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
+        self.send_frame(&Frame::text(text))
+    }
+
+    /// Sends bytes: see [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_frame`](Self::send_frame).
+    pub fn send_bytes(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.send_frame(&Frame::binary(bytes))
     }
 
     /// Sends a frame: see [`send`](Self::send).
     ///
     /// # Errors
     ///
-    /// When the channel is closed, or its outbox is full, which closes it with code 1013.
+    /// When the channel is closed, or its outbox is full.
     pub fn send_frame(&self, frame: &Frame) -> Result<(), SendError> {
-        self.out.send(frame)
+        self.out.send(frame, None)
+    }
+
+    /// Sends a frame that is the latest value of `key`: on a channel with the rule
+    /// [`Conflate`](super::Overflow::Conflate) it replaces one of that key which still waits. Under
+    /// another rule it is like [`send_frame`](Self::send_frame).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_frame`](Self::send_frame).
+    pub fn send_latest(&self, key: impl Into<Arc<str>>, frame: &Frame) -> Result<(), SendError> {
+        self.out.send(frame, Some(&key.into()))
     }
 
     /// Begins to close the channel, behind all that was sent before; false when that was begun already.
@@ -69,10 +99,45 @@ impl Sender {
         self.out.state() == State::Open
     }
 
-    /// Returns how many messages were refused, or dropped from the outbox, so far.
+    /// Tells what became of the messages so far.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.out.dropped()
+    pub fn counts(&self) -> OutboxCounts {
+        self.out.counts()
+    }
+
+    /// Waits until the kernel has taken all that was sent, to this channel or its groups, before this
+    /// was polled; or until the connection is over.
+    ///
+    /// What is sent meanwhile is waited for too. Whether the client has read anything is not known.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fanfare::channel::Channel;
+    ///
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// let sender = channel.sender();
+    /// sender.send_bytes(vec![0; 100_000])?; // more than its pipe of 64 KiB takes
+    /// assert_eq!(sender.counts().waiting, 1);
+    /// let (_, received) = tokio::join!(sender.drained(), far_end.recv());
+    /// assert_eq!((sender.counts().waiting, sender.counts().written), (0, 1));
+    /// # assert!(received.is_some());
+    /// # Ok(()) }
+    /// ```
+    pub async fn drained(&self) {
+        poll_fn(|cx| self.out.poll_drained(cx)).await;
+    }
+
+    /// Waits until the connection is over: what a handler that only sends waits for beside its timer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn closed(&self) {
+        poll_fn(|cx| self.out.poll_closed(cx)).await;
     }
 }
 

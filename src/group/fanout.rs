@@ -33,7 +33,8 @@ impl Group {
         if self.requests.fetch_add(1, Ordering::AcqRel) != 0 {
             return;
         }
-        let runtime = if members > INLINE_MEMBERS { self.runtime() } else { None };
+        let in_task = members > INLINE_MEMBERS || !self.options.write_delay.is_zero();
+        let runtime = if in_task { self.runtime() } else { None };
         match runtime {
             // Ends by itself when the log is empty; it holds the group until then.
             Some(runtime) => drop(runtime.spawn(sweep_in_turns(Sweeping::new(self)))),
@@ -44,7 +45,7 @@ impl Group {
     /// Returns a member's runtime, which lives as long as its connection, or else the caller's.
     fn runtime(&self) -> Option<Handle> {
         let first = lock(&self.log).members.iter().next().and_then(|member| member.out.upgrade());
-        first.and_then(|member| member.runtime()).or_else(|| Handle::try_current().ok())
+        first.and_then(|member| member.runtime().cloned()).or_else(|| Handle::try_current().ok())
     }
 
     fn sweep_now(&self) {
@@ -52,8 +53,8 @@ impl Group {
             // Acquire: pairs with the AcqRel of `sweep`.
             let seen = self.requests.load(Ordering::Acquire);
             while let Some(batch) = self.batch() {
-                in_turn(&batch).for_each(|member| member.deliver(&batch));
-                self.finish(&batch);
+                let whole = in_turn(&batch).filter(|member| member.deliver(&batch)).count();
+                self.finish(&batch, whole);
             }
             if self.is_done(seen) {
                 return;
@@ -65,9 +66,10 @@ impl Group {
         lock(&self.log).batch()
     }
 
-    fn finish(&self, batch: &Batch) {
+    /// Forgets a batch that all members have had, `whole` of them in one go.
+    fn finish(&self, batch: &Batch, whole: usize) {
         lock(&self.log).forget_until(batch.end);
-        batch.entries.iter().for_each(|entry| entry.tally.settle());
+        batch.entries.iter().for_each(|entry| entry.tally.settle(whole));
     }
 
     fn is_done(&self, seen: usize) -> bool {
@@ -100,16 +102,20 @@ impl Drop for Sweeping {
 async fn sweep_in_turns(mut sweeping: Sweeping) {
     let group = Arc::clone(&sweeping.group);
     loop {
+        if !group.options.write_delay.is_zero() {
+            tokio::time::sleep(group.options.write_delay).await;
+        }
         // Acquire: pairs with the AcqRel of `sweep`.
         let seen = group.requests.load(Ordering::Acquire);
         while let Some(batch) = group.batch() {
+            let mut whole = 0;
             for (number, member) in in_turn(&batch).enumerate() {
                 if number % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
                     tokio::task::yield_now().await;
                 }
-                member.deliver(&batch);
+                whole += usize::from(member.deliver(&batch));
             }
-            group.finish(&batch);
+            group.finish(&batch, whole);
         }
         if group.is_done(seen) {
             sweeping.finished = true;

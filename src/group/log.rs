@@ -12,18 +12,18 @@
 //! every member of its batch past it, and who joins begins at the head.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use super::members::Members;
+use super::options::GroupOptions;
 use super::report::Tally;
 use crate::channel::ChannelId;
 use crate::frame::Frame;
-use crate::sync::Arc;
+use crate::sync::{Arc, OnceLock};
 
-/// Frames and bytes that may wait in a group for its sweep.
-const MAX_FRAMES: usize = 4096;
-const MAX_BYTES: usize = 8 << 20;
 /// A run of frames is joined into pieces of about this size.
 const PIECE: usize = 60 << 10;
 
@@ -43,6 +43,8 @@ pub(super) struct Log {
 pub(super) struct Entry {
     pub(super) frame: Frame,
     pub(super) except: Option<ChannelId>,
+    /// What the frame is the latest value of.
+    pub(super) key: Option<Arc<str>>,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -51,9 +53,17 @@ pub(super) struct Batch {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) entries: Vec<Entry>,
-    /// The entries, joined into few pieces: what goes to a member that takes them all.
-    pub(super) pieces: Vec<Bytes>,
     pub(super) members: Arc<Members>,
+    /// Who does not get all of it.
+    excepted: SmallVec<[ChannelId; 4]>,
+    /// The entries, joined into few pieces, once the first member needs them.
+    plain: OnceLock<Vec<Piece>>,
+}
+
+/// Some entries of a batch in a row, as they go out.
+pub(super) struct Piece {
+    pub(super) bytes: Bytes,
+    pub(super) entries: Range<usize>,
 }
 
 impl Log {
@@ -74,9 +84,9 @@ impl Log {
     }
 
     /// Appends a frame; false when the log is full.
-    pub(super) fn append(&mut self, entry: Entry) -> bool {
+    pub(super) fn append(&mut self, entry: Entry, options: &GroupOptions) -> bool {
         let len = entry.frame.bytes().len();
-        if self.entries.len() >= MAX_FRAMES || self.bytes + len > MAX_BYTES {
+        if self.entries.len() >= options.max_frames || self.bytes + len > options.max_bytes {
             return false;
         }
         self.bytes += len;
@@ -96,8 +106,9 @@ impl Log {
             return None;
         }
         let entries: Vec<_> = self.entries.iter().cloned().collect();
-        let pieces = pieces(&entries);
-        Some(Batch { start: self.first, end: self.head(), entries, pieces, members: Arc::clone(&self.members) })
+        let excepted = entries.iter().filter_map(|entry| entry.except).collect();
+        let members = Arc::clone(&self.members);
+        Some(Batch { start: self.first, end: self.head(), entries, members, excepted, plain: OnceLock::new() })
     }
 
     /// Forgets the frames before `end`.
@@ -105,22 +116,41 @@ impl Log {
         let count = (end - self.first) as usize;
         self.bytes -= self.entries.drain(..count).map(|entry| entry.frame.bytes().len()).sum::<usize>();
         self.first = end;
+        if self.entries.is_empty() {
+            // An idle group keeps no memory for the busiest moment it had.
+            self.entries.shrink_to(SPARE_ENTRIES);
+        }
+    }
+}
+
+/// Entries that an idle log keeps room for.
+const SPARE_ENTRIES: usize = 16;
+
+impl Batch {
+    /// Tells whether a member of this channel gets all of it.
+    pub(super) fn is_for(&self, channel: ChannelId) -> bool {
+        !self.excepted.contains(&channel)
+    }
+
+    /// Returns what goes to a member that gets all of it. Joined at the first call, without any lock.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        self.plain.get_or_init(|| pieces(&self.entries))
     }
 }
 
 /// Joins frames into pieces of about [`PIECE`] bytes; a single or a large frame is not copied.
-fn pieces(entries: &[Entry]) -> Vec<Bytes> {
+fn pieces(entries: &[Entry]) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let mut rest = entries;
-    while let [first, ..] = rest {
-        let mut bytes = first.frame.bytes().len();
-        let more = rest[1..].iter().take_while(|entry| {
-            bytes += entry.frame.bytes().len();
-            bytes <= PIECE
+    let mut start = 0;
+    while start < entries.len() {
+        let mut size = 0;
+        let fitting = entries[start..].iter().take_while(|entry| {
+            size += entry.frame.bytes().len();
+            size <= PIECE
         });
-        let (run, behind) = rest.split_at(1 + more.count());
-        pieces.push(joined(run));
-        rest = behind;
+        let end = start + fitting.count().max(1);
+        pieces.push(Piece { bytes: joined(&entries[start..end]), entries: start..end });
+        start = end;
     }
     pieces
 }
@@ -139,38 +169,43 @@ mod tests {
     use super::*;
 
     fn entry(len: usize) -> Entry {
-        Entry { frame: Frame::binary(vec![1; len]), except: None, tally: Arc::default() }
+        Entry { frame: Frame::binary(vec![1; len]), except: None, key: None, tally: Arc::default() }
+    }
+
+    const OPTIONS: GroupOptions =
+        GroupOptions { overflow: None, write_delay: std::time::Duration::ZERO, max_frames: 10, max_bytes: 1000 };
+
+    fn append_all(log: &mut Log, lens: impl IntoIterator<Item = usize>) -> bool {
+        lens.into_iter().all(|len| log.append(entry(len), &GroupOptions::default()))
     }
 
     #[test]
     fn refuses_what_exceeds_its_bounds_and_takes_more_after_a_sweep() {
         let mut log = Log::new();
-        assert!((0..MAX_FRAMES).all(|_| log.append(entry(1))));
-        assert!(!log.append(entry(1)));
+        assert!((0..10).all(|_| log.append(entry(1), &OPTIONS)));
+        assert!(!log.append(entry(1), &OPTIONS));
         log.forget_until(log.head());
-        assert!(!log.append(entry(MAX_BYTES)), "a frame above the bound never fits");
-        assert!(log.append(entry(MAX_BYTES - 100)));
-        assert!(!log.append(entry(100)));
-        assert_eq!(log.head(), MAX_FRAMES as u64 + 1);
+        assert!(!log.append(entry(1000), &OPTIONS), "a frame above the bound never fits");
+        assert!(log.append(entry(900), &OPTIONS));
+        assert!(!log.append(entry(100), &OPTIONS));
+        assert_eq!(log.head(), 11);
     }
 
     #[test]
     fn a_batch_joins_small_frames_and_copies_no_large_one() {
         let mut log = Log::new();
-        for len in [100, 100, PIECE, 100] {
-            assert!(log.append(entry(len)));
-        }
+        assert!(append_all(&mut log, [100, 100, PIECE, 100]));
         let batch = log.batch().expect("four frames wait");
-        assert_eq!(batch.pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [204, PIECE + 4, 102]);
-        assert_eq!(batch.pieces[1].as_ptr(), batch.entries[2].frame.bytes().as_ptr());
+        let pieces = batch.pieces();
+        assert_eq!(pieces.iter().map(|piece| piece.bytes.len()).collect::<Vec<_>>(), [204, PIECE + 4, 102]);
+        assert_eq!(pieces.iter().map(|piece| piece.entries.clone()).collect::<Vec<_>>(), [0..2, 2..3, 3..4]);
+        assert_eq!(pieces[1].bytes.as_ptr(), batch.entries[2].frame.bytes().as_ptr());
     }
 
     #[test]
     fn since_begins_at_the_cursor() {
         let mut log = Log::new();
-        for len in 1..=5 {
-            assert!(log.append(entry(len)));
-        }
+        assert!(append_all(&mut log, 1..=5));
         log.forget_until(2);
         let lens: Vec<_> = log.since(3).map(|entry| entry.frame.payload().len()).collect();
         assert_eq!(lens, [4, 5]);

@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Group;
-use super::log::Batch;
-use crate::channel::{ChannelId, Feed, Out, Outcome};
+use super::log::{Batch, Entry};
+use crate::channel::{Access, ChannelId, Feed, Out, Outcome, Route};
 use crate::snapshot::{Release, Snapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak, lock};
@@ -46,47 +45,60 @@ impl Place {
         self.out.upgrade().is_some_and(|out| out.end_feed(&feed))
     }
 
-    /// Hands the member its part of a batch.
-    pub(super) fn deliver(&self, batch: &Batch) {
+    /// Hands the member its part of a batch; true when that was all of it, and the kernel took it whole.
+    /// Otherwise each frame's tally was told.
+    pub(super) fn deliver(&self, batch: &Batch) -> bool {
         // A channel that is gone has left all its groups, or is about to.
-        let Some(out) = self.out.upgrade() else { return };
-        out.deliver(|push| {
+        let Some(out) = self.out.upgrade() else { return false };
+        out.deliver(|access| {
             let cursor = self.cursor();
             if cursor >= batch.end {
-                return;
-            }
-            let excepted = batch.entries.iter().any(|entry| entry.except == Some(self.channel));
-            if cursor == batch.start && !excepted {
-                self.push_pieces(batch, push);
-            } else {
-                for entry in &batch.entries[(cursor - batch.start) as usize..] {
-                    if entry.except != Some(self.channel) {
-                        entry.tally.note(push(entry.frame.bytes().clone()));
-                    }
-                }
+                return false;
             }
             self.set_cursor(batch.end);
-        });
+            if cursor == batch.start && batch.is_for(self.channel) {
+                return self.push_pieces(batch, access);
+            }
+            batch.entries[(cursor - batch.start) as usize..].iter().for_each(|entry| self.push(entry, access));
+            false
+        })
     }
 
-    /// Pushes the joined pieces; each frame shares the fate of its piece.
-    fn push_pieces(&self, batch: &Batch, push: &mut dyn FnMut(Bytes) -> Outcome) {
-        let mut entries = batch.entries.iter();
-        for piece in &batch.pieces {
-            let outcome = push(piece.clone());
-            let mut left = piece.len();
-            while left > 0
-                && let Some(entry) = entries.next()
-            {
-                entry.tally.note(outcome);
-                left -= entry.frame.bytes().len();
-            }
+    fn push_pieces(&self, batch: &Batch, access: &mut Access<'_>) -> bool {
+        let mut whole = true;
+        for piece in batch.pieces() {
+            let entries = &batch.entries[piece.entries.clone()];
+            let mut untold = entries.iter();
+            let frames = entries.iter().map(|entry| (&entry.frame, self.route(entry)));
+            let written = access.push_joined(&piece.bytes, frames, |outcome| {
+                untold.by_ref().take(1).for_each(|entry| entry.tally.note(outcome));
+            });
+            let told_late = match (written, whole) {
+                (true, true) => continue,
+                (true, false) => entries,
+                // The first piece that did not go out whole: those before did.
+                (false, true) => &batch.entries[..piece.entries.start],
+                (false, false) => &[],
+            };
+            told_late.iter().for_each(|entry| entry.tally.note(Outcome::Written));
+            whole = false;
         }
+        whole
+    }
+
+    fn push(&self, entry: &Entry, access: &mut Access<'_>) {
+        if entry.except != Some(self.channel) {
+            entry.tally.note(access.push(&entry.frame, &self.route(entry)));
+        }
+    }
+
+    fn route<'e>(&self, entry: &'e Entry) -> Route<'e> {
+        Route { source: self.group.number, overflow: self.group.options.overflow, key: entry.key.as_ref() }
     }
 }
 
 impl Feed for Place {
-    fn catch_up(&self, push: &mut dyn FnMut(Bytes) -> Outcome) {
+    fn catch_up(&self, access: &mut Access<'_>) {
         // Collected first: nothing is written to a socket under the log's lock.
         let due: SmallVec<[_; 4]> = {
             let log = lock(&self.group.log);
@@ -94,17 +106,13 @@ impl Feed for Place {
             self.set_cursor(log.head());
             due
         };
-        for entry in due {
-            if entry.except != Some(self.channel) {
-                entry.tally.note(push(entry.frame.bytes().clone()));
-            }
-        }
+        due.iter().for_each(|entry| self.push(entry, access));
     }
 
-    fn leave(&self, push: &mut dyn FnMut(Bytes) -> Outcome) {
+    fn leave(&self, access: &mut Access<'_>) {
         let mut log = loop {
             // What was sent before is still delivered, as long as this is a member and is counted as one.
-            self.catch_up(push);
+            self.catch_up(access);
             let log = lock(&self.group.log);
             if log.head() == self.cursor() {
                 break log;

@@ -12,6 +12,7 @@
 mod fanout;
 mod log;
 mod members;
+mod options;
 mod report;
 
 use std::any::Any;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 pub use members::Membership;
+pub use options::GroupOptions;
 pub use report::{Delivery, SendReport};
 
 use self::log::{Entry, Log};
@@ -29,7 +31,7 @@ use self::report::Tally;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError};
 use crate::frame::{EncodeError, Frame};
 use crate::sync::atomic::{AtomicU64, AtomicUsize};
-use crate::sync::{Arc, Mutex, NameMap, Weak, lock};
+use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
 
 /// The longest group name, in bytes.
 pub const MAX_NAME_LEN: usize = 255;
@@ -55,7 +57,7 @@ pub const MAX_GROUPS_PER_CHANNEL: usize = 1024;
 /// assert_eq!(at_ada.try_recv(), None);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ChannelBox {
     shared: Arc<Shared>,
 }
@@ -65,17 +67,17 @@ struct Shared {
     channels: NameMap<ChannelId, Out>,
     /// Told whenever a channel is forgotten.
     forgotten: Notify,
+    options: Box<OptionsOf>,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        Self { groups: NameMap::new(), channels: NameMap::new(), forgotten: Notify::new() }
-    }
-}
+type OptionsOf = dyn Fn(&str) -> GroupOptions + Send + Sync;
 
 /// One group. It is in the map as long as it has members.
 struct Group {
     name: Arc<str>,
+    /// Unique within the process: an outbox tells the groups of its messages by it.
+    number: u64,
+    options: GroupOptions,
     log: Mutex<Log>,
     /// Sweeps asked for since the last one looked: see `fanout`.
     requests: AtomicUsize,
@@ -87,7 +89,17 @@ impl ChannelBox {
     /// Makes a box without groups.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_options(|_| GroupOptions::default())
+    }
+
+    /// Makes a box whose groups are treated as `options` says of their names.
+    ///
+    /// It is asked whenever a first channel joins a group, and should say the same of a name each time.
+    #[must_use]
+    pub fn with_options(options: impl Fn(&str) -> GroupOptions + Send + Sync + 'static) -> Self {
+        let (groups, channels) = (NameMap::new(), NameMap::new());
+        let shared = Shared { groups, channels, forgotten: Notify::new(), options: Box::new(options) };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Makes a channel a member of a group, which is made when there is none.
@@ -168,7 +180,7 @@ impl ChannelBox {
 
     /// Starts a group send with options.
     pub fn group(&self, name: impl AsRef<str>) -> GroupSend {
-        GroupSend { group: self.shared.groups.with(name.as_ref(), Arc::clone), except: None }
+        GroupSend { group: self.shared.groups.with(name.as_ref(), Arc::clone), except: None, key: None }
     }
 
     /// Sends a payload as JSON text to one channel, found by one look-up.
@@ -187,7 +199,7 @@ impl ChannelBox {
     /// As [`send_to`](Self::send_to).
     pub fn send_frame_to(&self, channel: ChannelId, frame: &Frame) -> Result<(), SendError> {
         match self.shared.channels.with(&channel, Arc::clone) {
-            Some(out) => out.send(frame),
+            Some(out) => out.send(frame, None),
             None => Err(SendError::Closed),
         }
     }
@@ -274,8 +286,11 @@ impl ChannelBox {
             return group;
         }
         let name: Arc<str> = name.into();
+        let options = (self.shared.options)(&name);
         let fresh = Arc::new_cyclic(|me| Group {
             name: Arc::clone(&name),
+            number: unique_number().get(),
+            options,
             log: Mutex::new(Log::new()),
             requests: AtomicUsize::new(0),
             shared: Arc::downgrade(&self.shared),
@@ -287,6 +302,12 @@ impl ChannelBox {
     fn snapshot(&self, group: &str) -> Option<Arc<Members>> {
         let group = self.shared.groups.with(group, Arc::clone)?;
         Some(Arc::clone(&lock(&group.log).members))
+    }
+}
+
+impl Default for ChannelBox {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -350,12 +371,38 @@ pub struct GroupSend {
     /// `None` when there is no such group: nobody is in it.
     group: Option<Arc<Group>>,
     except: Option<ChannelId>,
+    key: Option<Arc<str>>,
 }
 
 impl GroupSend {
     /// Leaves one channel out.
     pub fn except(mut self, channel: ChannelId) -> Self {
         self.except = Some(channel);
+        self
+    }
+
+    /// Says what the payload is the latest value of: in a group with the rule
+    /// [`Conflate`](crate::channel::Overflow::Conflate) it replaces one of that key which still waits
+    /// for a slow member. A key that holds a value per user names the user too, as in `cursor:ada`.
+    ///
+    /// ```
+    /// use fanfare::channel::{Channel, FarMessage, Overflow};
+    /// use fanfare::group::{ChannelBox, GroupOptions};
+    ///
+    /// let channels = ChannelBox::with_options(|_| GroupOptions::default().overflow(Overflow::Conflate));
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// let _membership = channels.join(&channel, "doc")?;
+    /// channel.send_bytes(vec![0; 100_000])?; // fills the pipe: what follows has to wait
+    /// for column in 0..1000 {
+    ///     channels.group("doc").key("cursor:ada").send(&column)?;
+    /// }
+    /// assert!(matches!(far_end.try_recv(), Some(FarMessage::Binary(_))));
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("999".into())));
+    /// assert_eq!(channel.sender().counts().dropped, 999);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.key = Some(key.into());
         self
     }
 
@@ -372,13 +419,13 @@ impl GroupSend {
     pub fn send_frame(self, frame: &Frame) -> SendReport {
         let tally = Arc::new(Tally::default());
         let Some(group) = self.group else {
-            tally.settle();
+            tally.settle(0);
             return SendReport::new(0, true, tally);
         };
-        let entry = Entry { frame: frame.clone(), except: self.except, tally: Arc::clone(&tally) };
+        let entry = Entry { frame: frame.clone(), except: self.except, key: self.key, tally: Arc::clone(&tally) };
         let (accepted, members) = {
             let mut log = lock(&group.log);
-            (log.append(entry), log.members.len())
+            (log.append(entry, &group.options), log.members.len())
         };
         if accepted {
             group.sweep(members);

@@ -27,7 +27,8 @@ impl SendReport {
         self.members
     }
 
-    /// Tells whether the group took the frame; false when 4096 frames or 8 MiB wait in it already.
+    /// Tells whether the group took the frame; false when too much waits in it already: see
+    /// [`GroupOptions::max_waiting`](super::GroupOptions::max_waiting).
     #[must_use]
     pub fn accepted(&self) -> bool {
         self.accepted
@@ -51,7 +52,9 @@ impl SendReport {
 pub struct Delivery {
     /// Members whose kernel took all of it. Whether the client has read it is not known.
     pub written: usize,
-    /// Members in whose outbox some of it waited when the sweep passed.
+    /// Members in whose outbox some of it waited when the sweep passed. A later message may still take
+    /// its place there, where the [`Overflow`](crate::channel::Overflow) rule says so, or the connection
+    /// may break: the channel's [`counts`](crate::channel::Sender::counts) tell.
     pub queued: usize,
     /// Members that do not get it: their channel is closed, or its outbox was full.
     pub dropped: usize,
@@ -72,14 +75,15 @@ impl Tally {
         let counter = match outcome {
             Outcome::Written => &self.written,
             Outcome::Queued => &self.queued,
-            Outcome::Dropped | Outcome::Overflowed => &self.dropped,
+            Outcome::Full | Outcome::Overflowed | Outcome::Closed => &self.dropped,
         };
         // Relaxed: the Release of `settle` publishes all counts.
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The sweep has passed.
-    pub(super) fn settle(&self) {
+    /// The sweep has passed, and handed the frame to the kernel for `written` members besides those noted.
+    pub(super) fn settle(&self, written: usize) {
+        self.written.fetch_add(written, Ordering::Relaxed);
         // Release: pairs with the Acquire of `settled_or_wakes`.
         self.settled.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut *lock(&self.waiting));

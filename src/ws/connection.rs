@@ -1,143 +1,419 @@
-//! One connection: reads its client's frames, answers control frames, ends it in order.
+//! One connection, driven by the task that also runs its handler: reads its client's frames, answers
+//! control frames, writes what waits, keeps time, and ends it in order (RFC 6455, section 7.1).
 //!
-//! Reading is pulled by `Channel::recv`; after the handler's end, by the connection's own task until
-//! the close handshake is done or its time is up (RFC 6455, section 7.1).
+//! ```text
+//! phase      reads            leaves it by
+//! Talking    messages         -> Leaving   we close: a close frame is queued
+//!                             -> Left      the client's close is here, ours is queued
+//!                             -> Broken    the client broke the protocol; our close is queued
+//! Leaving    until its close  -> Left      it came
+//! Left       nothing          -> Over      all is out
+//! Broken     and discards     -> Over      all is out, and the client has ended its side
+//! Over       nothing          never; any phase gets here when the socket fails or a deadline passes
+//! ```
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::time::Sleep;
+use bytes::{Buf, BytesMut};
+use tokio::time::{Instant, Sleep};
 
-use super::decoder::{Decoder, Event, Limits, ProtocolError};
-use super::transport::Source;
-use crate::channel::{Inbox, Message, NORMAL, Out, RecvError, State};
+use super::decoder::{Decoder, Event, ProtocolError};
+use super::mailbox::{Mailbox, Receiver, Room};
+use super::rate::{Allowance, Excess, RateLimit};
+use super::transport::Socket;
+use crate::channel::{Channel, Look, Message, NORMAL, Out, RecvError, State};
 use crate::sync::Arc;
 
-/// How long a client has to answer a close.
+/// How long a client has to answer a close, and once more as long to read what goes before it.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes read at a time, on the stack: an idle connection keeps no buffer.
 const READ_SIZE: usize = 8 << 10;
+/// Close codes of RFC 6455, section 7.4.1.
+const GOING_AWAY: u16 = 1001;
+const POLICY: u16 = 1008;
 
 pub(super) struct Connection {
-    source: Source,
+    socket: Socket,
     decoder: Decoder,
-    /// Read, not yet decoded: empty between two reads, unless a message was handed out in between.
+    /// Read, not yet decoded: empty unless a message waits to be received, or the client is throttled.
     input: BytesMut,
     out: Arc<Out>,
-    /// Runs from the moment this sees that a close was begun.
-    deadline: Option<Pin<Box<Sleep>>>,
-    /// The client broke the protocol: what it still sends is not looked at.
-    failed: bool,
-    ended: bool,
+    mailbox: Arc<Mailbox>,
+    phase: Phase,
+    /// Not reading because a message waits to be received.
+    paused: bool,
+    times: Times,
+    alarm: Alarm,
+}
+
+/// What a connection may take, in time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// A ping after so long a silence, and how long an answer may take.
+    pub(super) heartbeat: Option<(Duration, Duration)>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) rate_limit: Option<RateLimit>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Talking,
+    Leaving,
+    Left,
+    Broken,
+    Over,
 }
 
 impl Connection {
     /// Makes a connection whose client has sent `input` already, right behind its request.
-    pub(super) fn new(source: Source, input: &[u8], limits: Limits, out: Arc<Out>) -> Self {
-        let decoder = Decoder::new(limits);
-        Self { source, decoder, input: input.into(), out, deadline: None, failed: false, ended: false }
-    }
-
-    /// Returns the next message, or `None` to be asked again, with more bytes.
-    fn decode(&mut self, state: State) -> Option<Result<Message, RecvError>> {
-        loop {
-            let message = match self.decoder.decode(&mut self.input) {
-                Ok(None) => {
-                    // All of it is decoded: nothing is kept for an idle client.
-                    self.input = BytesMut::new();
-                    return None;
-                }
-                Ok(Some(Event::Ping(payload))) => {
-                    if state == State::Open {
-                        self.out.send_pong(&payload);
-                    }
-                    continue;
-                }
-                Ok(Some(Event::Pong(_))) => continue,
-                Ok(Some(Event::Close { code, .. })) => {
-                    // Ours goes out behind what was sent before; when we closed first it is out already.
-                    self.out.close(code.unwrap_or(NORMAL), "");
-                    self.ended = true;
-                    return None;
-                }
-                Ok(Some(Event::Text(text))) => {
-                    Message::Text(String::from_utf8(text.into()).expect("the decoder lets only UTF-8 through"))
-                }
-                Ok(Some(Event::Binary(bytes))) => Message::Binary(bytes),
-                Err(error) => return Some(Err(self.fail(error))),
-            };
-            // What a client sends across our close is lost, as the protocol has it.
-            if state == State::Open {
-                return Some(Ok(message));
-            }
+    pub(super) fn new(socket: Socket, input: &[u8], decoder: Decoder, pace: Pace, out: Arc<Out>) -> Self {
+        Self {
+            socket,
+            decoder,
+            input: input.into(),
+            out,
+            mailbox: Arc::default(),
+            phase: Phase::Talking,
+            paused: false,
+            times: Times::new(pace),
+            alarm: Alarm::default(),
         }
     }
 
-    fn fail(&mut self, error: ProtocolError) -> RecvError {
-        let (code, reason) = (error.close_code(), error.to_string());
-        self.out.close(code, &reason);
-        self.failed = true;
-        RecvError::Protocol { code, reason }
+    /// Returns the channel of this connection.
+    pub(super) fn channel(&self) -> Channel {
+        Channel::new(Arc::clone(&self.out), Box::new(Receiver(Arc::clone(&self.mailbox))))
     }
 
-    fn lost(&mut self, error: io::Error, state: State) -> Option<Result<Message, RecvError>> {
-        self.out.die();
-        self.ended = true;
-        // A client may go without a word once a close was begun.
-        (state == State::Open).then_some(Err(RecvError::Lost(error)))
+    /// Does what can be done now. Ready when the connection is over.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.phase == Phase::Over {
+            return Poll::Ready(());
+        }
+        let look = self.out.poll_look(cx);
+        match self.poll_step(look, cx) {
+            Ok(()) => {}
+            Err(error) => self.end(error, cx),
+        }
+        if self.phase == Phase::Over { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_DEADLINE)));
-        deadline.as_mut().poll(cx).is_ready()
+    /// Tells whether the message that reading waits for has been received meanwhile; if not, the task
+    /// is woken when it is.
+    pub(super) fn poll_taken(&self, cx: &Context<'_>) -> bool {
+        self.paused && self.mailbox.poll_room(cx) != Room::Taken
     }
-}
 
-impl Inbox for Connection {
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
-        loop {
-            let state = self.out.poll_state(cx);
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            if state == State::Dead {
-                return Poll::Ready(self.lost(io::ErrorKind::BrokenPipe.into(), State::Open));
-            }
-            if state == State::Closing && self.is_late(cx) {
-                return Poll::Ready(self.lost(io::ErrorKind::TimedOut.into(), state));
-            }
-            if self.failed {
-                // Our close goes out, then the end of the stream; the client's own end is awaited, so
-                // that unread bytes do not reset the connection under our close.
-                self.out.finish_when_empty();
-            } else if let Some(received) = self.decode(state) {
-                return Poll::Ready(Some(received));
-            } else if self.ended {
-                return Poll::Ready(None);
+    fn poll_step(&mut self, look: Look, cx: &mut Context<'_>) -> io::Result<()> {
+        if look.state == State::Dead {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if look.state == State::Closing && self.phase == Phase::Talking {
+            self.leave(Phase::Leaving, None, cx);
+        }
+        self.poll_read(cx)?;
+        self.poll_times(cx)?;
+        let flushed = self.socket.poll_flush(cx, &self.out)?.is_ready();
+        // Our close is out: then the end of the stream. Of a client that broke the protocol its own end
+        // is awaited, so that unread bytes do not reset the connection under our close.
+        if flushed
+            && matches!(self.phase, Phase::Left | Phase::Broken)
+            && self.socket.poll_finish(cx).is_ready()
+            && self.phase == Phase::Left
+        {
+            self.finish(cx);
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.is_reading() {
+            if !self.input.is_empty() {
+                let mut input = std::mem::take(&mut self.input);
+                self.decode(&mut input, cx);
+                // Nothing is kept for an idle client.
+                if !input.is_empty() {
+                    self.input = input;
+                }
+                continue;
             }
             let mut buffer = [0; READ_SIZE];
-            match self.source.poll_read(cx, &mut buffer) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(self.lost(io::ErrorKind::UnexpectedEof.into(), state)),
-                Poll::Ready(Ok(_)) if self.failed => {}
-                Poll::Ready(Ok(n)) => self.input.extend_from_slice(&buffer[..n]),
-                Poll::Ready(Err(error)) => return Poll::Ready(self.lost(error, state)),
+            match self.socket.poll_read(cx, &mut buffer)? {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Poll::Ready(n) => self.read(&buffer[..n], cx),
             }
+        }
+        Ok(())
+    }
+
+    fn is_reading(&mut self) -> bool {
+        self.paused = self.phase == Phase::Talking && self.mailbox.room() == Room::Taken;
+        match self.phase {
+            Phase::Talking => !self.paused && self.times.resume.is_none(),
+            Phase::Leaving | Phase::Broken => true,
+            Phase::Left | Phase::Over => false,
+        }
+    }
+
+    fn read(&mut self, mut bytes: &[u8], cx: &Context<'_>) {
+        self.times.heard = true;
+        if self.phase == Phase::Broken {
+            return;
+        }
+        self.charge(0, bytes.len(), cx);
+        self.decode(&mut bytes, cx);
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Decodes until a message is there, the client has to wait, or `input` is empty.
+    fn decode(&mut self, input: &mut impl Buf, cx: &Context<'_>) {
+        while self.times.resume.is_none() {
+            let message = match self.decoder.decode(input) {
+                Ok(None) => return,
+                Ok(Some(event)) => self.take(event, cx),
+                Err(error) => {
+                    self.fail(error, cx);
+                    None
+                }
+            };
+            if !matches!(self.phase, Phase::Talking | Phase::Leaving) {
+                // What a client sends after its close, or after it broke the protocol, is not looked at.
+                return input.advance(input.remaining());
+            }
+            // What it sends across our close is lost, as the protocol has it.
+            if let Some(message) = message
+                && self.phase == Phase::Talking
+            {
+                self.times.spoke();
+                self.mailbox.put(message, cx);
+                if self.mailbox.room() == Room::Taken {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Answers a control frame, or returns the message.
+    fn take(&mut self, event: Event, cx: &Context<'_>) -> Option<Message> {
+        self.charge(1, 0, cx);
+        match event {
+            Event::Text(text) => {
+                Some(Message::Text(String::from_utf8(text.into()).expect("the decoder lets only UTF-8 through")))
+            }
+            Event::Binary(bytes) => Some(Message::Binary(bytes)),
+            Event::Ping(payload) => {
+                self.out.send_pong(&payload);
+                None
+            }
+            Event::Pong(_) => None,
+            Event::Close { code, .. } => {
+                // Ours goes out behind what was sent before; when we closed first it is out already.
+                self.out.close(code.unwrap_or(NORMAL), "");
+                self.leave(Phase::Left, None, cx);
+                None
+            }
+        }
+    }
+
+    /// Counts what has come against the client's rate.
+    fn charge(&mut self, messages: u32, bytes: usize, cx: &Context<'_>) {
+        let Some(allowance) = &mut self.times.allowance else { return };
+        if self.phase != Phase::Talking {
+            return;
+        }
+        let now = Instant::now();
+        let Some(wait) = allowance.take(messages, bytes, now) else { return };
+        match allowance.limit.excess {
+            Excess::Throttle => self.times.resume = Some(now + wait),
+            Excess::Close => {
+                let reason = "client sends faster than it may".to_owned();
+                self.out.close(POLICY, &reason);
+                self.leave(Phase::Broken, Some(RecvError::Protocol { code: POLICY, reason }), cx);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: ProtocolError, cx: &Context<'_>) {
+        let (code, reason) = (error.close_code(), error.to_string());
+        self.out.close(code, &reason);
+        self.leave(Phase::Broken, Some(RecvError::Protocol { code, reason }), cx);
+    }
+
+    /// Stops talking: no message is received after this.
+    fn leave(&mut self, phase: Phase, error: Option<RecvError>, cx: &Context<'_>) {
+        self.phase = phase;
+        self.times.resume = None;
+        self.times.close_due.get_or_insert_with(|| Instant::now() + CLOSE_DEADLINE);
+        self.mailbox.end(error, cx);
+    }
+
+    /// Looks at the clock, and has the task woken at the next time that matters.
+    fn poll_times(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while let Some(due) = self.times.next() {
+            if self.alarm.poll(due, cx).is_pending() {
+                return Ok(());
+            }
+            self.on_time(Instant::now(), cx)?;
+        }
+        Ok(())
+    }
+
+    fn on_time(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.times.resume.is_some_and(|resume| resume <= now) {
+            self.times.resume = None;
+            self.poll_read(cx)?;
+        }
+        if self.times.close_due.is_some_and(|due| due <= now) {
+            if self.out.is_empty() || self.times.extended {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // Something goes before the close still: once more as long for that.
+            (self.times.extended, self.times.close_due) = (true, Some(now + CLOSE_DEADLINE));
+        }
+        if self.phase != Phase::Talking {
+            return Ok(());
+        }
+        if self.times.idle_due().is_some_and(|due| due <= now) {
+            self.out.close(GOING_AWAY, "nothing was said for too long");
+            self.leave(Phase::Leaving, None, cx);
+            return Ok(());
+        }
+        if self.times.beat_due.is_some_and(|due| due <= now) {
+            self.beat(now, cx)?;
+        }
+        Ok(())
+    }
+
+    /// The silence, or the wait for an answer, has lasted its time.
+    fn beat(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some((interval, deadline)) = self.times.pace.heartbeat else { return Ok(()) };
+        // Whoever does not receive cannot hear an answer either; that the client has gone may still be seen.
+        let is_deaf = self.mailbox.room() == Room::Taken || self.times.resume.is_some();
+        if is_deaf && self.socket.has_hung_up(cx) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let asked = std::mem::take(&mut self.times.asked);
+        if std::mem::take(&mut self.times.heard) || is_deaf {
+            self.times.beat_due = Some(now + interval);
+        } else if asked {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "client does not answer pings"));
+        } else {
+            self.out.send_ping();
+            self.times.asked = true;
+            self.times.beat_due = Some(now + deadline);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, error: io::Error, cx: &Context<'_>) {
+        // A client may go without a word once a close was begun.
+        let error = (self.phase == Phase::Talking).then_some(RecvError::Lost(error));
+        self.mailbox.end(error, cx);
+        self.finish(cx);
+    }
+
+    fn finish(&mut self, cx: &Context<'_>) {
+        self.phase = Phase::Over;
+        self.input = BytesMut::new();
+        self.mailbox.end(None, cx);
+        self.out.die();
+        self.socket = Socket::Gone;
+        // Its groups need not wait for the handler to notice.
+        self.out.retire();
+    }
+
+    /// Begins the close; false when that was done before.
+    pub(super) fn close(&self, code: u16, reason: &str) -> bool {
+        self.out.close(code, reason)
+    }
+
+    /// Tells whether the channel was dropped.
+    pub(super) fn is_abandoned(&self, cx: &Context<'_>) -> bool {
+        self.mailbox.poll_room(cx) == Room::Abandoned
+    }
+
+    pub(super) fn out(&self) -> &Arc<Out> {
+        &self.out
+    }
+}
+
+/// When what is due.
+struct Times {
+    pace: Pace,
+    /// Something has come since the last look.
+    heard: bool,
+    /// A ping is out that nothing has followed yet.
+    asked: bool,
+    beat_due: Option<Instant>,
+    /// When the last message came; kept only for an idle timeout.
+    last_message: Option<Instant>,
+    close_due: Option<Instant>,
+    extended: bool,
+    allowance: Option<Allowance>,
+    /// A client that sent too fast is read again from then on.
+    resume: Option<Instant>,
+}
+
+impl Times {
+    fn new(pace: Pace) -> Self {
+        let now = Instant::now();
+        Self {
+            pace,
+            heard: false,
+            asked: false,
+            beat_due: pace.heartbeat.map(|(interval, _)| now + interval),
+            last_message: pace.idle_timeout.map(|_| now),
+            close_due: None,
+            extended: false,
+            allowance: pace.rate_limit.map(|limit| Allowance::new(limit, now)),
+            resume: None,
+        }
+    }
+
+    fn spoke(&mut self) {
+        if let Some(last) = &mut self.last_message {
+            *last = Instant::now();
+        }
+    }
+
+    fn idle_due(&self) -> Option<Instant> {
+        Some(self.last_message? + self.pace.idle_timeout?)
+    }
+
+    fn next(&self) -> Option<Instant> {
+        match self.close_due {
+            // Nothing else matters to a connection that is about to end.
+            Some(due) => Some(due),
+            None => [self.beat_due, self.idle_due(), self.resume].into_iter().flatten().min(),
         }
     }
 }
 
-/// Ends a connection whose handler is done: the close handshake, then the socket.
-pub(super) async fn finish(out: &Arc<Out>, mut inbox: Box<dyn Inbox>) {
-    let handshake = async {
-        while poll_fn(|cx| inbox.poll_recv(cx)).await.is_some() {}
-        poll_fn(|cx| out.poll_empty(cx)).await;
-    };
-    // The inbox has a deadline of its own; this one covers an outbox that a silent client never empties.
-    let _ = tokio::time::timeout(2 * CLOSE_DEADLINE, handshake).await;
-    out.die();
+/// Wakes the task at a time. Set anew only for an earlier one, or when it has rung: times mostly move on.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    /// Ready when `due` has come.
+    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        loop {
+            if due < sleep.deadline() {
+                sleep.as_mut().reset(due);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
 }

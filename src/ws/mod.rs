@@ -1,14 +1,20 @@
 //! WebSockets on axum: an extractor that turns a route into a [`Channel`](crate::channel::Channel).
 //!
 //! [`Upgrade`] checks the handshake and answers it; its [`run`](Upgrade::run) hands the channel to a
-//! handler in a task of its own. Sockets that axum serves over plain TCP are written directly, from
-//! whatever thread sends; anything else (TLS, Unix sockets) goes through a writer task.
+//! handler in a task of its own, which also reads, keeps time, and writes what waits. Sockets that axum
+//! serves over plain TCP are written directly, from whatever thread sends; anything else (TLS, Unix
+//! sockets) is written by that task.
 
 mod connection;
 pub mod decoder;
+mod handler;
 pub mod handshake;
+mod mailbox;
+mod rate;
 mod transport;
 mod upgrade;
 
+pub use handler::{HANDLER_FAILED, HandlerFailed};
 pub use handshake::HandshakeError;
+pub use rate::{Excess, RateLimit};
 pub use upgrade::Upgrade;

@@ -1,31 +1,56 @@
 //! The two kinds of socket below a channel: plain TCP, and anything that reads and writes.
+//!
+//! Plain TCP is written by whoever sends; the connection's own task, its driver, goes on when the
+//! socket takes bytes again. Anything else needs `&mut` and a task to be woken: the driver writes.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::pin::Pin;
-use std::sync::PoisonError;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use crate::channel::{Out, Transport};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::Arc;
 
-/// The reading half.
-pub(super) enum Source {
-    Tcp(Arc<TcpStream>),
-    /// Never locked, only reached by `get_mut`: the lock makes a channel `Sync`, which hyper's io is not.
-    Io(Mutex<ReadHalf<Box<dyn Io>>>),
-}
+/// Bytes that go out in one write where the driver writes.
+const STAGE: usize = 60 << 10;
 
-/// What a generic connection can do.
+/// What a connection that is not plain TCP can do.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-impl Source {
+/// The driver's side of a connection.
+pub(super) enum Socket {
+    Tcp(Arc<TcpStream>),
+    Io {
+        io: Box<dyn Io>,
+        /// Taken out of the outbox, not yet written.
+        staged: Bytes,
+        /// Something was written since the last flush.
+        dirty: bool,
+    },
+    /// The connection is over, and its descriptor given back.
+    Gone,
+}
+
+impl Socket {
+    pub(super) fn io(io: impl Io + 'static) -> Self {
+        Self::Io { io: Box::new(io), staged: Bytes::new(), dirty: false }
+    }
+
+    /// Returns the other side, for the connection's [`Out`].
+    pub(super) fn transport(&self) -> Box<dyn Transport> {
+        match self {
+            Self::Tcp(stream) => Box::new(Tcp(Arc::clone(stream))),
+            Self::Io { .. } | Self::Gone => Box::new(ByDriver),
+        }
+    }
+
     /// Reads what is there; 0 at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
@@ -37,134 +62,95 @@ impl Source {
                     result => return Poll::Ready(result),
                 }
             },
-            Self::Io(half) => {
-                let half = half.get_mut().unwrap_or_else(PoisonError::into_inner);
+            Self::Io { io, .. } => {
                 let mut buffer = ReadBuf::new(buffer);
-                ready!(Pin::new(half).poll_read(cx, &mut buffer))?;
+                ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
                 Poll::Ready(Ok(buffer.filled().len()))
             }
+            Self::Gone => Poll::Ready(Ok(0)),
         }
     }
-}
 
-/// Plain TCP: written by whoever sends; a task waits only while the socket pushes back.
-pub(super) struct Tcp {
-    stream: Arc<TcpStream>,
-    /// Of the connection: a send may come from a thread without one.
-    runtime: Handle,
-}
+    /// Writes what waits in the outbox; ready when nothing does.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, out: &Arc<Out>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => {
+                // Each turn ends in a write that pushes back, and so clears the readiness.
+                while !out.is_empty() {
+                    ready!(stream.poll_write_ready(cx))?;
+                    out.flush();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Self::Io { io, staged, dirty } => loop {
+                if staged.is_empty() {
+                    let Some(next) = out.stage(STAGE) else {
+                        if *dirty {
+                            ready!(Pin::new(&mut *io).poll_flush(cx))?;
+                            *dirty = false;
+                        }
+                        return Poll::Ready(Ok(()));
+                    };
+                    *staged = next;
+                }
+                match ready!(Pin::new(&mut *io).poll_write(cx, staged))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => staged.advance(written),
+                }
+                *dirty = true;
+                if staged.is_empty() {
+                    out.staged_out();
+                }
+            },
+            Self::Gone => Poll::Ready(Ok(())),
+        }
+    }
 
-impl Tcp {
-    pub(super) fn new(stream: Arc<TcpStream>) -> Self {
-        Self { stream, runtime: Handle::current() }
+    /// Tells the peer that nothing more will come. Called again until it is ready.
+    pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            // A peer that is gone makes either fail, and needs it no more.
+            Self::Tcp(stream) => drop(SockRef::from(&**stream).shutdown(Shutdown::Write)),
+            Self::Io { io, .. } => drop(ready!(Pin::new(io).poll_shutdown(cx))),
+            Self::Gone => {}
+        }
+        Poll::Ready(())
+    }
+
+    /// Tells whether the peer has said that it will send nothing more, though that may not be read yet.
+    ///
+    /// Only TCP can tell. The readiness that it looks at is of the socket, not of this call.
+    pub(super) fn has_hung_up(&self, cx: &mut Context<'_>) -> bool {
+        let Self::Tcp(stream) = self else { return false };
+        let ready = std::pin::pin!(stream.ready(tokio::io::Interest::READABLE)).poll(cx);
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 }
+
+/// Plain TCP, written from any thread.
+struct Tcp(Arc<TcpStream>);
 
 impl Transport for Tcp {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.try_write(bytes)
+        self.0.try_write(bytes)
     }
 
-    fn await_room(&self, out: Weak<Out>) {
-        let stream = Arc::clone(&self.stream);
-        // Ends when the outbox is empty; `shut_down` makes the socket ready and the outbox empty.
-        self.runtime.spawn(async move {
-            while stream.writable().await.is_ok() {
-                let Some(out) = out.upgrade() else { return };
-                if !out.flush() {
-                    return;
-                }
-            }
-        });
-    }
-
-    fn runtime(&self) -> Option<Handle> {
-        Some(self.runtime.clone())
-    }
-
-    fn finish_writing(&self) {
-        // A peer that is gone makes this fail, and needs it no more.
-        let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
+    fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(pieces)
     }
 
     fn shut_down(&self) {
-        let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Both);
+        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
     }
 }
 
-/// Anything else: one task writes, as long as the connection lives.
-pub(super) struct Queued {
-    due: Arc<Notify>,
-    runtime: Handle,
-}
+/// Takes nothing: all goes to the outbox, and wakes the driver, which also ends the connection.
+struct ByDriver;
 
-impl Queued {
-    /// Returns the transport, the reading half, and what starts the writer.
-    pub(super) fn new(io: Box<dyn Io>) -> (Self, Source, impl FnOnce(Weak<Out>)) {
-        let (read, write) = tokio::io::split(io);
-        let due = Arc::new(Notify::new());
-        let start = {
-            let due = Arc::clone(&due);
-            move |out| drop(tokio::spawn(write_queued(write, out, due)))
-        };
-        (Self { due, runtime: Handle::current() }, Source::Io(Mutex::new(read)), start)
-    }
-}
-
-impl Transport for Queued {
+impl Transport for ByDriver {
     fn try_write(&self, _bytes: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    fn await_room(&self, _out: Weak<Out>) {
-        self.due.notify_one();
-    }
-
-    fn runtime(&self) -> Option<Handle> {
-        Some(self.runtime.clone())
-    }
-
-    fn finish_writing(&self) {
-        self.due.notify_one();
-    }
-
-    fn shut_down(&self) {
-        self.due.notify_one();
-    }
-}
-
-/// Writes the outbox piece by piece, until the connection is finished or dead.
-async fn write_queued(mut write: WriteHalf<Box<dyn Io>>, out: Weak<Out>, due: Arc<Notify>) {
-    loop {
-        let Some(strong) = out.upgrade() else { break };
-        let next = strong.begin_front();
-        let is_over = strong.is_over();
-        drop(strong);
-        let written = match next {
-            Some(piece) => tokio::select! {
-                result = write.write_all(&piece) => result.map(|()| piece.len()),
-                // A shut connection does not wait for its peer to read.
-                () = dead(&out, &due) => break,
-            },
-            None if is_over => break,
-            None => {
-                due.notified().await;
-                continue;
-            }
-        };
-        let (Ok(written), Some(out)) = (written, out.upgrade()) else {
-            if let Some(out) = out.upgrade() {
-                out.die();
-            }
-            break;
-        };
-        out.wrote_front(written);
-    }
-    let _ = write.shutdown().await;
-}
-
-async fn dead(out: &Weak<Out>, due: &Notify) {
-    while out.upgrade().is_some_and(|out| !out.is_dead()) {
-        due.notified().await;
-    }
+    fn shut_down(&self) {}
 }

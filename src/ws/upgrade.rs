@@ -1,31 +1,33 @@
 //! [`Upgrade`]: the axum extractor.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, StatusCode, request};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
 
-use super::connection::{Connection, finish};
-use super::decoder::Limits;
+use super::connection::{Connection, Pace};
+use super::decoder::{Decoder, Limits};
+use super::handler::run;
 use super::handshake::{HandshakeError, check_origin, check_upgrade};
-use super::transport::{Queued, Source, Tcp};
-use crate::channel::{Channel, ChannelId, NORMAL, Out, OutboxLimits};
-use crate::sync::{Arc, guard};
-
-/// A handler failed: the close code of RFC 6455, section 7.4.1.
-const INTERNAL_ERROR: u16 = 1011;
+use super::rate::RateLimit;
+use super::transport::Socket;
+use crate::channel::{Channel, ChannelId, Out, OutboxLimits};
+use crate::dispatch::Dispatcher;
+use crate::sync::Arc;
 
 /// Turns a request into a WebSocket: an axum extractor.
 ///
@@ -53,9 +55,33 @@ const INTERNAL_ERROR: u16 = 1011;
 pub struct Upgrade {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
-    max_message_size: usize,
+    peer_addr: Option<SocketAddr>,
+    options: Options,
+    events: Option<Dispatcher>,
+}
+
+/// How a connection is treated once it is one.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    limits: Limits,
     outbox: OutboxLimits,
     send_buffer: usize,
+    pace: Pace,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            outbox: OutboxLimits::default(),
+            send_buffer: 64 << 10,
+            pace: Pace {
+                heartbeat: Some((Duration::from_secs(30), Duration::from_secs(20))),
+                idle_timeout: None,
+                rate_limit: None,
+            },
+        }
+    }
 }
 
 impl Upgrade {
@@ -64,43 +90,97 @@ impl Upgrade {
     /// A larger one closes the connection with code 1009.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.max_message_size = bytes;
+        self.options.limits.max_message_size = bytes;
+        self.options.limits.max_frame_size = bytes;
         self
     }
 
-    /// Sets how much may wait for the client; past it the connection is closed with code 1013.
+    /// Sets the size of the largest frame taken from the client, if that is to be less than the largest
+    /// message; call it after [`max_message_size`](Self::max_message_size), which sets both.
+    #[must_use]
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.options.limits.max_frame_size = bytes;
+        self
+    }
+
+    /// Sets how much may wait for the client, and what happens past it.
     #[must_use]
     pub fn outbox(mut self, limits: OutboxLimits) -> Self {
-        self.outbox = limits;
+        self.options.outbox = limits;
         self
     }
 
-    /// Sets the kernel's send buffer, in bytes; 64 KiB by default. It belongs to what may wait for a client.
+    /// Sets the kernel's send buffer, in bytes; 64 KiB by default. It belongs to what may wait for a
+    /// client: left to itself, the kernel of Linux takes up to 4 MiB for one that does not read.
     #[must_use]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.send_buffer = bytes;
+        self.options.send_buffer = bytes;
+        self
+    }
+
+    /// Sets after how long a silence of the client it is pinged, and how long it may take to answer;
+    /// 30 s and 20 s by default. Anything that comes from it is an answer.
+    ///
+    /// A client that does not answer is lost: `recv` says so, and the channel leaves its groups. One
+    /// that has gone without a word is thus noticed within twice the first time and the second.
+    #[must_use]
+    pub fn heartbeat(mut self, silence: Duration, answer: Duration) -> Self {
+        self.options.pace.heartbeat = Some((silence, answer));
+        self
+    }
+
+    /// Sends no pings: a client that is gone without a word is noticed only when something is sent to it.
+    #[must_use]
+    pub fn no_heartbeat(mut self) -> Self {
+        self.options.pace.heartbeat = None;
+        self
+    }
+
+    /// Closes the connection with code 1001 when the client sends no message for so long; pongs are
+    /// none. Never by default.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.options.pace.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Limits how much the client may send over time. Not limited by default.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.options.pace.rate_limit = Some(limit);
+        self
+    }
+
+    /// Emits [`HANDLER_FAILED`](super::HANDLER_FAILED) here when the handler returns an error or panics.
+    ///
+    /// Without a listener for it, one line goes to stderr.
+    #[must_use]
+    pub fn events(mut self, events: &Dispatcher) -> Self {
+        self.events = Some(events.clone());
         self
     }
 
     /// Answers the handshake and runs `handler` with the channel, in a task of its own.
     ///
     /// When the handler returns `Ok` the connection is closed with code 1000, unless it is closed
-    /// already; on `Err`, or a panic, with 1011, and one line goes to stderr. Nothing of that touches
+    /// already; a channel that it has handed to another task is closed when that drops it. On `Err`, or
+    /// a panic, it is closed with 1011 and [`events`](Self::events) are told. Nothing of that touches
     /// another connection.
+    ///
+    /// The handler runs in the task that also reads, writes what waits and answers pings: one that
+    /// blocks its thread stops these for its own client.
     pub fn run<F, Fut>(self, handler: F) -> Response
     where
         F: FnOnce(Channel) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
-        let Self { on_upgrade, accept, max_message_size, outbox, send_buffer } = self;
-        let limits = Limits { max_frame_size: max_message_size, max_message_size };
+        let Self { on_upgrade, accept, peer_addr, options, events } = self;
         // Ends with its connection.
         tokio::spawn(async move {
-            let opened =
-                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, limits, outbox, send_buffer));
+            let opened = on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, &options));
             // Otherwise the client went away between its request and our answer: there is nobody to tell.
-            if let Ok((out, connection)) = opened {
-                serve(out, connection, handler).await;
+            if let Ok(connection) = opened {
+                run(connection, handler, events).await;
             }
         });
         let mut response = Response::new(Body::empty());
@@ -120,81 +200,36 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
         let accept = check_upgrade(parts)?;
         check_origin(&parts.headers)?;
         let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(HandshakeError::NotHttp11)?;
-        let outbox = OutboxLimits::default();
-        Ok(Self { on_upgrade, accept, max_message_size: 1 << 20, outbox, send_buffer: 64 << 10 })
+        let peer_addr = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(addr)| *addr);
+        Ok(Self { on_upgrade, accept, peer_addr, options: Options::default(), events: None })
     }
 }
 
 impl fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upgrade")
-            .field("max_message_size", &self.max_message_size)
-            .field("outbox", &self.outbox)
-            .field("send_buffer", &self.send_buffer)
-            .finish_non_exhaustive()
+        f.debug_struct("Upgrade").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
-/// Gets at the socket itself where that is plain TCP, and puts a channel on top.
-fn open(
-    upgraded: Upgraded,
-    limits: Limits,
-    outbox: OutboxLimits,
-    send_buffer: usize,
-) -> io::Result<(Arc<Out>, Connection)> {
-    let id = ChannelId::next();
+/// Puts a connection on top of the upgraded io.
+fn open(upgraded: Upgraded, peer_addr: Option<SocketAddr>, options: &Options) -> io::Result<Connection> {
+    let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
+    let peer_addr = socket_addr.or(peer_addr);
+    let runtime = Some(Handle::current());
+    let out = Out::new(ChannelId::next(), peer_addr, options.outbox, runtime, socket.transport());
+    Ok(Connection::new(socket, &input, Decoder::new(options.limits), options.pace, out))
+}
+
+/// Gets at the socket itself where that is plain TCP, and returns it with what was read from it too much.
+fn socket(upgraded: Upgraded, send_buffer: usize) -> io::Result<(Socket, Option<SocketAddr>, Bytes)> {
     match downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
             let stream = parts.io.into_inner();
             stream.set_nodelay(true)?;
-            socket2::SockRef::from(&stream).set_send_buffer_size(send_buffer)?;
+            SockRef::from(&stream).set_send_buffer_size(send_buffer)?;
             let peer_addr = stream.peer_addr().ok();
-            let stream = Arc::new(stream);
-            let out = Out::new(id, peer_addr, outbox, Box::new(Tcp::new(Arc::clone(&stream))));
-            let connection = Connection::new(Source::Tcp(stream), &parts.read_buf, limits, Arc::clone(&out));
-            Ok((out, connection))
+            Ok((Socket::Tcp(Arc::new(stream)), peer_addr, parts.read_buf))
         }
-        Err(upgraded) => {
-            let (transport, source, start) = Queued::new(Box::new(TokioIo::new(upgraded)));
-            let out = Out::new(id, None, outbox, Box::new(transport));
-            start(Arc::downgrade(&out));
-            let connection = Connection::new(source, &[], limits, Arc::clone(&out));
-            Ok((out, connection))
-        }
-    }
-}
-
-/// Runs the handler, then closes the connection as the handler's end asks for.
-async fn serve<F, Fut>(out: Arc<Out>, connection: Connection, handler: F)
-where
-    F: FnOnce(Channel) -> Fut + Send,
-    Fut: Future<Output = Result<(), crate::Error>> + Send,
-{
-    let (keeper, kept) = oneshot::channel();
-    let channel = Channel::new(Arc::clone(&out), Box::new(connection), Some(keeper));
-    let ended = match guard(|| handler(channel)) {
-        Ok(running) => {
-            let mut running = pin!(running);
-            poll_fn(|cx| match guard(|| running.as_mut().poll(cx)) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| format!("failed: {error}"))),
-                Err(panic) => Poll::Ready(Err(format!("panicked: {panic}"))),
-            })
-            .await
-        }
-        Err(panic) => Err(format!("panicked: {panic}")),
-    };
-    match ended {
-        Ok(()) => out.close(NORMAL, ""),
-        Err(why) => {
-            let line = format!("fanfare: the handler of channel {} {why}\n", out.id());
-            // A closed stderr is no reason to panic.
-            let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
-            out.close(INTERNAL_ERROR, "internal error")
-        }
-    };
-    // A handler may have handed its channel to another task: it comes back when that drops it.
-    if let Ok(inbox) = kept.await {
-        finish(&out, inbox).await;
+        Err(upgraded) => Ok((Socket::io(TokioIo::new(upgraded)), None, Bytes::new())),
     }
 }

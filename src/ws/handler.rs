@@ -1,0 +1,138 @@
+//! Runs a handler beside its connection, in one task: what it does wrong stays there.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use super::connection::Connection;
+use crate::channel::{Channel, ChannelId, NORMAL};
+use crate::dispatch::Dispatcher;
+use crate::name::Key;
+use crate::sync::{Arc, guard};
+
+/// A handler failed: the close code of RFC 6455, section 7.4.1.
+const INTERNAL_ERROR: u16 = 1011;
+
+/// The event of a handler that returned an error, or panicked: see [`Upgrade::events`](super::Upgrade::events).
+pub const HANDLER_FAILED: Key<HandlerFailed> = Key::new("ws.handler_failed");
+
+/// A connection's handler returned an error, or panicked. The connection is closed with code 1011.
+#[derive(Clone, Debug)]
+pub struct HandlerFailed {
+    channel: ChannelId,
+    peer_addr: Option<SocketAddr>,
+    cause: Cause,
+}
+
+#[derive(Clone, Debug)]
+enum Cause {
+    Error(Arc<dyn std::error::Error + Send + Sync>),
+    Panic(String),
+}
+
+impl HandlerFailed {
+    /// Returns the id of the channel that the handler had.
+    #[must_use]
+    pub fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// Returns the client's address, if it has one.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer_addr
+    }
+
+    /// Tells whether the handler panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.cause, Cause::Panic(_))
+    }
+}
+
+impl fmt::Display for HandlerFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Cause::Error(error) => write!(f, "the handler of channel {} failed: {error}", self.channel),
+            Cause::Panic(panic) => write!(f, "the handler of channel {} panicked: {panic}", self.channel),
+        }
+    }
+}
+
+impl std::error::Error for HandlerFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Error(error) => error.source(),
+            Cause::Panic(_) => None,
+        }
+    }
+}
+
+/// Runs `handler` and drives the connection until both are done.
+pub(super) async fn run<F, Fut>(mut connection: Connection, handler: F, events: Option<Dispatcher>)
+where
+    F: FnOnce(Channel) -> Fut + Send,
+    Fut: Future<Output = Result<(), crate::Error>> + Send,
+{
+    let channel = connection.channel();
+    let running = match guard(|| handler(channel)) {
+        Ok(running) => Some(running),
+        Err(panic) => {
+            failed(&connection, Cause::Panic(panic), events.as_ref());
+            None
+        }
+    };
+    let mut running = pin!(running);
+    poll_fn(|cx| {
+        loop {
+            let over = connection.poll(cx).is_ready();
+            if let Some(result) = poll_handler(running.as_mut(), cx) {
+                if let Err(cause) = result {
+                    failed(&connection, cause, events.as_ref());
+                }
+                continue;
+            }
+            // A handler that is done may have handed its channel to somebody else.
+            let is_done = running.is_none();
+            if is_done && !over && connection.is_abandoned(cx) && connection.close(NORMAL, "") {
+                continue;
+            }
+            if !connection.poll_taken(cx) {
+                return if is_done && over { Poll::Ready(()) } else { Poll::Pending };
+            }
+        }
+    })
+    .await;
+}
+
+/// Polls the handler, if it runs; its result, once.
+fn poll_handler<Fut>(mut running: Pin<&mut Option<Fut>>, cx: &mut Context<'_>) -> Option<Result<(), Cause>>
+where
+    Fut: Future<Output = Result<(), crate::Error>>,
+{
+    let handler = running.as_mut().as_pin_mut()?;
+    let result = match guard(|| handler.poll(cx)) {
+        Ok(Poll::Pending) => return None,
+        Ok(Poll::Ready(result)) => result.map_err(|error| Cause::Error(error.into())),
+        Err(panic) => Err(Cause::Panic(panic)),
+    };
+    // What the handler leaves behind may panic too, when it is dropped.
+    let dropped = guard(|| running.set(None)).map_err(Cause::Panic);
+    Some(result.and(dropped))
+}
+
+/// Closes the connection, and tells who listens; one line to stderr when nobody does.
+fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
+    connection.close(INTERNAL_ERROR, "internal error");
+    let out = connection.out();
+    let failed = HandlerFailed { channel: out.id(), peer_addr: out.peer_addr(), cause };
+    let heard =
+        events.and_then(|events| events.emit(HANDLER_FAILED, &failed).ok()).is_some_and(|report| report.ran() > 0);
+    if !heard {
+        // A closed stderr is no reason to panic.
+        let _ = io::stderr().write_all(format!("fanfare: {failed}\n").as_bytes());
+    }
+}

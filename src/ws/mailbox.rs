@@ -1,0 +1,128 @@
+//! One message on its way from a connection's driver to whoever receives on the channel.
+//!
+//! The driver reads on only when the message is taken: so much is read ahead, and no more. Both sides
+//! are often the same task; then neither wakes the other, since the driver looks again after the
+//! handler has run.
+
+use std::task::{Context, Poll, Waker};
+
+use crate::channel::{Inbox, Message, RecvError};
+use crate::sync::{Arc, Mutex, lock};
+
+type Received = Result<Message, RecvError>;
+
+#[derive(Default)]
+pub(super) struct Mailbox(Mutex<Slot>);
+
+#[derive(Default)]
+struct Slot {
+    message: Option<Message>,
+    /// How the connection ended, if that was no clean close: told after `message`.
+    error: Option<RecvError>,
+    /// Nothing comes after these.
+    ended: bool,
+    /// The channel was dropped: nobody will take anything.
+    abandoned: bool,
+    receiver: Option<Waker>,
+    /// The driver, while it sleeps.
+    driver: Option<Waker>,
+}
+
+/// What the driver sees of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Free,
+    /// A message waits to be received.
+    Taken,
+    /// The channel is gone: what comes is for nobody.
+    Abandoned,
+}
+
+impl Mailbox {
+    pub(super) fn room(&self) -> Room {
+        let slot = lock(&self.0);
+        match (&slot.message, slot.abandoned) {
+            (_, true) => Room::Abandoned,
+            (Some(_), false) => Room::Taken,
+            (None, false) => Room::Free,
+        }
+    }
+
+    /// As `room`, when the driver is about to sleep: it is woken when that changes.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Room {
+        lock(&self.0).driver = Some(cx.waker().clone());
+        self.room()
+    }
+
+    /// Puts a message in, for the channel to receive. There is room.
+    pub(super) fn put(&self, message: Message, cx: &Context<'_>) {
+        self.change(cx, |slot| {
+            if !slot.abandoned {
+                slot.message = Some(message);
+            }
+        });
+    }
+
+    /// Nothing will come after what is in it, but perhaps an error. The first end counts.
+    pub(super) fn end(&self, error: Option<RecvError>, cx: &Context<'_>) {
+        self.change(cx, |slot| {
+            if !slot.ended {
+                slot.error = error;
+            }
+            slot.ended = true;
+        });
+    }
+
+    fn change(&self, cx: &Context<'_>, change: impl FnOnce(&mut Slot)) {
+        let receiver = {
+            let mut slot = lock(&self.0);
+            change(&mut slot);
+            slot.receiver.take()
+        };
+        // The handler runs after the driver in the same task; within it, a part may have a waker of its own.
+        if let Some(receiver) = receiver
+            && !receiver.will_wake(cx.waker())
+        {
+            receiver.wake();
+        }
+    }
+}
+
+/// The channel's side.
+pub(super) struct Receiver(pub(super) Arc<Mailbox>);
+
+impl Inbox for Receiver {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        let (received, driver) = {
+            let mut slot = lock(&self.0.0);
+            match (slot.message.take(), slot.ended) {
+                (Some(message), _) => (Some(Ok(message)), slot.driver.take()),
+                (None, true) => (slot.error.take().map(Err), None),
+                (None, false) => {
+                    if !slot.receiver.as_ref().is_some_and(|receiver| receiver.will_wake(cx.waker())) {
+                        slot.receiver = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
+            }
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        Poll::Ready(received)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let driver = {
+            let mut slot = lock(&self.0.0);
+            slot.abandoned = true;
+            slot.message = None;
+            slot.driver.take()
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+}
