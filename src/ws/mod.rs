@@ -6,6 +6,7 @@
 //! sockets) is written by that task.
 
 mod connection;
+mod consumer;
 pub mod decoder;
 mod handler;
 pub mod handshake;
@@ -14,6 +15,7 @@ mod rate;
 mod transport;
 mod upgrade;
 
+pub use consumer::{Consumer, Decode, Json, Session};
 pub use handler::{HANDLER_FAILED, HandlerFailed};
 pub use handshake::HandshakeError;
 pub use rate::{Excess, RateLimit};
