@@ -1,17 +1,30 @@
 //! [`Frame`]: a payload serialised and framed once, for any number of connections.
 //!
-//! A server does not mask its frames (RFC 6455, section 5.1), so the same bytes serve every client.
-//! A frame is header and payload in one piece; a clone shares it. Plain values, no synchronisation.
+//! A server does not mask its frames (RFC 6455, section 5.1), so the same bytes serve every client. A frame is header
+//! and payload in one piece, never changed, and a clone shares it.
+//!
+//! The same goes for its compressed twin, which only clients that agreed on permessage-deflate are sent: whoever asks
+//! for it first makes it, for all clones. A `OnceLock` is all the synchronisation there is.
+
+#[cfg(feature = "deflate")]
+mod deflate;
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::Serialize;
+
+use crate::sync::Arc;
+#[cfg(feature = "deflate")]
+use crate::sync::OnceLock;
 
 /// The longest header of an unmasked frame: two bytes and a length of eight.
 const MAX_HEADER: usize = 10;
 
 const FIN: u8 = 0x80;
+
+/// Where a payload of JSON begins to grow: small messages fit, and larger ones are moved less often.
+const JSON_CAPACITY: usize = 128;
 
 /// What a frame carries (RFC 6455, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +41,7 @@ pub enum Opcode {
     Pong = 10,
 }
 
-/// A WebSocket message, encoded once. Cheap to clone: clones share the bytes.
+/// A WebSocket message, encoded once. Cheap to clone: clones share the bytes, compressed ones too.
 ///
 /// ```
 /// use fanfare::frame::{Frame, Opcode};
@@ -39,11 +52,15 @@ pub enum Opcode {
 /// assert_eq!(frame.bytes().len(), 2 + 11);
 /// # Ok::<(), fanfare::frame::EncodeError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Frame {
+#[derive(Clone)]
+pub struct Frame(Arc<Encoded>);
+
+struct Encoded {
     bytes: Bytes,
-    header: u8,
     opcode: Opcode,
+    /// The same message compressed, once somebody asked; `None` inside when that would not help.
+    #[cfg(feature = "deflate")]
+    deflated: OnceLock<Option<Bytes>>,
 }
 
 impl Frame {
@@ -65,10 +82,9 @@ impl Frame {
     ///
     /// When `payload` cannot be serialised; `serde_json` says what it met.
     pub fn json<T: Serialize + ?Sized>(payload: &T) -> Result<Self, EncodeError> {
-        // The header's place is left free in front, so that the payload is written once and stays.
-        let mut buffer = vec![0; MAX_HEADER];
+        let mut buffer = headless(JSON_CAPACITY);
         serde_json::to_writer(&mut buffer, payload).map_err(EncodeError)?;
-        Ok(Self::headed(Opcode::Text, buffer))
+        Ok(Self::of(Opcode::Text, buffer))
     }
 
     /// Makes a close frame; a reason longer than 123 bytes is cut between characters.
@@ -90,59 +106,106 @@ impl Frame {
     }
 
     fn new(opcode: Opcode, payload: &[u8]) -> Self {
-        let mut buffer = Vec::with_capacity(MAX_HEADER + payload.len());
-        buffer.resize(MAX_HEADER, 0);
+        let mut buffer = headless(payload.len());
         buffer.extend_from_slice(payload);
-        Self::headed(opcode, buffer)
+        Self::of(opcode, buffer)
     }
 
-    /// Writes the header into the place before the payload.
-    fn headed(opcode: Opcode, mut buffer: Vec<u8>) -> Self {
-        let len = buffer.len() - MAX_HEADER;
-        let header = match len {
-            0..=125 => 2,
-            126..=0xffff => 4,
-            _ => MAX_HEADER,
-        };
-        let start = MAX_HEADER - header;
-        buffer[start] = FIN | opcode as u8;
-        // Each length fits its place: the header's size was chosen by it.
-        match header {
-            2 => buffer[start + 1] = len as u8,
-            4 => {
-                buffer[start + 1] = 126;
-                buffer[start + 2..MAX_HEADER].copy_from_slice(&(len as u16).to_be_bytes());
-            }
-            _ => {
-                buffer[start + 1] = 127;
-                buffer[start + 2..MAX_HEADER].copy_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
-        Self { bytes: Bytes::from(buffer).slice(start..), header: header as u8, opcode }
+    fn of(opcode: Opcode, buffer: Vec<u8>) -> Self {
+        Self(Arc::new(Encoded {
+            bytes: headed(FIN | opcode as u8, buffer),
+            opcode,
+            #[cfg(feature = "deflate")]
+            deflated: OnceLock::new(),
+        }))
     }
 
     /// Returns what the frame carries.
     #[must_use]
     pub fn opcode(&self) -> Opcode {
-        self.opcode
+        self.0.opcode
     }
 
     /// Returns the payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        &self.bytes[usize::from(self.header)..]
+        // As `headed` wrote it.
+        let header = match self.bytes()[1] {
+            127 => MAX_HEADER,
+            126 => 4,
+            _ => 2,
+        };
+        &self.bytes()[header..]
     }
 
     /// Returns header and payload, as they go out.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.0.bytes
+    }
+
+    /// Returns the frame as permessage-deflate sends it (RFC 7692), header and compressed payload.
+    ///
+    /// `None` means that [`bytes`](Self::bytes) are to be sent: for control frames, for payloads of less than 256
+    /// bytes, and for those that do not get shorter. A client that agreed to compression takes either.
+    ///
+    /// Whoever asks first compresses, for all clones: about 4 µs for 2 KiB of JSON, 1 µs for each further KiB;
+    /// whoever asks meanwhile waits for it. The message is compressed on its own, so the answer has to promise
+    /// `server_no_context_takeover`, as that of `ws::deflate::negotiate` does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fanfare::frame::Frame;
+    ///
+    /// let frame = Frame::text("all the same ".repeat(100));
+    /// assert!(frame.deflated().is_some_and(|deflated| deflated.len() < 100));
+    /// assert_eq!(Frame::text("short").deflated(), None);
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflated(&self) -> Option<&Bytes> {
+        self.0.deflated.get_or_init(|| deflate::deflate(self.opcode(), self.payload())).as_ref()
     }
 }
 
+/// Starts a buffer in which the header's place is left free, so that the payload is written once and stays.
+fn headless(capacity: usize) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(MAX_HEADER + capacity);
+    buffer.resize(MAX_HEADER, 0);
+    buffer
+}
+
+/// Writes the header into the place before the payload.
+fn headed(first: u8, mut buffer: Vec<u8>) -> Bytes {
+    let len = buffer.len() - MAX_HEADER;
+    let (short_len, long_len): (u8, &[u8]) = match len {
+        0..=125 => (len as u8, &[]),
+        126..=0xffff => (126, &(len as u16).to_be_bytes()),
+        _ => (127, &(len as u64).to_be_bytes()),
+    };
+    let start = MAX_HEADER - 2 - long_len.len();
+    buffer[start] = first;
+    buffer[start + 1] = short_len;
+    buffer[start + 2..MAX_HEADER].copy_from_slice(long_len);
+    // Without room to spare, `Bytes` takes the buffer as it is; a frame may also stay in a history for long.
+    buffer.shrink_to_fit();
+    let mut bytes = Bytes::from(buffer);
+    bytes.advance(start);
+    bytes
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Frame {}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frame").field("opcode", &self.opcode).field("payload_len", &self.payload().len()).finish()
+        f.debug_struct("Frame").field("opcode", &self.opcode()).field("payload_len", &self.payload().len()).finish()
     }
 }
 
@@ -175,6 +238,19 @@ mod tests {
         assert_eq!(&Frame::binary([7; 126]).bytes()[..4], [0x82, 126, 0, 126]);
         assert_eq!(&Frame::text("hi").bytes()[..], [0x81, 2, b'h', b'i']);
         assert_eq!(&Frame::binary(vec![0; 0x10000]).bytes()[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_frame_takes_two_allocations_and_a_clone_none() {
+        let text = "x".repeat(2000);
+        let used = |make: &dyn Fn() -> Frame| {
+            let mut frame = None;
+            (allocation_counter::measure(|| frame = Some(make())).count_current, frame)
+        };
+        let (allocations, frame) = used(&|| Frame::text(&text));
+        assert_eq!(allocations, 2);
+        assert_eq!(used(&|| Frame::json(&text).expect("a string is json")).0, 2);
+        assert_eq!(used(&|| frame.clone().expect("just made")).0, 0);
     }
 
     #[test]
