@@ -7,27 +7,59 @@
 //! What always holds:
 //! - Every byte is looked at once. The decoder keeps no input of its own: it takes bytes from the
 //!   caller's buffer, and the payload is unmasked in the message it will be delivered in. A message
-//!   that has arrived as a whole costs one allocation and one copy.
+//!   that has arrived as a whole costs one allocation and one copy. A compressed one (RFC 7692) is
+//!   unmasked and inflated by pieces of fixed size, each copied to its message.
 //! - Memory follows what has arrived, never what a header declares: at most twice the bytes of the
-//!   unfinished message. Between messages the decoder owns no memory at all.
+//!   unfinished message. For a compressed one these are the inflated bytes, up to the limit, and 48
+//!   KiB come on top until it is complete. Between messages the decoder owns no memory at all.
 //! - What comes out does not depend on how the bytes were split on their way in.
 //! - Text is checked as it arrives. The first byte that cannot be UTF-8 ends the connection, whether
 //!   or not its frame is complete; a code point that is split over two frames is accepted.
 //! - A [`Close`](Event::Close) or an error is the last thing that comes out.
 //!
 //! ```text
-//!            14 header bytes or fewer           payload unmasked into `control` or `message`
+//!            14 header bytes or fewer           payload unmasked (and inflated) into `control` or `message`
 //!   Header ----------------------------> Payload ---------------------------------+
 //!     ^  \                                  |  \                                  |
-//!     |   \ header breaks a rule            |   \ not UTF-8                       | frame complete
+//!     |   \ header breaks a rule            |   \ not UTF-8, not DEFLATE, too big | frame complete
 //!     |    v                                |    v                                |
 //!     |   Failed(error)                     |   Failed(error)                     |
 //!     +-- message goes on, or Text, Binary, Ping, Pong ---------------------------+-- Close --> Closed
 //! ```
 
+#[cfg(feature = "deflate")]
+mod inflate;
+
+/// Without the feature nothing is compressed, and this has no values.
+#[cfg(not(feature = "deflate"))]
+mod inflate {
+    use super::ProtocolError;
+
+    #[derive(Debug)]
+    pub(super) enum Inflater {}
+
+    impl Inflater {
+        pub(super) const SIZE: usize = 0;
+
+        pub(super) fn declare(&mut self, _: u64) -> Result<(), ProtocolError> {
+            match *self {}
+        }
+
+        pub(super) fn step(&mut self, _: &mut &[u8], _: &mut [u8]) -> (usize, Result<bool, ProtocolError>) {
+            match *self {}
+        }
+
+        pub(super) fn ends_here(&mut self) -> bool {
+            match *self {}
+        }
+    }
+}
+
 use std::{error::Error, fmt, mem};
 
 use bytes::{Buf, Bytes};
+
+use inflate::Inflater;
 
 /// A control frame may carry this much and no more (RFC 6455, section 5.5).
 const MAX_CONTROL_PAYLOAD: u64 = 125;
@@ -40,6 +72,10 @@ const MAX_HEADER: usize = 14;
 /// Only these escape the limit on size; with this limit every message ends. A client that streams
 /// may well send a few, never hundreds.
 const MAX_EMPTY_FRAGMENTS: u32 = 128;
+
+/// A compressed message is unmasked this much at a time, and inflated that much: a typical one whole.
+const WIRE_PIECE: usize = 1 << 10;
+const PLAIN_PIECE: usize = 4 << 10;
 
 /// Turns the bytes of one client into [`Event`]s.
 ///
@@ -59,6 +95,8 @@ const MAX_EMPTY_FRAGMENTS: u32 = 128;
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
+    /// Whether permessage-deflate was agreed.
+    deflate: bool,
     state: State,
     /// The data message that is under way, from its first frame to its last.
     message: Option<Message>,
@@ -70,7 +108,29 @@ impl Decoder {
     /// Creates a decoder for one connection, at the first byte after the handshake.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Header(Header::default()), message: None, control: Vec::new() }
+        Self { limits, deflate: false, state: State::Header(Header::default()), message: None, control: Vec::new() }
+    }
+
+    /// Creates a decoder for a connection that agreed on permessage-deflate, as
+    /// [`negotiate`](crate::ws::deflate::negotiate) answers it: each message is compressed on its own, or not at all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fanfare::ws::decoder::{Decoder, Event, Limits};
+    ///
+    /// // "Hello", compressed (RFC 7692, 7.2.3.1), with a mask of zeros.
+    /// let mut input: &[u8] = b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00";
+    /// let mut decoder = Decoder::with_deflate(Limits::default());
+    ///
+    /// assert_eq!(decoder.decode(&mut input)?, Some(Event::Text("Hello".into())));
+    /// assert_eq!(decoder.allocated(), 0);
+    /// # Ok::<(), fanfare::ws::decoder::ProtocolError>(())
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(limits: Limits) -> Self {
+        Self { deflate: true, ..Self::new(limits) }
     }
 
     /// Takes bytes from the front of `input` until an event is complete, and returns it.
@@ -118,15 +178,14 @@ impl Decoder {
     /// Returns how many bytes of memory the unfinished message and control frame take up.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        let message = self.message.as_ref().map_or(0, |m| m.payload.capacity());
-        message + self.control.capacity()
+        self.message.as_ref().map_or(0, Message::allocated) + self.control.capacity()
     }
 
     fn next_event(&mut self, input: &mut impl Buf) -> Result<Option<Event>, ProtocolError> {
         loop {
             match &mut self.state {
                 State::Header(header) => {
-                    let Some(frame) = header.read(input)? else {
+                    let Some(frame) = header.read(self.deflate, input)? else {
                         return Ok(None);
                     };
                     self.begin(&frame)?;
@@ -136,8 +195,7 @@ impl Decoder {
                     if frame.opcode.is_control() {
                         frame.read(input, &mut self.control);
                     } else if let Some(message) = &mut self.message {
-                        frame.read(input, &mut message.payload);
-                        message.check_arrived()?;
+                        message.read(frame, input, self.limits.max_message_size)?;
                     }
                     if frame.remaining > 0 {
                         return Ok(None);
@@ -172,12 +230,9 @@ impl Decoder {
             (Opcode::Continuation, Some(message)) => message,
             (Opcode::Continuation, None) => return Err(ProtocolError::NothingToContinue),
             (_, Some(_)) => return Err(ProtocolError::MessageUnfinished),
-            (opcode, none) => none.insert(Message::new(opcode == Opcode::Text)),
+            (opcode, none) => none.insert(Message::new(opcode == Opcode::Text, self.limits.inflater(frame))),
         };
-        let room = self.limits.max_message_size.saturating_sub(message.payload.len());
-        if frame.remaining > room as u64 {
-            return Err(ProtocolError::MessageTooBig);
-        }
+        message.declare(frame.remaining, self.limits.max_message_size)?;
         if frame.remaining == 0 && !frame.fin {
             message.count_empty()?;
         }
@@ -230,6 +285,9 @@ pub enum Event {
 /// Messages may come in any number of frames of any size, so a limit for frames alone bounds nothing;
 /// it only refuses earlier. Control frames count towards neither: they hold 125 bytes at the most.
 ///
+/// Of a compressed message, the inflated bytes count as the message's, and the first one too many ends it. On the
+/// wire, its frames together may take twice as many and 1 KiB: compressed data that stands for nothing ends too.
+///
 /// # Examples
 ///
 /// ```
@@ -242,10 +300,23 @@ pub enum Event {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most payload bytes that one frame may declare; 1 MiB by default.
+    /// The most payload bytes that one frame may declare, as on the wire; 1 MiB by default.
     pub max_frame_size: usize,
-    /// The most payload bytes of one message, over all its frames; 1 MiB by default.
+    /// The most payload bytes of one message, over all its frames, inflated; 1 MiB by default.
     pub max_message_size: usize,
+}
+
+impl Limits {
+    /// Makes the inflater that the message beginning with `frame` needs.
+    fn inflater(&self, frame: &Frame) -> Option<Box<Inflater>> {
+        #[cfg(feature = "deflate")]
+        if frame.compressed {
+            let max_wire = (self.max_message_size as u64).saturating_mul(2).saturating_add(1 << 10);
+            return Some(Box::new(Inflater::new(max_wire)));
+        }
+        debug_assert!(!frame.compressed, "refused by the header");
+        None
+    }
 }
 
 impl Default for Limits {
@@ -258,7 +329,8 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit was set although no extension was agreed.
+    /// A reserved bit was set that nothing agreed on gives a meaning here: the first one marks a compressed message,
+    /// in the first of its frames.
     ReservedBits,
     /// The opcode, in the variant, is one that nobody has defined.
     ReservedOpcode(u8),
@@ -286,10 +358,12 @@ pub enum ProtocolError {
     TextNotUtf8,
     /// A frame declared more than [`Limits::max_frame_size`].
     FrameTooBig,
-    /// A message grew past [`Limits::max_message_size`].
+    /// A message grew past [`Limits::max_message_size`], or took too much for that on the wire.
     MessageTooBig,
     /// A message held more than 128 empty frames before its last one.
     TooManyEmptyFragments,
+    /// The payload of a compressed message was not a DEFLATE stream, or stopped in the middle of one.
+    BadDeflate,
 }
 
 impl ProtocolError {
@@ -307,7 +381,7 @@ impl ProtocolError {
     #[must_use]
     pub fn close_code(&self) -> u16 {
         match self {
-            Self::ReasonNotUtf8 | Self::TextNotUtf8 => 1007,
+            Self::ReasonNotUtf8 | Self::TextNotUtf8 | Self::BadDeflate => 1007,
             Self::FrameTooBig | Self::MessageTooBig | Self::TooManyEmptyFragments => 1009,
             _ => 1002,
         }
@@ -317,7 +391,7 @@ impl ProtocolError {
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReservedBits => f.write_str("reserved bit set without an extension"),
+            Self::ReservedBits => f.write_str("reserved bit set without a meaning"),
             Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
             Self::Unmasked => f.write_str("client frame is not masked"),
             Self::ControlTooLong => f.write_str("control frame is longer than 125 bytes"),
@@ -333,6 +407,7 @@ impl fmt::Display for ProtocolError {
             Self::FrameTooBig => f.write_str("frame exceeds the size limit"),
             Self::MessageTooBig => f.write_str("message exceeds the size limit"),
             Self::TooManyEmptyFragments => f.write_str("message has too many empty fragments"),
+            Self::BadDeflate => f.write_str("compressed message is not a deflate stream"),
         }
     }
 }
@@ -357,12 +432,12 @@ struct Header {
 
 impl Header {
     /// Reads on; `None` when `input` ran out first.
-    fn read(&mut self, input: &mut impl Buf) -> Result<Option<Frame>, ProtocolError> {
+    fn read(&mut self, deflate: bool, input: &mut impl Buf) -> Result<Option<Frame>, ProtocolError> {
         if !self.fill(2, input) {
             return Ok(None);
         }
         let [first, second, ..] = self.bytes;
-        let (fin, opcode) = parse_first(first)?;
+        let (fin, compressed, opcode) = parse_first(first, deflate)?;
         let short_len = parse_second(second, fin, opcode)?;
         let end_of_length = match short_len {
             127 => 10,
@@ -386,7 +461,7 @@ impl Header {
         }
         let mut mask = [0; 4];
         mask.copy_from_slice(&self.bytes[end_of_length..end_of_length + 4]);
-        Ok(Some(Frame { fin, opcode, remaining, mask }))
+        Ok(Some(Frame { fin, compressed, opcode, remaining, mask }))
     }
 
     /// Takes bytes until `len` of them are here, and says whether they are.
@@ -398,8 +473,10 @@ impl Header {
     }
 }
 
-fn parse_first(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
-    if byte & 0x70 != 0 {
+fn parse_first(byte: u8, deflate: bool) -> Result<(bool, bool, Opcode), ProtocolError> {
+    let begins_message = matches!(byte & 0x0f, 0x1 | 0x2);
+    let meaningful = if deflate && begins_message { 0x40 } else { 0 };
+    if byte & 0x70 & !meaningful != 0 {
         return Err(ProtocolError::ReservedBits);
     }
     let opcode = match byte & 0x0f {
@@ -411,7 +488,7 @@ fn parse_first(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
         0xa => Opcode::Pong,
         reserved => return Err(ProtocolError::ReservedOpcode(reserved)),
     };
-    Ok((byte & 0x80 != 0, opcode))
+    Ok((byte & 0x80 != 0, byte & 0x40 != 0, opcode))
 }
 
 fn parse_second(byte: u8, fin: bool, opcode: Opcode) -> Result<u8, ProtocolError> {
@@ -448,6 +525,8 @@ impl Opcode {
 #[derive(Debug)]
 struct Frame {
     fin: bool,
+    /// Whether it is the first of a compressed message; those after it do not say.
+    compressed: bool,
     opcode: Opcode,
     /// Payload bytes that have not arrived yet; as declared, so never a reason to allocate.
     remaining: u64,
@@ -471,6 +550,18 @@ impl Frame {
             self.remaining -= taken as u64;
             input.advance(taken);
         }
+    }
+
+    /// Copies what `input` holds of this frame to `piece`, unmasked, until either is at its end.
+    fn read_piece<'a>(&mut self, input: &mut impl Buf, piece: &'a mut [u8]) -> &'a [u8] {
+        let rest = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+        let len = piece.len().min(input.remaining()).min(rest);
+        let piece = &mut piece[..len];
+        input.copy_to_slice(piece);
+        unmask(piece, self.mask);
+        self.mask.rotate_left(len % 4);
+        self.remaining -= len as u64;
+        piece
     }
 
     /// Makes room for `taken` bytes: at least doubles, so that growing is linear in total, but never
@@ -506,11 +597,75 @@ struct Message {
     checked: usize,
     /// Empty frames so far, the last one aside.
     empty: u32,
+    /// Where the payload comes from if it is compressed.
+    inflater: Option<Box<Inflater>>,
 }
 
 impl Message {
-    fn new(is_text: bool) -> Self {
-        Self { is_text, payload: Vec::new(), checked: 0, empty: 0 }
+    fn new(is_text: bool, inflater: Option<Box<Inflater>>) -> Self {
+        Self { is_text, payload: Vec::new(), checked: 0, empty: 0, inflater }
+    }
+
+    fn allocated(&self) -> usize {
+        self.payload.capacity() + if self.inflater.is_some() { Inflater::SIZE } else { 0 }
+    }
+
+    /// Checks the length that a frame declares; what it inflates to is not known before it has arrived.
+    fn declare(&mut self, len: u64, limit: usize) -> Result<(), ProtocolError> {
+        if let Some(inflater) = &mut self.inflater {
+            return inflater.declare(len);
+        }
+        if len > limit.saturating_sub(self.payload.len()) as u64 {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        Ok(())
+    }
+
+    /// Moves what `input` holds of `frame` to the end of the payload.
+    fn read(&mut self, frame: &mut Frame, input: &mut impl Buf, limit: usize) -> Result<(), ProtocolError> {
+        if self.inflater.is_some() {
+            return self.inflate(frame, input, limit);
+        }
+        frame.read(input, &mut self.payload);
+        self.check_arrived()
+    }
+
+    fn inflate(&mut self, frame: &mut Frame, input: &mut impl Buf, limit: usize) -> Result<(), ProtocolError> {
+        let (mut wire, mut plain) = ([0; WIRE_PIECE], [0; PLAIN_PIECE]);
+        loop {
+            let mut piece = frame.read_piece(input, &mut wire);
+            if piece.is_empty() {
+                return Ok(());
+            }
+            while self.inflate_step(&mut piece, &mut plain, limit)? {}
+        }
+    }
+
+    /// Inflates as much of `wire` as `plain` holds, and says whether there may be more.
+    fn inflate_step(&mut self, wire: &mut &[u8], plain: &mut [u8], limit: usize) -> Result<bool, ProtocolError> {
+        let Some(inflater) = &mut self.inflater else {
+            return Ok(false);
+        };
+        let (made, more) = inflater.step(wire, plain);
+        self.append(&plain[..made], limit)?;
+        more
+    }
+
+    /// Adds `inflated` to the payload, as far as the limit.
+    fn append(&mut self, inflated: &[u8], limit: usize) -> Result<(), ProtocolError> {
+        let room = limit - self.payload.len();
+        let fitting = &inflated[..inflated.len().min(room)];
+        if self.payload.capacity() - self.payload.len() < fitting.len() {
+            // At least doubles, so that growing is linear in total, but not past the limit.
+            self.payload.reserve_exact(self.payload.len().max(fitting.len()).min(room));
+        }
+        self.payload.extend_from_slice(fitting);
+        // Before the limit: what came first is what is wrong, however much of it was inflated at once.
+        self.check_arrived()?;
+        if fitting.len() < inflated.len() {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        Ok(())
     }
 
     fn count_empty(&mut self) -> Result<(), ProtocolError> {
@@ -535,7 +690,10 @@ impl Message {
         Ok(())
     }
 
-    fn into_event(self) -> Result<Event, ProtocolError> {
+    fn into_event(mut self) -> Result<Event, ProtocolError> {
+        if self.inflater.as_mut().is_some_and(|inflater| !inflater.ends_here()) {
+            return Err(ProtocolError::BadDeflate);
+        }
         if !self.is_text {
             return Ok(Event::Binary(self.payload.into()));
         }

@@ -1,8 +1,8 @@
 //! Decides about a request to open a WebSocket (RFC 6455, section 4.2) from its head alone.
 //!
-//! [`check_upgrade`] and [`check_origin`] are pure: nothing is read and nothing is sent. A refusal is
-//! a [`HandshakeError`], which is also the response to give. Each takes time linear in the headers it
-//! looks at; how many headers there may be is for the HTTP server to limit.
+//! [`check_upgrade`], [`Origins::check`] and [`choose_protocol`] are pure: nothing is read and nothing
+//! is sent. A refusal is a [`HandshakeError`], which is also the response to give. Each takes time
+//! linear in the headers it looks at; how many headers there may be is for the HTTP server to limit.
 
 use std::{error::Error, fmt};
 
@@ -13,7 +13,10 @@ use base64::{
 };
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Version,
-    header::{ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+        UPGRADE,
+    },
     request::Parts,
 };
 use sha1::{Digest, Sha1};
@@ -32,7 +35,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// Checks that `request` asks for a WebSocket, and returns the value of `Sec-WebSocket-Accept`.
 ///
-/// The origin is not looked at; see [`check_origin`].
+/// The origin is not looked at; see [`Origins`].
 ///
 /// # Errors
 ///
@@ -134,6 +137,138 @@ pub fn check_origin(headers: &HeaderMap) -> Result<(), HandshakeError> {
     }
 }
 
+/// Returns the subprotocol to answer with: of those that the client offers, the first in `supported`.
+///
+/// The server's order decides, because it is the server that knows which of its protocols is the newer one. Nothing
+/// is chosen that the client did not offer, letter by letter; a browser would close the connection. `None` means
+/// to answer without `Sec-WebSocket-Protocol`. Whether to go on then is for the caller to decide: the RFC lets it.
+///
+/// The headers are read once, and for each name in them `supported` is.
+///
+/// # Examples
+///
+/// ```
+/// use fanfare::ws::handshake::choose_protocol;
+/// use http::{HeaderMap, HeaderValue};
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("sec-websocket-protocol", HeaderValue::from_static("chat.v1, chat.v2, other"));
+///
+/// assert_eq!(choose_protocol(&headers, &["chat.v3", "chat.v2", "chat.v1"]), Some("chat.v2"));
+/// assert_eq!(choose_protocol(&headers, &["chat"]), None);
+/// ```
+#[must_use]
+pub fn choose_protocol<'a>(headers: &HeaderMap, supported: &[&'a str]) -> Option<&'a str> {
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
+    let offered = lists.flat_map(|list| list.split(',')).map(|item| item.trim_matches([' ', '\t']));
+    let known =
+        offered.filter_map(|name| supported.iter().position(|known| *known == name && is_token(name.as_bytes())));
+    known.min().map(|first| supported[first])
+}
+
+/// Whose pages may open a WebSocket: the rule for `Origin`.
+///
+/// Only browsers are held back by it, and they need to be: a browser lets any page open a WebSocket to any server,
+/// with the user's cookies. Anything else can send whatever origin it likes.
+///
+/// # Examples
+///
+/// ```
+/// use fanfare::ws::handshake::Origins;
+/// use http::{HeaderMap, HeaderValue};
+///
+/// let origins = Origins::listed(["https://app.example.com", "http://localhost:5173"])?;
+///
+/// let mut headers = HeaderMap::new();
+/// assert!(origins.check(&headers).is_err());
+///
+/// headers.insert("origin", HeaderValue::from_static("https://app.example.com"));
+/// assert!(origins.check(&headers).is_ok());
+///
+/// headers.insert("origin", HeaderValue::from_static("https://app.example.com.evil.net"));
+/// assert!(origins.check(&headers).is_err());
+/// # Ok::<(), fanfare::ws::handshake::NotAnOrigin>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Origins(Rule);
+
+#[derive(Clone, Debug, Default)]
+enum Rule {
+    #[default]
+    SameHost,
+    Listed(Vec<String>),
+    Any,
+}
+
+impl Origins {
+    /// Lets in the pages of this very host, and requests without an origin, as [`check_origin`] does; the default.
+    #[must_use]
+    pub fn same_host() -> Self {
+        Self(Rule::SameHost)
+    }
+
+    /// Lets in the pages of these origins and nothing else: `null` is refused, and so is a request without an origin.
+    ///
+    /// An origin is written `scheme://host` or `scheme://host:port`, as the browser sends it: no path, not even a
+    /// slash at the end, no wildcard, a name in other letters than ASCII in its `xn--` form. Scheme and host are
+    /// compared in any case, whole; a port left out is the default of `http` or `https`. This very host is let in
+    /// only if it is listed.
+    ///
+    /// # Errors
+    ///
+    /// The first entry that is not an origin: it could never match, or not what it seems to say.
+    pub fn listed<S: Into<String>>(origins: impl IntoIterator<Item = S>) -> Result<Self, NotAnOrigin> {
+        let check = |entry: String| match parse_origin(&entry) {
+            Some(origin) if !origin.host.contains('*') => Ok(entry),
+            _ => Err(NotAnOrigin { entry }),
+        };
+        let origins = origins.into_iter().map(|entry| check(entry.into()));
+        Ok(Self(Rule::Listed(origins.collect::<Result<_, _>>()?)))
+    }
+
+    /// Lets in every page there is, and requests without an origin.
+    ///
+    /// For servers that give a page nothing for its user's cookies or address: whatever protects them is elsewhere,
+    /// such as a token that the page has to send.
+    #[must_use]
+    pub fn any() -> Self {
+        Self(Rule::Any)
+    }
+
+    /// Checks the origin of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError::ForeignOrigin`] when only this host's pages may connect, and
+    /// [`HandshakeError::UnlistedOrigin`] when there is a list.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), HandshakeError> {
+        match &self.0 {
+            Rule::SameHost => check_origin(headers),
+            Rule::Any => Ok(()),
+            Rule::Listed(origins) => {
+                let sent = only(headers, ORIGIN).and_then(parse_origin).ok_or(HandshakeError::UnlistedOrigin)?;
+                let is_listed = origins.iter().filter_map(|listed| parse_origin(listed)).any(|listed| listed == sent);
+                if is_listed { Ok(()) } else { Err(HandshakeError::UnlistedOrigin) }
+            }
+        }
+    }
+}
+
+/// An entry of a list of origins that is not one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAnOrigin {
+    entry: String,
+}
+
+impl fmt::Display for NotAnOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entry } = self;
+        write!(f, "{entry:?} is not an origin, write scheme://host or scheme://host:port without path or wildcard")
+    }
+}
+
+impl Error for NotAnOrigin {}
+
 /// Why a request to open a WebSocket was refused.
 ///
 /// As a response it is plain text that names the header and the fix, and nothing of what was sent.
@@ -154,6 +289,8 @@ pub enum HandshakeError {
     BadKey,
     /// `Origin` named another host than `Host` did: status 403.
     ForeignOrigin,
+    /// `Origin` named none of those that are [listed](Origins::listed), or was not sent: status 403.
+    UnlistedOrigin,
 }
 
 impl HandshakeError {
@@ -173,7 +310,7 @@ impl HandshakeError {
             Self::NotGet => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoUpgrade | Self::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
             Self::NoConnectionUpgrade | Self::BadKey => StatusCode::BAD_REQUEST,
-            Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin | Self::UnlistedOrigin => StatusCode::FORBIDDEN,
         }
     }
 }
@@ -194,6 +331,7 @@ impl fmt::Display for HandshakeError {
                 "header origin must name the same host and port as header host; open the page \
                  from this host, and let a proxy in between forward host unchanged"
             }
+            Self::UnlistedOrigin => "header origin must be one that this server lists",
         })
     }
 }
@@ -235,21 +373,50 @@ fn is_key(key: &str) -> bool {
     key.len() == 24 && LENIENT.decode_slice(key, &mut nonce) == Ok(16)
 }
 
+/// Says whether `bytes` are a token (RFC 9110, section 5.6.2).
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
+}
+
 fn is_same_host(origin: &str, host: &str) -> bool {
-    let Some((scheme, origin_host)) = origin.split_once("://") else {
-        return false;
-    };
-    let default_port = match scheme {
-        _ if scheme.eq_ignore_ascii_case("http") => 80,
-        _ if scheme.eq_ignore_ascii_case("https") => 443,
-        _ => return false,
-    };
-    match (split_port(origin_host), split_port(host)) {
-        (Some((name, port)), Some((host_name, host_port))) => {
-            name.eq_ignore_ascii_case(host_name) && port.unwrap_or(default_port) == host_port.unwrap_or(default_port)
+    match (parse_origin(origin), split_port(host)) {
+        (Some(Origin { scheme: _, host: name, default_port: Some(default), port }), Some((host_name, host_port))) => {
+            name.eq_ignore_ascii_case(host_name) && port.unwrap_or(default) == host_port.unwrap_or(default)
         }
         _ => false,
     }
+}
+
+/// An origin taken apart: `scheme://host[:port]`.
+struct Origin<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    port: Option<u16>,
+    /// What the scheme is served at; `None` for those that browsers do not load pages by.
+    default_port: Option<u16>,
+}
+
+impl PartialEq for Origin<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.scheme.eq_ignore_ascii_case(other.scheme)
+            && self.host.eq_ignore_ascii_case(other.host)
+            && self.port.or(self.default_port) == other.port.or(other.default_port)
+    }
+}
+
+/// Takes `origin` apart; `None` when it is anything else, such as `null` or one with a path.
+fn parse_origin(origin: &str) -> Option<Origin<'_>> {
+    let (scheme, authority) = origin.split_once("://")?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let default_port = match scheme {
+        _ if !is_scheme => return None,
+        _ if scheme.eq_ignore_ascii_case("http") => Some(80),
+        _ if scheme.eq_ignore_ascii_case("https") => Some(443),
+        _ => None,
+    };
+    let (host, port) = split_port(authority)?;
+    Some(Origin { scheme, host, port, default_port })
 }
 
 /// Splits `host[:port]`; `None` when it is anything else, such as one with a user or a path.

@@ -8,6 +8,9 @@
 mod connection;
 mod consumer;
 pub mod decoder;
+
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod handler;
 pub mod handshake;
 mod mailbox;

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+#[cfg(feature = "deflate")]
+mod deflate;
+
 const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
@@ -51,7 +54,10 @@ fn decode_pieces<'a>(
     limits: Limits,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<Event>, Option<ProtocolError>) {
-    let mut decoder = Decoder::new(limits);
+    feed(&mut Decoder::new(limits), pieces)
+}
+
+fn feed<'a>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<ProtocolError>) {
     let mut events = Vec::new();
     for mut piece in pieces {
         loop {
@@ -399,6 +405,7 @@ fn errors_read_as_one_lower_case_fact() {
         ProtocolError::CloseCode(1005),
         ProtocolError::TextNotUtf8,
         ProtocolError::TooManyEmptyFragments,
+        ProtocolError::BadDeflate,
     ];
     for error in errors {
         let message = error.to_string();
@@ -408,6 +415,16 @@ fn errors_read_as_one_lower_case_fact() {
 }
 
 // Any bytes, any split
+
+/// Cuts `bytes` into pieces as long as `cuts` says, over and over.
+fn cut<'a>(bytes: &'a [u8], cuts: &[usize]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = bytes;
+    cuts.iter().cycle().map_while(move |&cut| {
+        let (piece, after) = rest.split_at_checked(cut).unwrap_or((rest, &[]));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
 
 /// Frames that are mostly valid, so that sequences get far, with some bytes of noise.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
@@ -433,13 +450,7 @@ proptest! {
         let limits = Limits { max_frame_size: 130, max_message_size: 300 };
         let whole = decode_with(limits, &bytes);
 
-        let mut rest = &bytes[..];
-        let pieces = cuts.iter().cycle().map_while(|&cut| {
-            let (piece, after) = rest.split_at_checked(cut).unwrap_or((rest, &[]));
-            rest = after;
-            (!piece.is_empty()).then_some(piece)
-        });
-        prop_assert_eq!(whole, decode_pieces(limits, pieces));
+        prop_assert_eq!(whole, decode_pieces(limits, cut(&bytes, &cuts)));
     }
 
     #[test]

@@ -1,0 +1,171 @@
+//! Agrees on permessage-deflate (RFC 7692, section 7.1) from the head of a request alone.
+//!
+//! What is agreed is always the same: each side compresses each message on its own. So one compressed
+//! [`Frame`](crate::frame::Frame::deflated) serves every client, and a client that says nothing costs no memory; a
+//! window per connection would be 300 KB of it. [`Decoder::with_deflate`](super::decoder::Decoder::with_deflate)
+//! reads what the client then sends.
+//!
+//! Pure, and linear in the length of the headers.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_EXTENSIONS};
+
+use super::handshake::is_token;
+
+const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+const ANSWER_WITH_WINDOW: &str =
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15";
+
+/// Returns the `Sec-WebSocket-Extensions` to answer with, or `None` when there is no offer to accept.
+///
+/// The first offer of permessage-deflate that can be honoured is accepted. An offer is declined, and the next one
+/// looked at, when it has a parameter that RFC 7692 does not know, one twice, or one with a value that it may not
+/// have, and when it asks for a window of the server smaller than the usual 32 KiB. What follows something that is
+/// not even well-formed is not looked at. None of this is an error: the connection opens without compression.
+///
+/// # Examples
+///
+/// ```
+/// use fanfare::ws::deflate::negotiate;
+/// use http::{HeaderMap, HeaderValue};
+///
+/// let mut headers = HeaderMap::new();
+/// assert_eq!(negotiate(&headers), None);
+///
+/// // As a browser offers it.
+/// let offer = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
+/// headers.insert("sec-websocket-extensions", offer);
+/// let answer = negotiate(&headers).expect("an offer to accept");
+/// assert_eq!(answer, "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
+/// ```
+#[must_use]
+pub fn negotiate(headers: &HeaderMap) -> Option<HeaderValue> {
+    // Several headers are one list (RFC 6455, section 9.1).
+    for value in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
+        let mut offers = Scanner { rest: value.as_bytes() };
+        while !offers.rest.is_empty() {
+            match offers.offer() {
+                Ok(Some(answer)) => return Some(HeaderValue::from_static(answer)),
+                Ok(None) => {}
+                Err(Malformed) => return None,
+            }
+        }
+    }
+    None
+}
+
+/// Not a list of extensions as RFC 6455, section 9.1 writes it.
+struct Malformed;
+
+/// What an offer asks for, as far as it has been read.
+#[derive(Default)]
+struct Offer {
+    declined: bool,
+    server_no_context_takeover: bool,
+    client_no_context_takeover: bool,
+    server_max_window_bits: bool,
+    client_max_window_bits: bool,
+}
+
+impl Offer {
+    /// Reads on; every parameter may come once.
+    fn parameter(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let (seen, is_valid) = match name {
+            b"server_no_context_takeover" => (&mut self.server_no_context_takeover, value.is_none()),
+            b"client_no_context_takeover" => (&mut self.client_no_context_takeover, value.is_none()),
+            // A smaller window would be for this client alone: the frames that it shares have the usual one.
+            b"server_max_window_bits" => (&mut self.server_max_window_bits, value == Some(b"15")),
+            b"client_max_window_bits" => (&mut self.client_max_window_bits, value.is_none_or(is_window_bits)),
+            _ => {
+                self.declined = true;
+                return;
+            }
+        };
+        self.declined |= *seen || !is_valid;
+        *seen = true;
+    }
+
+    fn answer(&self) -> Option<&'static str> {
+        match self {
+            Self { declined: true, .. } => None,
+            // To accept an offer with this parameter is to repeat it (section 7.1.2.1).
+            Self { server_max_window_bits: true, .. } => Some(ANSWER_WITH_WINDOW),
+            _ => Some(ANSWER),
+        }
+    }
+}
+
+/// Says whether `value` is a number from 8 to 15, without leading zeros.
+fn is_window_bits(value: &[u8]) -> bool {
+    matches!(value, b"8" | b"9" | [b'1', b'0'..=b'5'])
+}
+
+/// A header's value, from the left to the right.
+struct Scanner<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Scanner<'a> {
+    /// Reads one element of the list, and the comma after it; an empty one is `None` as well.
+    fn offer(&mut self) -> Result<Option<&'static str>, Malformed> {
+        self.skip_space();
+        if self.eat(b',') || self.rest.is_empty() {
+            return Ok(None);
+        }
+        let is_deflate = self.token()? == b"permessage-deflate";
+        let mut offer = Offer { declined: !is_deflate, ..Offer::default() };
+        while self.eat(b';') {
+            self.skip_space();
+            let name = self.token()?;
+            let value = if self.eat(b'=') { Some(self.value()?) } else { None };
+            offer.parameter(name, value.as_deref());
+        }
+        if !self.eat(b',') && !self.rest.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(offer.answer())
+    }
+
+    fn token(&mut self) -> Result<&'a [u8], Malformed> {
+        let len = self.rest.iter().position(|byte| !is_token(&[*byte])).unwrap_or(self.rest.len());
+        let (token, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        self.skip_space();
+        if token.is_empty() { Err(Malformed) } else { Ok(token) }
+    }
+
+    /// Reads a token, or a quoted one, whose quotes and backslashes do not belong to it.
+    fn value(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
+        self.skip_space();
+        let Some(quoted) = self.rest.strip_prefix(b"\"") else {
+            return self.token().map(Cow::Borrowed);
+        };
+        let mut value = Vec::new();
+        let mut bytes = quoted.iter();
+        loop {
+            match bytes.next().ok_or(Malformed)? {
+                b'"' => break,
+                b'\\' => value.push(*bytes.next().ok_or(Malformed)?),
+                byte => value.push(*byte),
+            }
+        }
+        self.rest = bytes.as_slice();
+        self.skip_space();
+        if is_token(&value) { Ok(Cow::Owned(value)) } else { Err(Malformed) }
+    }
+
+    /// Takes `byte` if it is next.
+    fn eat(&mut self, byte: u8) -> bool {
+        let Some(rest) = self.rest.strip_prefix(&[byte]) else {
+            return false;
+        };
+        self.rest = rest;
+        true
+    }
+
+    fn skip_space(&mut self) {
+        self.rest = self.rest.trim_ascii_start();
+    }
+}
