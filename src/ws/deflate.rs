@@ -169,3 +169,134 @@ impl<'a> Scanner<'a> {
         self.rest = self.rest.trim_ascii_start();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(offers: &[&str]) -> Option<HeaderValue> {
+        let mut headers = HeaderMap::new();
+        for offer in offers {
+            headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_bytes(offer.as_bytes()).expect("a header"));
+        }
+        negotiate(&headers)
+    }
+
+    #[track_caller]
+    fn assert_answer(offer: &str, expected: Option<&'static str>) {
+        assert_eq!(answer(&[offer]), expected.map(HeaderValue::from_static), "{offer}");
+    }
+
+    #[test]
+    fn offers_that_can_be_honoured_are_accepted() {
+        let cases = [
+            "permessage-deflate",
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate; client_max_window_bits=8",
+            "permessage-deflate; client_max_window_bits=15",
+            "permessage-deflate; client_max_window_bits=\"15\"",
+            "permessage-deflate; client_max_window_bits=\"1\\0\"",
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+            "permessage-deflate;client_no_context_takeover;server_no_context_takeover;client_max_window_bits=9",
+            " ,,\tpermessage-deflate \t;\tclient_max_window_bits = 12 ,",
+            "permessage-bzip2; level=\"9\"; fast, permessage-deflate",
+        ];
+        for offer in cases {
+            assert_answer(offer, Some(ANSWER));
+        }
+    }
+
+    #[test]
+    fn a_full_window_of_the_server_is_repeated() {
+        assert_answer("permessage-deflate; server_max_window_bits=15", Some(ANSWER_WITH_WINDOW));
+        assert_answer("permessage-deflate; server_max_window_bits=\"15\"", Some(ANSWER_WITH_WINDOW));
+        assert!(ANSWER_WITH_WINDOW.starts_with(ANSWER));
+    }
+
+    #[test]
+    fn offers_that_cannot_be_honoured_are_declined() {
+        let cases = [
+            "",
+            ",",
+            "deflate",
+            "x-webkit-deflate-frame",
+            "permessage-deflate2",
+            "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; server_max_window_bits=8",
+            "permessage-deflate; server_max_window_bits=14",
+            "permessage-deflate; server_max_window_bits=16",
+            "permessage-deflate; client_max_window_bits=7",
+            "permessage-deflate; client_max_window_bits=16",
+            "permessage-deflate; client_max_window_bits=08",
+            "permessage-deflate; client_max_window_bits=+9",
+            "permessage-deflate; client_max_window_bits=1000000000000000000000",
+            "permessage-deflate; server_no_context_takeover=1",
+            "permessage-deflate; client_no_context_takeover=true",
+            "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
+            "permessage-deflate; client_max_window_bits; client_max_window_bits=10",
+            "permessage-deflate; server_max_window_bits=15; server_max_window_bits=15",
+            "permessage-deflate; fast",
+        ];
+        for offer in cases {
+            assert_answer(offer, None);
+            // The next one counts, in the same header and in another.
+            assert_answer(&format!("{offer}, permessage-deflate"), Some(ANSWER));
+            assert_eq!(answer(&[offer, "permessage-deflate"]), Some(HeaderValue::from_static(ANSWER)), "{offer}");
+        }
+    }
+
+    #[test]
+    fn the_first_offer_that_can_be_honoured_wins() {
+        let offers = "permessage-deflate; server_max_window_bits=10, permessage-deflate; server_max_window_bits=15, \
+                      permessage-deflate";
+        assert_answer(offers, Some(ANSWER_WITH_WINDOW));
+    }
+
+    #[test]
+    fn nothing_after_something_malformed_is_accepted() {
+        let cases = [
+            ";",
+            "=",
+            "permessage-deflate;",
+            "permessage-deflate; ;",
+            "permessage-deflate client_max_window_bits",
+            "permessage-deflate; client_max_window_bits=",
+            "permessage-deflate; client_max_window_bits=\"15",
+            "permessage-deflate; client_max_window_bits=\"15\\",
+            "permessage-deflate; client_max_window_bits=\"\"",
+            "permessage-deflate; client_max_window_bits=\"1 5\"",
+            "permessage-deflate; client_max_window_bits=(15)",
+            "permessage-deflate/2",
+            "permessage-defläte",
+            "\"permessage-deflate\"",
+            "other; a=\"b,c\"",
+        ];
+        for offer in cases {
+            assert_answer(offer, None);
+            assert_answer(&format!("{offer}, permessage-deflate"), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_answered_by_what_was_offered(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    "permessage-deflate", "server_no_context_takeover", "client_no_context_takeover",
+                    "server_max_window_bits", "client_max_window_bits", "15", "8", "\"15\"", "x", ",", ";", "=", " ", "\"",
+                ]),
+                0..40,
+            ),
+        ) {
+            let sent = pieces.concat();
+            if let Some(answer) = answer(&[&sent]) {
+                prop_assert!(sent.contains("permessage-deflate"));
+                let repeats = answer == ANSWER_WITH_WINDOW;
+                prop_assert!(repeats || answer == ANSWER);
+                prop_assert!(!repeats || sent.contains("server_max_window_bits"));
+            }
+        }
+    }
+}

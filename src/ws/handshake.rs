@@ -140,7 +140,7 @@ pub fn check_origin(headers: &HeaderMap) -> Result<(), HandshakeError> {
 /// Returns the subprotocol to answer with: of those that the client offers, the first in `supported`.
 ///
 /// The server's order decides, because it is the server that knows which of its protocols is the newer one. Nothing
-/// is chosen that the client did not offer, letter by letter; a browser would close the connection. `None` means
+/// is chosen that the client did not offer in just these letters; a browser would close the connection. `None` means
 /// to answer without `Sec-WebSocket-Protocol`. Whether to go on then is for the caller to decide: the RFC lets it.
 ///
 /// The headers are read once, and for each name in them `supported` is.
@@ -620,6 +620,146 @@ mod tests {
     #[test]
     fn no_origin_passes() {
         assert_eq!(check_origin(&headers(&[("host", "app.com")])), Ok(()));
+    }
+
+    fn listed(entries: &[&str]) -> Origins {
+        Origins::listed(entries.iter().copied()).expect("origins")
+    }
+
+    #[test]
+    fn a_listed_origin_passes_wherever_it_is_sent_to() {
+        let cases = [
+            ("https://app.com", "https://app.com"),
+            ("https://app.com", "HTTPS://App.Com"),
+            ("HTTPS://App.Com", "https://app.com"),
+            ("https://app.com", "https://app.com:443"),
+            ("https://app.com:443", "https://app.com"),
+            ("http://app.com:80", "http://app.com"),
+            ("http://localhost:5173", "http://localhost:5173"),
+            ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+            ("https://xn--pp-uia.com", "https://xn--pp-uia.com"),
+            ("ionic://localhost", "ionic://localhost"),
+            ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ];
+        for (entry, origin) in cases {
+            let sent = headers(&[("origin", origin), ("host", "api.com")]);
+            assert_eq!(listed(&["https://other.com", entry]).check(&sent), Ok(()), "{origin} by {entry}");
+        }
+    }
+
+    #[test]
+    fn an_origin_that_is_not_listed_is_refused() {
+        let origins = listed(&["https://app.com", "http://localhost:5173", "ionic://localhost"]);
+        let cases = [
+            "null",
+            "",
+            "app.com",
+            "http://app.com",
+            "https://evil-app.com",
+            "https://app.com.evil",
+            "https://app.com.",
+            "https://sub.app.com",
+            "https://app.co",
+            "https://app.com:8443",
+            "https://app.com:80",
+            "https://app.com/",
+            "https://app.com@evil.net",
+            "https://evil.net#https://app.com",
+            "https://evil.net, https://app.com",
+            "http://localhost",
+            "http://localhost:5174",
+            "https://localhost:5173",
+            "ionic://localhost:80",
+            "https://api.com",
+        ];
+        for origin in cases {
+            let sent = headers(&[("origin", origin), ("host", "api.com")]);
+            assert_eq!(origins.check(&sent), Err(HandshakeError::UnlistedOrigin), "{origin}");
+        }
+        for sent in [&[][..], &[("origin", "https://app.com"), ("origin", "https://evil.net")]] {
+            assert_eq!(origins.check(&headers(sent)), Err(HandshakeError::UnlistedOrigin), "{sent:?}");
+        }
+        assert_eq!(HandshakeError::UnlistedOrigin.status(), 403);
+    }
+
+    #[test]
+    fn an_empty_list_lets_nobody_in() {
+        let sent = headers(&[("origin", "https://app.com"), ("host", "app.com")]);
+        assert_eq!(listed(&[]).check(&sent), Err(HandshakeError::UnlistedOrigin));
+    }
+
+    #[test]
+    fn without_a_list_the_host_decides_unless_any_origin_will_do() {
+        let own = headers(&[("origin", "https://app.com"), ("host", "app.com")]);
+        let foreign = headers(&[("origin", "https://evil.net"), ("host", "app.com")]);
+        for (origins, expected) in [
+            (Origins::default(), Err(HandshakeError::ForeignOrigin)),
+            (Origins::same_host(), Err(HandshakeError::ForeignOrigin)),
+            (Origins::any(), Ok(())),
+        ] {
+            assert_eq!(origins.check(&own), Ok(()));
+            assert_eq!(origins.check(&HeaderMap::new()), Ok(()));
+            assert_eq!(origins.check(&foreign), expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_not_an_origin_is_an_error_that_names_it() {
+        let cases = [
+            "",
+            "*",
+            "null",
+            "app.com",
+            "app.com:443",
+            "https://",
+            "https://app.com/",
+            "https://app.com/chat",
+            "https://*.app.com",
+            "https://app.com:*",
+            "https://app.com:66000",
+            "https://user@app.com",
+            "https://äpp.com",
+            " https://app.com",
+            "https://app.com, https://other.com",
+            "://app.com",
+            "1https://app.com",
+        ];
+        for entry in cases {
+            let refused = Origins::listed(["https://good.com", entry]).expect_err(entry).to_string();
+            assert!(refused.starts_with(&format!("{entry:?} is not an origin")), "{refused}");
+        }
+    }
+
+    fn chosen<'a>(offered: &[&str], supported: &[&'a str]) -> Option<&'a str> {
+        let sent: Vec<_> = offered.iter().map(|list| ("sec-websocket-protocol", *list)).collect();
+        choose_protocol(&headers(&sent), supported)
+    }
+
+    #[test]
+    fn the_order_of_the_server_chooses_among_what_is_offered() {
+        let supported = ["chat.v2", "chat.v1"];
+        assert_eq!(chosen(&["chat.v1, chat.v2"], &supported), Some("chat.v2"));
+        assert_eq!(chosen(&["chat.v1", "other,\tchat.v2 "], &supported), Some("chat.v2"));
+        assert_eq!(chosen(&["bearer, abc.def, chat.v1"], &supported), Some("chat.v1"));
+        assert_eq!(chosen(&["bearer, abc.def"], &["bearer"]), Some("bearer"));
+    }
+
+    #[test]
+    fn nothing_is_chosen_that_is_not_offered_as_a_token() {
+        let cases: [(&[&str], &[&str]); 9] = [
+            (&[], &["chat"]),
+            (&["chat"], &[]),
+            (&[""], &[""]),
+            (&[",,"], &["", ","]),
+            (&["chat.v1"], &["chat", "chat.v10"]),
+            (&["Chat"], &["chat"]),
+            (&["chat v1"], &["chat", "chat v1"]),
+            (&["\"chat\""], &["chat", "\"chat\""]),
+            (&["chät"], &["chat", "chät"]),
+        ];
+        for (offered, supported) in cases {
+            assert_eq!(chosen(offered, supported), None, "{offered:?}");
+        }
     }
 
     #[test]
