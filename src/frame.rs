@@ -167,6 +167,17 @@ impl Frame {
     pub fn deflated(&self) -> Option<&Bytes> {
         self.0.deflated.get_or_init(|| deflate::deflate(self.opcode(), self.payload())).as_ref()
     }
+
+    /// Returns what goes to a client that takes compressed frames, or does not.
+    pub(crate) fn wire(&self, deflates: bool) -> &Bytes {
+        #[cfg(feature = "deflate")]
+        if deflates && let Some(deflated) = self.deflated() {
+            return deflated;
+        }
+        #[cfg(not(feature = "deflate"))]
+        let _ = deflates;
+        self.bytes()
+    }
 }
 
 /// Starts a buffer in which the header's place is left free, so that the payload is written once and stays.

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::out::{Inbox, NORMAL, Out, State, Transport};
+use super::out::{Inbox, NORMAL, Out, State, Terms, Transport};
 use super::outbox::OutboxLimits;
-use super::{Channel, ChannelId, Message, RecvError};
+use super::{Channel, Message, RecvError};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
 /// Bytes that the pipe takes before it pushes back.
@@ -31,7 +31,7 @@ impl Channel {
     #[must_use]
     pub fn in_memory_with(limits: OutboxLimits) -> (Self, FarEnd) {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
-        let out = Out::new(ChannelId::next(), None, limits, None, Box::new(Near(Arc::clone(&pipe))));
+        let out = Out::new(Terms { limits, ..Terms::default() }, Box::new(Near(Arc::clone(&pipe))));
         let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
         (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new() })
     }

@@ -29,7 +29,7 @@ pub use sender::Sender;
 
 pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
 #[cfg(feature = "ws")]
-pub(crate) use out::{Look, NORMAL, State, Transport};
+pub(crate) use out::{Look, NORMAL, State, Terms, Transport};
 
 use crate::dispatch::Dispatcher;
 use crate::frame::Frame;

@@ -43,11 +43,19 @@ pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 /// The sending half of one connection.
 pub(crate) struct Out {
     id: ChannelId,
-    peer_addr: Option<SocketAddr>,
-    limits: OutboxLimits,
-    /// Drives the connection, if one does.
-    runtime: Option<Handle>,
+    terms: Terms,
     inner: Mutex<Inner>,
+}
+
+/// What is settled about a connection before it begins.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) peer_addr: Option<SocketAddr>,
+    pub(crate) limits: OutboxLimits,
+    /// The client takes compressed frames.
+    pub(crate) deflates: bool,
+    /// Drives the connection, if one does.
+    pub(crate) runtime: Option<Handle>,
 }
 
 struct Inner {
@@ -159,13 +167,7 @@ pub(crate) trait Home: Send + Sync {
 }
 
 impl Out {
-    pub(crate) fn new(
-        id: ChannelId,
-        peer_addr: Option<SocketAddr>,
-        limits: OutboxLimits,
-        runtime: Option<Handle>,
-        transport: Box<dyn Transport>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(terms: Terms, transport: Box<dyn Transport>) -> Arc<Self> {
         let inner = Inner {
             state: State::Open,
             outbox: Outbox::default(),
@@ -177,7 +179,7 @@ impl Out {
             driver: None,
             watchers: Vec::new(),
         };
-        Arc::new(Self { id, peer_addr, limits, runtime, inner: Mutex::new(inner) })
+        Arc::new(Self { id: ChannelId::next(), terms, inner: Mutex::new(inner) })
     }
 
     pub(crate) fn id(&self) -> ChannelId {
@@ -185,12 +187,17 @@ impl Out {
     }
 
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
-        self.peer_addr
+        self.terms.peer_addr
+    }
+
+    /// Tells whether the client takes compressed frames.
+    pub(crate) fn deflates(&self) -> bool {
+        self.terms.deflates
     }
 
     /// Returns the runtime that drives the connection, if one does.
     pub(crate) fn runtime(&self) -> Option<&Handle> {
-        self.runtime.as_ref()
+        self.terms.runtime.as_ref()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -205,6 +212,8 @@ impl Out {
 
     /// Sends a frame behind all that was sent before, group messages included.
     pub(crate) fn send(self: &Arc<Self>, frame: &Frame, key: Option<&Arc<str>>) -> Result<(), SendError> {
+        // Compressed now, if nobody did: not under the lock.
+        self.wire(frame);
         let outcome = self.locked(|access| {
             access.catch_up();
             access.push(frame, &Route { source: 0, overflow: None, key })
@@ -225,7 +234,7 @@ impl Out {
     pub(crate) fn send_pong(self: &Arc<Self>, payload: &[u8]) {
         let pong = Frame::pong(payload).bytes().clone();
         self.locked(|access| {
-            if access.inner.state == State::Open && access.inner.outbox.fits(pong.len(), &self.limits) {
+            if access.inner.state == State::Open && access.inner.outbox.fits(pong.len(), &self.terms.limits) {
                 access.push_control(pong);
             }
         });
@@ -361,7 +370,7 @@ impl Out {
 
     /// Returns the bytes of a frame as this client is to get them.
     pub(crate) fn wire<'f>(&self, frame: &'f Frame) -> &'f Bytes {
-        frame.bytes()
+        frame.wire(self.terms.deflates)
     }
 
     /// Runs `act` under the lock, then wakes whom it concerns without it.
@@ -487,9 +496,9 @@ impl Access<'_> {
     /// Puts a message behind what waits, as its rule allows.
     #[cold]
     fn queue(&mut self, bytes: Bytes, route: &Route<'_>) -> Outcome {
-        let overflow = route.overflow.unwrap_or(self.out.limits.overflow);
+        let overflow = route.overflow.unwrap_or(self.out.terms.limits.overflow);
         let was_empty = self.inner.outbox.is_empty();
-        let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.out.limits);
+        let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.out.terms.limits);
         self.inner.dropped += offered.evicted as u64;
         if offered.taken {
             if was_empty {
@@ -512,7 +521,7 @@ impl Access<'_> {
         if written == 0 {
             return self.queue(bytes.clone(), route);
         }
-        let overflow = route.overflow.unwrap_or(self.out.limits.overflow);
+        let overflow = route.overflow.unwrap_or(self.out.terms.limits.overflow);
         // A slice: what waits shares the bytes with every other connection.
         self.inner.outbox.append_rest(bytes.slice(written..), route.rule(overflow));
         self.await_room();
@@ -661,7 +670,7 @@ mod tests {
     #[test]
     fn a_client_that_pings_and_never_reads_does_not_grow_its_outbox() {
         let limits = OutboxLimits { bytes: 1000, ..OutboxLimits::default() };
-        let out = Out::new(ChannelId::next(), None, limits, None, Box::new(Stalled));
+        let out = Out::new(Terms { limits, ..Terms::default() }, Box::new(Stalled));
         for _ in 0..10_000 {
             out.send_pong(&[7; 125]);
         }

@@ -56,8 +56,9 @@ pub(super) struct Batch {
     pub(super) members: Arc<Members>,
     /// Who does not get all of it.
     excepted: SmallVec<[ChannelId; 4]>,
-    /// The entries, joined into few pieces, once the first member needs them.
+    /// The entries, joined into few pieces, once the first member needs them; and the same compressed.
     plain: OnceLock<Vec<Piece>>,
+    deflated: OnceLock<Vec<Piece>>,
 }
 
 /// Some entries of a batch in a row, as they go out.
@@ -108,7 +109,8 @@ impl Log {
         let entries: Vec<_> = self.entries.iter().cloned().collect();
         let excepted = entries.iter().filter_map(|entry| entry.except).collect();
         let members = Arc::clone(&self.members);
-        Some(Batch { start: self.first, end: self.head(), entries, members, excepted, plain: OnceLock::new() })
+        let (plain, deflated) = (OnceLock::new(), OnceLock::new());
+        Some(Batch { start: self.first, end: self.head(), entries, members, excepted, plain, deflated })
     }
 
     /// Forgets the frames before `end`.
@@ -133,34 +135,36 @@ impl Batch {
     }
 
     /// Returns what goes to a member that gets all of it. Joined at the first call, without any lock.
-    pub(super) fn pieces(&self) -> &[Piece] {
-        self.plain.get_or_init(|| pieces(&self.entries))
+    pub(super) fn pieces(&self, deflates: bool) -> &[Piece] {
+        let pieces = if deflates { &self.deflated } else { &self.plain };
+        pieces.get_or_init(|| join(&self.entries, deflates))
     }
 }
 
 /// Joins frames into pieces of about [`PIECE`] bytes; a single or a large frame is not copied.
-fn pieces(entries: &[Entry]) -> Vec<Piece> {
+fn join(entries: &[Entry], deflates: bool) -> Vec<Piece> {
+    let wires: Vec<_> = entries.iter().map(|entry| entry.frame.wire(deflates)).collect();
     let mut pieces = Vec::new();
     let mut start = 0;
-    while start < entries.len() {
+    while start < wires.len() {
         let mut size = 0;
-        let fitting = entries[start..].iter().take_while(|entry| {
-            size += entry.frame.bytes().len();
+        let fitting = wires[start..].iter().take_while(|wire| {
+            size += wire.len();
             size <= PIECE
         });
         let end = start + fitting.count().max(1);
-        pieces.push(Piece { bytes: joined(&entries[start..end]), entries: start..end });
+        pieces.push(Piece { bytes: joined(&wires[start..end]), entries: start..end });
         start = end;
     }
     pieces
 }
 
-fn joined(run: &[Entry]) -> Bytes {
+fn joined(run: &[&Bytes]) -> Bytes {
     if let [only] = run {
-        return only.frame.bytes().clone();
+        return Bytes::clone(only);
     }
-    let mut bytes = BytesMut::with_capacity(run.iter().map(|entry| entry.frame.bytes().len()).sum());
-    run.iter().for_each(|entry| bytes.extend_from_slice(entry.frame.bytes()));
+    let mut bytes = BytesMut::with_capacity(run.iter().map(|wire| wire.len()).sum());
+    run.iter().for_each(|wire| bytes.extend_from_slice(wire));
     bytes.freeze()
 }
 
@@ -196,7 +200,7 @@ mod tests {
         let mut log = Log::new();
         assert!(append_all(&mut log, [100, 100, PIECE, 100]));
         let batch = log.batch().expect("four frames wait");
-        let pieces = batch.pieces();
+        let pieces = batch.pieces(false);
         assert_eq!(pieces.iter().map(|piece| piece.bytes.len()).collect::<Vec<_>>(), [204, PIECE + 4, 102]);
         assert_eq!(pieces.iter().map(|piece| piece.entries.clone()).collect::<Vec<_>>(), [0..2, 2..3, 3..4]);
         assert_eq!(pieces[1].bytes.as_ptr(), batch.entries[2].frame.bytes().as_ptr());

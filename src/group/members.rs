@@ -5,7 +5,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::Group;
-use super::log::{Batch, Entry};
+use super::log::{Batch, Entry, Piece};
 use crate::channel::{Access, ChannelId, Feed, Out, Outcome, Route};
 use crate::snapshot::{Release, Snapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,8 @@ impl Place {
     pub(super) fn deliver(&self, batch: &Batch) -> bool {
         // A channel that is gone has left all its groups, or is about to.
         let Some(out) = self.out.upgrade() else { return false };
+        // Joined, and compressed, without the lock.
+        let pieces = batch.pieces(out.deflates());
         out.deliver(|access| {
             let cursor = self.cursor();
             if cursor >= batch.end {
@@ -57,16 +59,16 @@ impl Place {
             }
             self.set_cursor(batch.end);
             if cursor == batch.start && batch.is_for(self.channel) {
-                return self.push_pieces(batch, access);
+                return self.push_pieces(batch, pieces, access);
             }
             batch.entries[(cursor - batch.start) as usize..].iter().for_each(|entry| self.push(entry, access));
             false
         })
     }
 
-    fn push_pieces(&self, batch: &Batch, access: &mut Access<'_>) -> bool {
+    fn push_pieces(&self, batch: &Batch, pieces: &[Piece], access: &mut Access<'_>) -> bool {
         let mut whole = true;
-        for piece in batch.pieces() {
+        for piece in pieces {
             let entries = &batch.entries[piece.entries.clone()];
             let mut untold = entries.iter();
             let frames = entries.iter().map(|entry| (&entry.frame, self.route(entry)));

@@ -21,6 +21,8 @@ use http::{
 };
 use sha1::{Digest, Sha1};
 
+use crate::sync::Arc;
+
 /// What RFC 6455 appends to every key before hashing it.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -196,7 +198,8 @@ pub struct Origins(Rule);
 enum Rule {
     #[default]
     SameHost,
-    Listed(Vec<String>),
+    /// Shared: a layer clones it for every request.
+    Listed(Arc<[String]>),
     Any,
 }
 

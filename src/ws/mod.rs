@@ -20,6 +20,6 @@ mod upgrade;
 
 pub use consumer::{Consumer, Decode, Json, Session};
 pub use handler::{HANDLER_FAILED, HandlerFailed};
-pub use handshake::HandshakeError;
+pub use handshake::{HandshakeError, Origins};
 pub use rate::{Excess, RateLimit};
 pub use upgrade::Upgrade;

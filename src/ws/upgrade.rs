@@ -10,8 +10,10 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
-use http::{HeaderValue, StatusCode, request};
+use http::header::{
+    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, request};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
@@ -22,17 +24,18 @@ use tokio::runtime::Handle;
 use super::connection::{Connection, Pace};
 use super::decoder::{Decoder, Limits};
 use super::handler::run;
-use super::handshake::{HandshakeError, check_origin, check_upgrade};
+use super::handshake::{HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
 use super::rate::RateLimit;
 use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, Out, OutboxLimits};
+use crate::channel::{Channel, Out, OutboxLimits, Terms};
 use crate::dispatch::Dispatcher;
 use crate::sync::Arc;
 
 /// Turns a request into a WebSocket: an axum extractor.
 ///
 /// The handshake is checked when it is extracted; a request that is none, or a page of another site
-/// (its `Origin` does not match `Host`), gets an error response that says so.
+/// (its `Origin` does not match `Host`), gets an error response that says so. Other rules for the origin
+/// are set by a layer: [`Origins`] as an [`Extension`](axum::Extension).
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};
@@ -56,6 +59,11 @@ pub struct Upgrade {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
     peer_addr: Option<SocketAddr>,
+    /// The headers of what the client offers: subprotocols and extensions.
+    offers: HeaderMap,
+    /// What was chosen of them, for the answer.
+    protocol: Option<HeaderValue>,
+    extensions: Option<HeaderValue>,
     options: Options,
     events: Option<Dispatcher>,
 }
@@ -151,6 +159,49 @@ impl Upgrade {
         self
     }
 
+    /// Speaks the first of these subprotocols that the client offers; none when it offers none of them,
+    /// which [`protocol`](Self::protocol) tells.
+    ///
+    /// ```
+    /// use axum::{http::StatusCode, response::{IntoResponse, Response}};
+    /// use fanfare::ws::Upgrade;
+    ///
+    /// async fn route(upgrade: Upgrade) -> Response {
+    ///     let upgrade = upgrade.protocols(&["chat.v2", "chat.v1"]);
+    ///     match upgrade.protocol() {
+    ///         Some("chat.v2") => upgrade.run(async |mut channel| Ok(channel.discard().await)),
+    ///         Some(_) => upgrade.run(async |channel| Ok(channel.send("an older chat")?)),
+    ///         None => (StatusCode::BAD_REQUEST, "offer a subprotocol: chat.v1 or chat.v2\n").into_response(),
+    ///     }
+    /// }
+    /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(route));
+    /// ```
+    #[must_use]
+    pub fn protocols(mut self, supported: &[&str]) -> Self {
+        let chosen = choose_protocol(&self.offers, supported);
+        self.protocol = chosen.and_then(|protocol| HeaderValue::from_str(protocol).ok());
+        self
+    }
+
+    /// Returns the subprotocol that was chosen.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_ref().and_then(|protocol| protocol.to_str().ok())
+    }
+
+    /// Compresses messages of 256 bytes and more for a client that offers permessage-deflate (RFC 7692),
+    /// and takes compressed ones from it. Never by default.
+    ///
+    /// A message is compressed once, for all members of a group, at the price of smaller savings than a
+    /// window per connection would bring, which takes 300 KB for each. Where secrets and what an attacker
+    /// chooses are in one message, its compressed length tells about the secret (CRIME, BREACH).
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self) -> Self {
+        self.extensions = super::deflate::negotiate(&self.offers);
+        self
+    }
+
     /// Emits [`HANDLER_FAILED`](super::HANDLER_FAILED) here when the handler returns an error or panics.
     ///
     /// Without a listener for it, one line goes to stderr.
@@ -174,10 +225,12 @@ impl Upgrade {
         F: FnOnce(Channel) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
-        let Self { on_upgrade, accept, peer_addr, options, events } = self;
+        let Self { on_upgrade, accept, peer_addr, offers: _, protocol, extensions, options, events } = self;
+        let deflates = extensions.is_some();
         // Ends with its connection.
         tokio::spawn(async move {
-            let opened = on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, &options));
+            let opened =
+                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflates, &options));
             // Otherwise the client went away between its request and our answer: there is nobody to tell.
             if let Ok(connection) = opened {
                 run(connection, handler, events).await;
@@ -189,6 +242,8 @@ impl Upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        headers.extend(protocol.map(|protocol| (SEC_WEBSOCKET_PROTOCOL, protocol)));
+        headers.extend(extensions.map(|extensions| (SEC_WEBSOCKET_EXTENSIONS, extensions)));
         response
     }
 }
@@ -198,10 +253,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 
     async fn from_request_parts(parts: &mut request::Parts, _state: &S) -> Result<Self, HandshakeError> {
         let accept = check_upgrade(parts)?;
-        check_origin(&parts.headers)?;
+        match parts.extensions.get::<Origins>() {
+            Some(origins) => origins.check(&parts.headers)?,
+            None => check_origin(&parts.headers)?,
+        }
         let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(HandshakeError::NotHttp11)?;
         let peer_addr = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(addr)| *addr);
-        Ok(Self { on_upgrade, accept, peer_addr, options: Options::default(), events: None })
+        let offers = [SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_EXTENSIONS];
+        Ok(Self {
+            on_upgrade,
+            accept,
+            peer_addr,
+            offers: offers.iter().flat_map(|name| offered(&parts.headers, name)).collect(),
+            protocol: None,
+            extensions: None,
+            options: Options::default(),
+            events: None,
+        })
     }
 }
 
@@ -211,13 +279,36 @@ impl fmt::Debug for Upgrade {
     }
 }
 
+fn offered<'h>(headers: &'h HeaderMap, name: &'h HeaderName) -> impl Iterator<Item = (HeaderName, HeaderValue)> + 'h {
+    headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone()))
+}
+
 /// Puts a connection on top of the upgraded io.
-fn open(upgraded: Upgraded, peer_addr: Option<SocketAddr>, options: &Options) -> io::Result<Connection> {
+fn open(
+    upgraded: Upgraded,
+    peer_addr: Option<SocketAddr>,
+    deflates: bool,
+    options: &Options,
+) -> io::Result<Connection> {
     let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
-    let peer_addr = socket_addr.or(peer_addr);
-    let runtime = Some(Handle::current());
-    let out = Out::new(ChannelId::next(), peer_addr, options.outbox, runtime, socket.transport());
-    Ok(Connection::new(socket, &input, Decoder::new(options.limits), options.pace, out))
+    let terms = Terms {
+        peer_addr: socket_addr.or(peer_addr),
+        limits: options.outbox,
+        deflates,
+        runtime: Some(Handle::current()),
+    };
+    let out = Out::new(terms, socket.transport());
+    Ok(Connection::new(socket, &input, decoder(options.limits, deflates), options.pace, out))
+}
+
+fn decoder(limits: Limits, deflates: bool) -> Decoder {
+    #[cfg(feature = "deflate")]
+    if deflates {
+        return Decoder::with_deflate(limits);
+    }
+    #[cfg(not(feature = "deflate"))]
+    let _ = deflates;
+    Decoder::new(limits)
 }
 
 /// Gets at the socket itself where that is plain TCP, and returns it with what was read from it too much.
