@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use figures::{Figure, in_processes, line, median, quantile};
 
 mod figures;
+pub mod served;
 
 /// A payload of 32 bytes, passed by reference.
 #[derive(Clone, Debug, Default)]

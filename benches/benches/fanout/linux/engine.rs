@@ -1,0 +1,126 @@
+//! fanfare as a server: every client is in one group, and what a client says is sent to it.
+
+use std::io;
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::get;
+use fanfare::channel::{Channel, Message};
+use fanfare::frame::Frame;
+use fanfare::group::{ChannelBox, SendReport};
+use fanfare::ws::Upgrade;
+use fanfare_benches::served::{Books, answer_questions, json};
+use futures_executor::block_on;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::runtime;
+
+use super::wire::Payload;
+
+pub(super) const GROUP: &str = "all";
+/// Asks for the times of [`Calls`]; their name, number and size follow.
+pub(super) const CALLS: &str = "calls";
+
+/// Serves from one thread: the runtime's own, or a worker of it.
+pub(super) fn serve(multi: bool) -> io::Result<()> {
+    let mut runtime = if multi { runtime::Builder::new_multi_thread() } else { runtime::Builder::new_current_thread() };
+    runtime.worker_threads(1).enable_all().build()?.block_on(accept())
+}
+
+async fn accept() -> io::Result<()> {
+    let (channels, books) = (ChannelBox::new(), Books::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    answer_questions(listener.local_addr()?.port(), {
+        let (channels, books) = (channels.clone(), books.clone());
+        move |question| books.answer(question).or_else(|| time_calls(&channels, question))
+    });
+    let route = async move |upgrade: Upgrade| upgrade.run(async move |channel| pass_on(channel, channels, books).await);
+    axum::serve(listener, Router::new().route("/", get(route))).await
+}
+
+async fn pass_on(mut channel: Channel, channels: ChannelBox, books: Books) -> Result<(), fanfare::Error> {
+    let port = channel.peer_addr().ok_or("a socket has a peer")?.port();
+    let membership = channels.join(&channel, GROUP)?;
+    let sender = channel.sender();
+    books.joined(port, move || sender.dropped());
+    // A client that breaks off has left like any other.
+    while let Some(Ok(message)) = channel.recv_message().await {
+        let frame = match message {
+            Message::Text(text) => Frame::text(text),
+            Message::Binary(bytes) => Frame::binary(bytes),
+        };
+        books.sent(channels.group(GROUP).send_frame(&frame).accepted());
+    }
+    drop(membership);
+    books.left(port);
+    Ok(())
+}
+
+/// How a caller sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// A frame that is there, when the group is idle: a sweep begins.
+    Idle,
+    /// A frame that is there, right behind another one: a sweep is on its way.
+    Burst,
+    /// As `Idle`, with the message still to be serialised.
+    Json,
+}
+
+impl Call {
+    pub(super) const ALL: [Self; 3] = [Self::Idle, Self::Burst, Self::Json];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Burst => "burst",
+            Self::Json => "json",
+        }
+    }
+
+    /// Returns how many calls follow each other before the group is let come to rest.
+    pub(super) fn in_a_row(self) -> usize {
+        if self == Self::Burst { 10 } else { 1 }
+    }
+}
+
+/// Nanoseconds per call.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(super) struct Calls {
+    pub(super) ns: Vec<u64>,
+}
+
+impl Calls {
+    /// Sends the messages from `first` on, some in a row, and waits until they have reached their members' pipes.
+    pub(super) fn send(&mut self, channels: &ChannelBox, payload: &mut Payload, call: Call, first: u64) {
+        let last = (first..).take(call.in_a_row()).map(|seq| self.time(channels, payload, call, seq)).last();
+        let delivery = block_on(last.expect("there is one").settled());
+        assert_eq!(delivery.dropped, 0, "everybody reads: {delivery:?}");
+    }
+
+    fn time(&mut self, channels: &ChannelBox, payload: &mut Payload, call: Call, seq: u64) -> SendReport {
+        let (started, report) = if call == Call::Json {
+            let message = payload.message(seq, 0);
+            (Instant::now(), channels.group_send(GROUP, &message).expect("strings are JSON"))
+        } else {
+            let frame = Frame::text(payload.stamped(seq, 0));
+            (Instant::now(), channels.group(GROUP).send_frame(&frame))
+        };
+        self.ns.push(started.elapsed().as_nanos() as u64);
+        assert!(report.accepted(), "a group at rest takes it");
+        report
+    }
+}
+
+/// Sends to the real clients from the thread that answers questions, which is none of the runtime's.
+fn time_calls(channels: &ChannelBox, question: &str) -> Option<String> {
+    let mut words = question.split(' ');
+    let (CALLS, name, times, len) = (words.next()?, words.next()?, words.next()?, words.next()?) else { return None };
+    let call = Call::ALL.into_iter().find(|call| call.name() == name)?;
+    let (times, mut payload) = (times.parse().ok()?, Payload::new(len.parse().ok()?));
+    let mut calls = Calls::default();
+    for first in (0..times).step_by(call.in_a_row()) {
+        calls.send(channels, &mut payload, call, first);
+    }
+    Some(json(&calls))
+}

@@ -1,0 +1,75 @@
+//! The machine below both sides: which core runs what, open files, and what /proc knows of a process.
+
+use std::fs;
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Two cores: one for the server, one for the load.
+pub(super) struct Machine {
+    all: CpuSet,
+    server: CpuSet,
+    load: CpuSet,
+}
+
+impl Machine {
+    /// Takes the first two cores that this process may use; `None` when there are fewer.
+    pub(super) fn new() -> io::Result<Option<Self>> {
+        let all = sched_getaffinity(None)?;
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).map(only);
+        let (Some(server), Some(load)) = (cores.next(), cores.next()) else { return Ok(None) };
+        Ok(Some(Self { all, server, load }))
+    }
+
+    /// Runs `start` on the server's core: a process that it starts stays there. The caller ends up on the load's.
+    pub(super) fn on_the_server_core<T>(&self, start: impl FnOnce() -> T) -> T {
+        pin(&self.server);
+        let started = start();
+        pin(&self.load);
+        started
+    }
+
+    /// Lets this thread, and those that it starts, run anywhere.
+    pub(super) fn anywhere(&self) {
+        pin(&self.all);
+    }
+}
+
+fn only(core: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(core);
+    set
+}
+
+fn pin(cores: &CpuSet) {
+    sched_setaffinity(None, cores).expect("these cores were allowed at the start");
+}
+
+/// Allows as many open files as may be; a server that is started later inherits it.
+pub(super) fn raise_open_files(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    assert!(most >= wanted, "{wanted} open files are needed, {most} are allowed");
+    let raised = Rlimit { current: Some(most.min(1 << 20)), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).expect("up to the maximum it is allowed");
+}
+
+/// Returns the nanoseconds that all threads of a process have run so far.
+pub(super) fn on_cpu_ns(process: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the process lives");
+    let of_thread = |thread: io::Result<fs::DirEntry>| -> Option<u64> {
+        // A thread that has ended meanwhile is left out; the servers end none.
+        let counts = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        counts.split(' ').next()?.parse().ok()
+    };
+    threads.filter_map(of_thread).sum()
+}
+
+/// Returns the resident memory of a process, in KiB.
+pub(super) fn resident_kib(process: u32) -> u64 {
+    // Exact, where the count in `status` may lag.
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("the process lives");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("there is a line for it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+}

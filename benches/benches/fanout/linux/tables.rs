@@ -1,0 +1,322 @@
+//! The tables over real sockets, and their rows.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::engine::{CALLS, Call, Calls};
+use super::load::{Load, Pace, Resumed, Run, connections, wait_for_clients};
+use super::machine::Machine;
+use super::members;
+use super::rows::{Row, ratios};
+use super::server::{Options, Peer, Server};
+use super::wire::Payload;
+use fanfare_benches::quantile;
+
+/// What all tables are made with.
+pub(super) struct Rig {
+    pub(super) machine: Machine,
+    pub(super) options: Options,
+    /// How often each cell is run; by default more often where late deliveries are what is asked for.
+    pub(super) runs: Option<usize>,
+    /// How long each cell is measured.
+    pub(super) time: Duration,
+    /// Messages a second of one more cell.
+    pub(super) open: Option<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Cell {
+    connections: usize,
+    bytes: usize,
+    pace: Pace,
+    stalled: bool,
+}
+
+type Figure = (&'static str, fn(&Run) -> f64);
+
+const SERVER_COST: Figure = ("server_us_per_delivery", |run| run.server_ns / run.deliveries / 1000.0);
+const P99: Figure = ("p99_us", |run| run.p99_us);
+const RATE: Figure = ("deliveries_per_s", |run| run.deliveries / run.seconds);
+/// With how much of its core each side was busy says which of them was the limit.
+const FIGURES: [Figure; 7] = [
+    SERVER_COST,
+    RATE,
+    ("p50_us", |run| run.p50_us),
+    P99,
+    ("messages_per_read", |run| run.deliveries / run.reads),
+    ("server_busy", |run| run.server_ns / run.seconds / 1e9),
+    ("client_busy", |run| run.client_ns / run.seconds / 1e9),
+];
+
+/// One contender's runs of one cell.
+struct Runs {
+    peer: Peer,
+    runs: Vec<Run>,
+    resumed: Vec<Resumed>,
+}
+
+impl Runs {
+    fn each(&self, figure: Figure) -> Vec<f64> {
+        self.runs.iter().map(figure.1).collect()
+    }
+}
+
+impl Rig {
+    fn start(&self, peer: Peer) -> Server {
+        Server::start(peer, &self.machine, &self.options)
+    }
+
+    /// Leaves out who is not there.
+    fn present<const N: usize>(&self, peers: [Peer; N]) -> Vec<Peer> {
+        let is_axum = |peer: &Peer| matches!(peer, Peer::Axum | Peer::AxumSmallBuffer);
+        peers.into_iter().filter(|peer| self.options.axum.is_some() || !is_axum(peer)).collect()
+    }
+
+    fn runs(&self, default: usize) -> usize {
+        self.runs.unwrap_or(default).max(1)
+    }
+
+    fn row(&self, table: &str) -> Row {
+        Row::new(table)
+    }
+
+    fn repeat(&self, table: &str, runs: usize) -> String {
+        format!("benches/fanout.sh {table} --runs={runs} --seconds={}", self.time.as_secs_f64())
+    }
+
+    fn run(&self, peer: Peer, cell: Cell) -> (Run, Option<Resumed>) {
+        let mut server = self.start(peer);
+        let payload = Payload::new(cell.bytes);
+        let mut load = Load::new(&mut server, cell.connections, payload, cell.stalled).expect("sockets can be watched");
+        let run = load.run(cell.pace, self.time);
+        let resumed = cell.stalled.then(|| load.resume().expect("it can read"));
+        // The server first: the ports of the side that closes first stay taken for a minute.
+        let connections = load.into_connections();
+        drop(server);
+        drop(connections);
+        (run, resumed)
+    }
+
+    /// Runs contenders in turns; another one begins each round.
+    fn compare(&self, contenders: &[(Peer, Cell)], runs: usize) -> Vec<Runs> {
+        let mut all: Vec<Runs> =
+            contenders.iter().map(|(peer, _)| Runs { peer: *peer, runs: Vec::new(), resumed: Vec::new() }).collect();
+        for round in 0..runs {
+            for turn in 0..contenders.len() {
+                let at = (turn + round) % contenders.len();
+                let (peer, cell) = contenders[at];
+                let (run, resumed) = self.run(peer, cell);
+                all[at].runs.push(run);
+                all[at].resumed.extend(resumed);
+            }
+        }
+        all
+    }
+
+    fn print(&self, table: &str, cell: Cell, of: &Runs) {
+        let row = self.cell_row(table, cell).with("peer", of.peer.name());
+        let row = FIGURES.iter().fold(row, |row, figure| row.with_runs(figure.0, &of.each(*figure)));
+        row.with("repeat", self.repeat(table, of.runs.len())).print();
+    }
+
+    fn cell_row(&self, table: &str, cell: Cell) -> Row {
+        self.row(table)
+            .with("connections", cell.connections)
+            .with("bytes", cell.bytes)
+            .with("mode", cell.pace.to_string())
+            .with("beside_a_stalled_client", cell.stalled)
+    }
+
+    fn print_ratio(&self, table: &str, cell: Cell, figure: Figure, of: (&str, &Runs), to: (&str, &Runs)) {
+        self.cell_row(table, cell)
+            .with("figure", figure.0)
+            .with("of", of.0)
+            .with("to", to.0)
+            .with_runs("ratio", &ratios(&of.1.each(figure), &to.1.each(figure)))
+            .print();
+    }
+
+    /// Prints one figure of one peer over another's, if both are there.
+    fn print_peers(&self, table: &str, cell: Cell, figure: Figure, all: &[Runs], [of, to]: [Peer; 2]) {
+        let find = |peer| all.iter().find(|runs| runs.peer == peer);
+        if let (Some(of), Some(to)) = (find(of), find(to)) {
+            self.print_ratio(table, cell, figure, (of.peer.name(), of), (to.peer.name(), to));
+        }
+    }
+
+    /// What does a delivery cost the server?
+    pub(super) fn throughput(&self) -> bool {
+        let mut cells = vec![
+            Cell { connections: 1000, bytes: 128, pace: Pace::InFlight(1), stalled: false },
+            Cell { connections: 1000, bytes: 2048, pace: Pace::InFlight(1), stalled: false },
+            Cell { connections: 1000, bytes: 128, pace: Pace::InFlight(8), stalled: false },
+        ];
+        let open = self.open.map(|messages| Cell { pace: Pace::PerSecond(messages), ..cells[0] });
+        cells.extend(open);
+        for cell in cells {
+            let contenders: Vec<_> =
+                self.present([Peer::Floor, Peer::Axum, Peer::Fanfare]).into_iter().map(|peer| (peer, cell)).collect();
+            let all = self.compare(&contenders, self.runs(5));
+            all.iter().for_each(|runs| self.print("throughput", cell, runs));
+            self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::Fanfare, Peer::Floor]);
+            self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::Axum, Peer::Fanfare]);
+        }
+        true
+    }
+
+    /// How many deliveries a second, and how late, where there are many connections?
+    pub(super) fn large(&self) -> bool {
+        let cell = Cell { connections: 5000, bytes: 128, pace: Pace::InFlight(8), stalled: false };
+        let contenders: Vec<_> =
+            self.present([Peer::Axum, Peer::Fanfare]).into_iter().map(|peer| (peer, cell)).collect();
+        let all = self.compare(&contenders, self.runs(7));
+        all.iter().for_each(|runs| self.print("large", cell, runs));
+        self.print_peers("large", cell, RATE, &all, [Peer::Fanfare, Peer::Axum]);
+        self.print_peers("large", cell, P99, &all, [Peer::Axum, Peer::Fanfare]);
+        self.print_peers("large", cell, SERVER_COST, &all, [Peer::Axum, Peer::Fanfare]);
+        true
+    }
+
+    /// What does a client cost the others, and the server, by not reading? And is each of its messages accounted for?
+    pub(super) fn stalled(&self) -> bool {
+        let mut exact = true;
+        for pace in [8, 1].map(Pace::InFlight) {
+            let alone = Cell { connections: 999, bytes: 2048, pace, stalled: false };
+            let beside = Cell { stalled: true, ..alone };
+            let peers = self.present([Peer::Axum, Peer::Fanfare]);
+            let contenders: Vec<_> = peers.iter().flat_map(|peer| [(*peer, alone), (*peer, beside)]).collect();
+            let all = self.compare(&contenders, self.runs(7));
+            for pair in all.chunks(2) {
+                let [without, with] = pair else { unreachable!("they come in pairs") };
+                self.print("stalled", alone, without);
+                self.print("stalled", beside, with);
+                for figure in [P99, SERVER_COST] {
+                    self.print_ratio("stalled", beside, figure, (with.peer.name(), with), ("alone", without));
+                }
+                exact &= self.print_accounts(beside, with);
+            }
+        }
+        exact
+    }
+
+    fn print_accounts(&self, cell: Cell, of: &Runs) -> bool {
+        let unaccounted: Vec<i64> = of.resumed.iter().map(Resumed::unaccounted).collect();
+        let exact = unaccounted.iter().all(|messages| *messages == 0);
+        self.cell_row("stalled", cell)
+            .with("peer", of.peer.name())
+            .with("exact", exact)
+            .with("unaccounted", unaccounted)
+            .with("each", serde_json::to_value(&of.resumed).expect("it is plain data"))
+            .print();
+        if !exact {
+            eprintln!("fanout: {}: offered = received + dropped does not hold", of.peer.name());
+        }
+        exact
+    }
+
+    /// What does a connection take while nobody says anything?
+    pub(super) fn memory(&self) -> bool {
+        let (first, more) = (100, 5000);
+        let runs = self.runs(3);
+        for peer in self.present([Peer::Axum, Peer::AxumSmallBuffer, Peer::Fanfare]) {
+            let idle: Vec<[f64; 2]> = (0..runs).map(|_| self.idle(peer, first, more)).collect();
+            let per_connection: Vec<f64> = idle.iter().map(|[before, after]| (after - before) / more as f64).collect();
+            self.row("memory")
+                .with("connections", more)
+                .with("peer", peer.name())
+                .with_runs("kib_per_connection", &per_connection)
+                .with_runs("resident_kib_before", &idle.iter().map(|[before, _]| *before).collect::<Vec<_>>())
+                .with_runs("resident_kib_after", &idle.iter().map(|[_, after]| *after).collect::<Vec<_>>())
+                .with("repeat", self.repeat("memory", runs))
+                .print();
+        }
+        true
+    }
+
+    /// Returns the resident KiB before and after; the first connections pay for what is made only once.
+    fn idle(&self, peer: Peer, first: usize, more: usize) -> [f64; 2] {
+        let mut server = self.start(peer);
+        let mut open = connections(server.address(), first);
+        wait_for_clients(&mut server, first);
+        let before = settled_kib(&server);
+        open.extend(connections(server.address(), more));
+        wait_for_clients(&mut server, first + more);
+        let after = settled_kib(&server);
+        drop(server);
+        [before, after].map(|kib| kib as f64)
+    }
+
+    /// How long does a send take the one who calls it?
+    pub(super) fn caller(&self) -> bool {
+        let (bytes, times) = (128, 400);
+        let runs = self.runs(5);
+        for call in Call::ALL {
+            let sockets: Vec<_> = (0..runs).map(|_| self.time_socket_calls(1000, call, times, bytes)).collect();
+            self.print_calls(1000, "sockets", bytes, call, &sockets);
+            self.machine.anywhere();
+            for members in [1000, 10_000, 100_000] {
+                // A call takes as long as a sweep until the next one can be timed.
+                let times = if members == 100_000 { times / 4 } else { times };
+                let in_memory: Vec<_> = (0..runs).map(|_| members::time_calls(members, call, times, bytes)).collect();
+                self.print_calls(members, "in memory", bytes, call, &in_memory);
+            }
+        }
+        true
+    }
+
+    fn time_socket_calls(&self, connections: usize, call: Call, times: u64, bytes: usize) -> Calls {
+        let mut server = self.start(Peer::Fanfare);
+        let mut load = Load::new(&mut server, connections, Payload::new(bytes), false).expect("sockets can be watched");
+        let mut calls = Calls::default();
+        // In portions that fit into the sockets, which nobody reads from meanwhile.
+        load.expect(times as usize, |server| calls = server.ask(&format!("{CALLS} {} {times} {bytes}", call.name())));
+        let connections = load.into_connections();
+        drop(server);
+        drop(connections);
+        calls
+    }
+
+    fn print_calls(&self, members: usize, kind: &str, bytes: usize, call: Call, runs: &[Calls]) {
+        let each = |part| -> Vec<f64> {
+            let of = |calls: &Calls| quantile(calls.ns.iter().map(|ns| *ns as f64).collect(), part);
+            runs.iter().map(of).collect()
+        };
+        self.row("caller")
+            .with("members", members)
+            .with("kind", kind)
+            .with("bytes", bytes)
+            .with("call", call.name())
+            .with_runs("p50_ns", &each(0.5))
+            .with_runs("p99_ns", &each(0.99))
+            .with("repeat", self.repeat("caller", runs.len()))
+            .print();
+    }
+
+    /// What does a join cost in a large group?
+    pub(super) fn joins(&self) -> bool {
+        let joins = 100_000;
+        let runs: Vec<[f64; 2]> = (0..self.runs(5)).map(|_| members::time_joins(joins)).collect();
+        let [first, last] = [0, 1].map(|at| runs.iter().map(|run| run[at]).collect::<Vec<_>>());
+        self.row("joins")
+            .with("joins", joins)
+            .with_runs("first_thousand_ns", &first)
+            .with_runs("last_thousand_ns", &last)
+            .with_runs("ratio", &ratios(&last, &first))
+            .with("repeat", self.repeat("joins", runs.len()))
+            .print();
+        true
+    }
+}
+
+/// Waits until the resident memory has been the same for half a second, give or take 64 KiB.
+fn settled_kib(server: &Server) -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut settled = (server.resident_kib(), 0);
+    while settled.1 < 5 {
+        assert!(Instant::now() < deadline, "the resident memory does not come to rest");
+        thread::sleep(Duration::from_millis(100));
+        let now = server.resident_kib();
+        settled = if now.abs_diff(settled.0) <= 64 { (settled.0, settled.1 + 1) } else { (now, 0) };
+    }
+    server.resident_kib()
+}

@@ -1,0 +1,161 @@
+//! As much of the protocol (RFC 6455) as a load client and a plain loop of writes need.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::ops::Range;
+
+use serde::Serialize;
+
+/// The sample key of RFC 6455, section 1.3, and the answer to it: nobody here has to hash.
+pub(super) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(super) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+pub(super) const TEXT: u8 = 0x81;
+pub(super) const CLOSE: u8 = 0x88;
+const MASKED: u8 = 0x80;
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// The longest header that is read here: 2 bytes, a length of 8, and a mask.
+const MAX_HEADER: usize = 14;
+
+/// Does the client's part of the handshake on a blocking socket, up to the empty line.
+pub(super) fn shake_hands(stream: &mut TcpStream) -> io::Result<()> {
+    let host = stream.peer_addr()?;
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )?;
+    let mut answer = Vec::with_capacity(256);
+    while !answer.ends_with(b"\r\n\r\n") {
+        // One by one: what follows the empty line belongs to somebody else.
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        answer.push(byte[0]);
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    if answer.starts_with("HTTP/1.1 101 ") && answer.contains(ACCEPT) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("the server does not upgrade: {answer}")))
+}
+
+/// What the first bytes of a buffer are.
+pub(super) struct Frame {
+    /// The first byte: FIN and the opcode.
+    pub(super) kind: u8,
+    pub(super) mask: Option<[u8; 4]>,
+    pub(super) payload: Range<usize>,
+}
+
+/// Finds the frame at the front; `None` until all of it is there.
+pub(super) fn front(bytes: &[u8]) -> Option<Frame> {
+    let (kind, second) = (*bytes.first()?, *bytes.get(1)?);
+    let (mut header, len) = match second & !MASKED {
+        126 => (4, u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into()),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
+        len => (2, len.into()),
+    };
+    let mask = if second & MASKED == 0 {
+        None
+    } else {
+        header += 4;
+        Some(bytes.get(header - 4..header)?.try_into().ok()?)
+    };
+    (bytes.len() >= header + len).then_some(Frame { kind, mask, payload: header..header + len })
+}
+
+/// Masks or unmasks.
+pub(super) fn mask(bytes: &mut [u8], mask: [u8; 4]) {
+    bytes.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+/// Writes a text frame behind what is in `bytes`, masked as clients do or not as servers do.
+pub(super) fn write_text(bytes: &mut Vec<u8>, payload: &[u8], masked: bool) {
+    let flag = if masked { MASKED } else { 0 };
+    bytes.push(TEXT);
+    match payload.len() {
+        len @ 0..=125 => bytes.push(flag | len as u8),
+        len => {
+            let len = u16::try_from(len).expect("no message here is longer");
+            bytes.push(flag | 126);
+            bytes.extend_from_slice(&len.to_be_bytes());
+        }
+    }
+    if masked {
+        bytes.extend_from_slice(&MASK);
+    }
+    let start = bytes.len();
+    bytes.extend_from_slice(payload);
+    if masked {
+        mask(&mut bytes[start..], MASK);
+    }
+}
+
+/// A message as JSON; the fields are serialised in this order.
+#[derive(Serialize)]
+pub(super) struct Message<'a> {
+    seq: &'a str,
+    at: &'a str,
+    text: &'a str,
+}
+
+/// The messages of one run: all the same but for a number and a time.
+#[derive(Clone)]
+pub(super) struct Payload {
+    bytes: Vec<u8>,
+}
+
+const PROSE: &str = "It was not much of a message, but it had somewhere to be, and it said so to everyone in turn. ";
+const SEQ: Range<usize> = 8..24;
+const AT: Range<usize> = 32..48;
+const REST: usize = 48;
+
+impl Payload {
+    /// Makes messages of that many bytes.
+    pub(super) fn new(len: usize) -> Self {
+        let bare = Self::render("");
+        let text: String =
+            PROSE.chars().cycle().take(len.checked_sub(bare.len()).expect("60 bytes at least")).collect();
+        Self { bytes: Self::render(&text) }
+    }
+
+    fn render(text: &str) -> Vec<u8> {
+        let zeros = "0000000000000000";
+        serde_json::to_vec(&Message { seq: zeros, at: zeros, text }).expect("strings are JSON")
+    }
+
+    /// Returns the bytes that a frame of such a message may take.
+    pub(super) fn max_frame(&self) -> usize {
+        MAX_HEADER + self.bytes.len()
+    }
+
+    pub(super) fn stamped(&mut self, seq: u64, at: u64) -> &str {
+        write_hex(&mut self.bytes[SEQ], seq);
+        write_hex(&mut self.bytes[AT], at);
+        str::from_utf8(&self.bytes).expect("it is ASCII")
+    }
+
+    /// Returns what `stamped` returns before it is serialised.
+    pub(super) fn message(&mut self, seq: u64, at: u64) -> Message<'_> {
+        let text = self.stamped(seq, at);
+        Message { seq: &text[SEQ], at: &text[AT], text: &text[REST + 10..text.len() - 2] }
+    }
+
+    /// Returns the number and the time of a message that came whole, and `None` for any other bytes.
+    pub(super) fn read(&self, received: &[u8]) -> Option<(u64, u64)> {
+        let whole = received.len() == self.bytes.len() && received[REST..] == self.bytes[REST..];
+        whole.then(|| Some((read_hex(&received[SEQ])?, read_hex(&received[AT])?)))?
+    }
+}
+
+fn write_hex(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[number as usize % 16];
+        number /= 16;
+    }
+}
+
+fn read_hex(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, digit| Some(number << 4 | u64::from(char::from(*digit).to_digit(16)?)))
+}

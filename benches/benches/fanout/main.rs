@@ -1,0 +1,32 @@
+//! What it costs to reach many connections: `benches/fanout.sh [table ...] [--runs=N] [--seconds=S]`
+//!
+//! One process per side. The server is this program once more, or a peer, on one core with one thread;
+//! the load client is a loop over epoll on another. Every message of a client goes to all clients, its
+//! sender included. A message carries its number and the time it was sent at: the client checks that each
+//! connection gets each message once, whole, and all in the same order, and notes how late.
+//!
+//! `wN` keeps N messages in flight: one that has reached everybody is followed by the next. `rN` sends N
+//! messages a second, whatever happens. What a delivery costs is the server's time on its core by the
+//! scheduler's count, divided by the messages received. "floor" is a plain loop of write(2) of the same
+//! bytes over all sockets: what nobody can beat who writes each message by itself.
+//!
+//! Contenders take turns. Each line on stdout is one JSON object: medians over the runs, with the figure of
+//! each run beside them; ratios are the medians of the runs' ratios.
+//!
+//! Tables: `throughput`, `large`, `memory`, `stalled`, `caller`, `joins`; all without an argument. `--open=N`
+//! adds to `throughput` a cell with N messages a second.
+
+#![allow(missing_docs, reason = "a program")]
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    linux::main();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("SKIPPED: fanout: it measures with Linux's epoll, affinity and scheduler counts");
+}

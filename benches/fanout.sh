@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Measures what it costs to reach many connections: one JSON object a line. See benches/fanout/main.rs.
+#
+#   benches/fanout.sh [throughput|large|memory|stalled|caller|joins ...] [--runs=N] [--seconds=S] [--open=N]
+#
+# All tables without a name: some ten minutes, on a machine that does nothing else. Server and load have a core
+# each. A runtime of one thread serves both fanfare and axum, which is the better for either; `--runtime=multi`
+# takes tokio's multi-threaded one with one worker instead.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ "$(uname -s)" != Linux ]; then
+    echo "SKIPPED: fanout: it measures with Linux's epoll, affinity and scheduler counts" >&2
+    exit 0
+fi
+
+# A workspace of its own, for what its manifest says.
+cargo build --quiet --release --manifest-path benches/peers/fanout/Cargo.toml --target-dir target/peers
+exec cargo bench --quiet -p fanfare-benches --bench fanout -- \
+    --axum="$PWD/target/peers/release/fanfare-fanout-peers" "$@"
