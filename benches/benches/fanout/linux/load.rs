@@ -311,15 +311,15 @@ impl<'a> Load<'a> {
         stream.set_read_timeout(Some(Duration::from_millis(50)))?;
         let deadline = Instant::now() + PATIENCE;
         let mut reader = Resuming::default();
-        let mut ended = false;
         loop {
+            let (mut ended, mut quiet) = (false, false);
             match stream.read(&mut self.buffer) {
                 Ok(0) => ended = true,
                 Ok(read) => {
                     reader.take(&self.buffer[..read], &self.payload, &self.ledger);
                     ended = reader.closed.is_some();
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => quiet = true,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => ended = true,
                 Err(error) => return Err(error),
             }
@@ -331,8 +331,8 @@ impl<'a> Load<'a> {
                 closed: reader.closed,
                 broken: ended && reader.closed.is_none(),
             };
-            // Dropped ones are known when the rest has been read; more than that will not come.
-            if ended || resumed.unaccounted() == 0 || Instant::now() > deadline {
+            // When the sum is right before all is read, something is counted as both.
+            if ended || (quiet && resumed.unaccounted() == 0) || Instant::now() > deadline {
                 return Ok(resumed);
             }
         }

@@ -22,10 +22,12 @@ const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 pub(super) enum Peer {
     /// A loop of write(2).
     Floor,
-    /// axum's WebSockets and tokio's broadcast channel, as they come.
+    /// axum's WebSockets and tokio's broadcast channel, as in axum's chat example: two tasks per connection.
     Axum,
-    /// The same, with a read buffer of 4 KiB in place of axum's 128.
-    AxumSmallBuffer,
+    /// The same in one task.
+    AxumOneTask,
+    /// In one task, and with a read buffer of 4 KiB in place of 128.
+    AxumLean,
     /// This library.
     Fanfare,
 }
@@ -35,7 +37,8 @@ impl Peer {
         match self {
             Self::Floor => "floor",
             Self::Axum => "axum",
-            Self::AxumSmallBuffer => "axum, 4-KiB read buffer",
+            Self::AxumOneTask => "axum, one task",
+            Self::AxumLean => "axum, one task, 4-KiB read buffer",
             Self::Fanfare => "fanfare",
         }
     }
@@ -43,14 +46,15 @@ impl Peer {
     /// Returns what starts it. Which runtime is the better for each was measured: see the options of `fanout.sh`.
     fn command(self, options: &Options) -> Command {
         let mut command = Command::new(match self {
-            Self::Axum | Self::AxumSmallBuffer => options.axum.clone().expect("the tables asked for it"),
+            Self::Axum | Self::AxumOneTask | Self::AxumLean => options.axum.clone().expect("the tables asked for it"),
             Self::Floor | Self::Fanfare => env::current_exe().expect("a program knows where it is"),
         });
         match self {
             Self::Floor => command.arg("--serve=floor"),
             Self::Fanfare => command.arg("--serve=fanfare"),
             Self::Axum => &mut command,
-            Self::AxumSmallBuffer => command.arg("--read-buffer=4096"),
+            Self::AxumOneTask => command.arg("--tasks=one"),
+            Self::AxumLean => command.args(["--tasks=one", "--read-buffer=4096"]),
         };
         command.args(options.multi.then_some("--runtime=multi"));
         command

@@ -68,8 +68,8 @@ impl Rig {
 
     /// Leaves out who is not there.
     fn present<const N: usize>(&self, peers: [Peer; N]) -> Vec<Peer> {
-        let is_axum = |peer: &Peer| matches!(peer, Peer::Axum | Peer::AxumSmallBuffer);
-        peers.into_iter().filter(|peer| self.options.axum.is_some() || !is_axum(peer)).collect()
+        let is_ours = |peer: &Peer| matches!(peer, Peer::Floor | Peer::Fanfare);
+        peers.into_iter().filter(|peer| self.options.axum.is_some() || is_ours(peer)).collect()
     }
 
     fn runs(&self, default: usize) -> usize {
@@ -154,12 +154,16 @@ impl Rig {
         let open = self.open.map(|messages| Cell { pace: Pace::PerSecond(messages), ..cells[0] });
         cells.extend(open);
         for cell in cells {
-            let contenders: Vec<_> =
-                self.present([Peer::Floor, Peer::Axum, Peer::Fanfare]).into_iter().map(|peer| (peer, cell)).collect();
+            let contenders: Vec<_> = self
+                .present([Peer::Floor, Peer::Axum, Peer::AxumOneTask, Peer::Fanfare])
+                .into_iter()
+                .map(|peer| (peer, cell))
+                .collect();
             let all = self.compare(&contenders, self.runs(5));
             all.iter().for_each(|runs| self.print("throughput", cell, runs));
             self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::Fanfare, Peer::Floor]);
             self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::Axum, Peer::Fanfare]);
+            self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::AxumOneTask, Peer::Fanfare]);
         }
         true
     }
@@ -218,7 +222,7 @@ impl Rig {
     pub(super) fn memory(&self) -> bool {
         let (first, more) = (100, 5000);
         let runs = self.runs(3);
-        for peer in self.present([Peer::Axum, Peer::AxumSmallBuffer, Peer::Fanfare]) {
+        for peer in self.present([Peer::Axum, Peer::AxumLean, Peer::Fanfare]) {
             let idle: Vec<[f64; 2]> = (0..runs).map(|_| self.idle(peer, first, more)).collect();
             let per_connection: Vec<f64> = idle.iter().map(|[before, after]| (after - before) / more as f64).collect();
             self.row("memory")
