@@ -42,7 +42,7 @@ async fn pass_on(mut channel: Channel, channels: ChannelBox, books: Books) -> Re
     let port = channel.peer_addr().ok_or("a socket has a peer")?.port();
     let membership = channels.join(&channel, GROUP)?;
     let sender = channel.sender();
-    books.joined(port, move || sender.dropped());
+    books.joined(port, move || sender.counts().dropped);
     // A client that breaks off has left like any other.
     while let Some(Ok(message)) = channel.recv_message().await {
         let frame = match message {
