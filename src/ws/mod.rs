@@ -4,6 +4,9 @@
 //! handler in a task of its own, which also reads, keeps time, and writes what waits. Sockets that axum
 //! serves over plain TCP are written directly, from whatever thread sends; anything else (TLS, Unix
 //! sockets) is written by that task.
+//!
+//! [`serve`] runs a router that has such routes, with the bounds and the orderly end that a public
+//! port needs.
 
 mod connection;
 mod consumer;
@@ -15,6 +18,7 @@ mod handler;
 pub mod handshake;
 mod mailbox;
 mod rate;
+mod serve;
 mod transport;
 mod upgrade;
 
@@ -22,4 +26,5 @@ pub use consumer::{Consumer, Decode, Json, Session};
 pub use handler::{HANDLER_FAILED, HandlerFailed};
 pub use handshake::{HandshakeError, Origins};
 pub use rate::{Excess, RateLimit};
+pub use serve::{Counters, Drained, Server, serve};
 pub use upgrade::Upgrade;

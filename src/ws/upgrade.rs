@@ -26,6 +26,7 @@ use super::decoder::{Decoder, Limits};
 use super::handler::run;
 use super::handshake::{HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
 use super::rate::RateLimit;
+use super::serve::{Place, take_place};
 use super::transport::Socket;
 use crate::channel::{Channel, Out, OutboxLimits, Terms};
 use crate::dispatch::Dispatcher;
@@ -53,8 +54,9 @@ use crate::sync::Arc;
 /// let app: Router = Router::new().route("/echo", get(echo));
 /// ```
 ///
-/// Under plain `axum::serve` there is no deadline for a request's head: put a proxy in front, or
-/// bound it by other means, when the port is public.
+/// Run the router with [`fanfare::ws::serve`](super::serve()). Plain `axum::serve` works too, but has no
+/// deadline for a request's head, no cap on connections, and a shutdown that does not know of channels:
+/// it neither closes them nor waits for them.
 pub struct Upgrade {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
@@ -66,6 +68,8 @@ pub struct Upgrade {
     extensions: Option<HeaderValue>,
     options: Options,
     events: Option<Dispatcher>,
+    /// The connection's place in its server, where that is [`serve`](super::serve()).
+    place: Option<Arc<Place>>,
 }
 
 /// How a connection is treated once it is one.
@@ -225,7 +229,7 @@ impl Upgrade {
         F: FnOnce(Channel) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
-        let Self { on_upgrade, accept, peer_addr, offers: _, protocol, extensions, options, events } = self;
+        let Self { on_upgrade, accept, peer_addr, offers: _, protocol, extensions, options, events, place } = self;
         let deflates = extensions.is_some();
         // Ends with its connection.
         tokio::spawn(async move {
@@ -233,6 +237,7 @@ impl Upgrade {
                 on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflates, &options));
             // Otherwise the client went away between its request and our answer: there is nobody to tell.
             if let Ok(connection) = opened {
+                let _stay = place.map(|place| place.enlist(connection.out()));
                 run(connection, handler, events).await;
             }
         });
@@ -269,6 +274,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             extensions: None,
             options: Options::default(),
             events: None,
+            place: take_place(&mut parts.extensions),
         })
     }
 }
@@ -313,14 +319,25 @@ fn decoder(limits: Limits, deflates: bool) -> Decoder {
 
 /// Gets at the socket itself where that is plain TCP, and returns it with what was read from it too much.
 fn socket(upgraded: Upgraded, send_buffer: usize) -> io::Result<(Socket, Option<SocketAddr>, Bytes)> {
-    match downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => {
-            let stream = parts.io.into_inner();
+    match into_tcp(upgraded) {
+        Ok((stream, input)) => {
             stream.set_nodelay(true)?;
             SockRef::from(&stream).set_send_buffer_size(send_buffer)?;
             let peer_addr = stream.peer_addr().ok();
-            Ok((Socket::Tcp(Arc::new(stream)), peer_addr, parts.read_buf))
+            Ok((Socket::Tcp(Arc::new(stream)), peer_addr, input))
         }
         Err(upgraded) => Ok((Socket::io(TokioIo::new(upgraded)), None, Bytes::new())),
     }
+}
+
+/// Returns the socket and what was read from it already, if it is plain TCP; the two servers wrap it differently.
+fn into_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
+    // `axum::serve`.
+    let upgraded = match downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => upgraded,
+    };
+    // Ours.
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+    Ok((parts.io.into_inner(), parts.read_buf))
 }
