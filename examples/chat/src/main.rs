@@ -4,9 +4,9 @@
 
 mod page;
 mod presence;
-mod serve;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use fanfare::channel::{Channel, ChannelId, RecvError, Sender};
 use fanfare::group::ChannelBox;
-use fanfare::ws::Upgrade;
+use fanfare::ws::{Upgrade, serve};
 use fanfare::{Dispatcher, EventError, Key};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,16 +65,17 @@ struct App {
     presence: Presence,
 }
 
+/// How long clients have to answer the close, once the program is told to end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 #[tokio::main]
-async fn main() -> std::process::ExitCode {
+async fn main() -> Result<(), fanfare::Error> {
+    let (listener, told_to_end) = start::listen("chat").await?;
     let app = App { events: Dispatcher::new(), channels: ChannelBox::new(), presence: Presence::default() };
-    if let Err(error) = listen(&app) {
-        eprintln!("chat: {error}");
-        return std::process::ExitCode::FAILURE;
-    }
-    let channels = app.channels.clone();
+    listen(&app)?;
     let router = Router::new().route("/", get(page::page)).route("/chat/{room}", get(chat)).with_state(app);
-    serve::serve(router, &channels).await
+    serve(listener, router).shutdown_on(told_to_end).drain_timeout(FAREWELL).await;
+    Ok(())
 }
 
 /// Registers who listens to what.

@@ -1,0 +1,31 @@
+//! Sends every message back. `PORT=3000 cargo run --release -p echo`; clients connect to `/`.
+
+use axum::Router;
+use axum::routing::get;
+use fanfare::channel::{Channel, Message};
+use fanfare::frame::Frame;
+use fanfare::ws::{Upgrade, serve};
+
+#[tokio::main]
+async fn main() -> Result<(), fanfare::Error> {
+    let (listener, told_to_end) = start::listen("echo").await?;
+    let route = get(async |upgrade: Upgrade| upgrade.max_message_size(16 << 20).run(echo));
+    serve(listener, Router::new().route("/", route))
+        // Load comes from one address here.
+        .max_connections(20_000)
+        .max_connections_per_address(20_000)
+        .shutdown_on(told_to_end)
+        .await;
+    Ok(())
+}
+
+async fn echo(mut channel: Channel) -> Result<(), fanfare::Error> {
+    // What ends a connection concerns its client, who has been told why.
+    while let Some(Ok(message)) = channel.recv_message().await {
+        channel.send_frame(&match message {
+            Message::Text(text) => Frame::text(text),
+            Message::Binary(bytes) => Frame::binary(bytes),
+        })?;
+    }
+    Ok(())
+}

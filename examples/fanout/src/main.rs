@@ -1,0 +1,36 @@
+//! Sends every text to everybody. `PORT=3000 cargo run --release -p fanout`; clients connect to `/`.
+
+use axum::Router;
+use axum::routing::get;
+use fanfare::channel::{Channel, Message};
+use fanfare::frame::Frame;
+use fanfare::group::ChannelBox;
+use fanfare::ws::{Upgrade, serve};
+
+#[tokio::main]
+async fn main() -> Result<(), fanfare::Error> {
+    let (listener, told_to_end) = start::listen("fanout").await?;
+    let channels = ChannelBox::new();
+    let route = get(async move |upgrade: Upgrade| upgrade.run(async move |channel| fan_out(channel, channels).await));
+    serve(listener, Router::new().route("/", route))
+        // Load comes from one address here.
+        .max_connections(20_000)
+        .max_connections_per_address(20_000)
+        .shutdown_on(told_to_end)
+        .await;
+    Ok(())
+}
+
+async fn fan_out(mut channel: Channel, channels: ChannelBox) -> Result<(), fanfare::Error> {
+    let _membership = channels.join(&channel, "all")?;
+    while let Some(Ok(message)) = channel.recv_message().await {
+        if let Message::Text(text) = message {
+            let frame = Frame::text(text);
+            // A group that is full slows its speakers down; nothing is lost.
+            while !channels.group("all").send_frame(&frame).accepted() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    Ok(())
+}
