@@ -68,7 +68,8 @@ function isSame(got, expected, what) {
     const same = Buffer.isBuffer(expected)
         ? Buffer.isBuffer(got) && got.equals(expected)
         : JSON.stringify(got) === JSON.stringify(expected);
-    const brief = (value) => String(Buffer.isBuffer(value) ? value.toString("hex") : JSON.stringify(value)).slice(0, 100);
+    const text = (value) => (Buffer.isBuffer(value) ? value.toString("hex") : JSON.stringify(value));
+    const brief = (value) => String(text(value)).slice(0, 100);
     assert(same, `${what}: expected ${brief(expected)}, got ${brief(got)}`);
 }
 

@@ -233,7 +233,8 @@ pub(in crate::ws) fn take_place(extensions: &mut Extensions) -> Option<Arc<Place
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Connections that were over within the time.
+    /// Connections that were over within the time. Clients that never answered their close are among them
+    /// when the channel gave them up before.
     pub ended: usize,
     /// Connections that were cut off when the time was up.
     pub cut: usize,

@@ -47,7 +47,7 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 ///
 /// | | bound by | default |
 /// |---|---|---|
-/// | a request's head that never ends, a connection that sends no request | [`header_timeout`](Server::header_timeout) | 10 s |
+/// | a head that never ends, a connection without a request | [`header_timeout`](Server::header_timeout) | 10 s |
 /// | a huge head | [`max_head_size`](Server::max_head_size), [`max_headers`](Server::max_headers) | 16 KiB, 100 |
 /// | too many connections | [`max_connections`](Server::max_connections) | 10 000 |
 /// | too many of one client | [`max_connections_per_address`](Server::max_connections_per_address) | 256 |
