@@ -4,7 +4,9 @@
 
 use fanfare::channel::{Channel, FarMessage, OutboxLimits, RecvError, SendError};
 use fanfare::frame::Frame;
-use fanfare::group::{ChannelBox, Delivery, JoinErrorReason};
+use fanfare::group::{ChannelBox, Delivery, GroupOptions, JoinErrorReason};
+use futures_util::FutureExt;
+use tokio::time::{Duration, Instant};
 
 fn text(text: &str) -> Option<FarMessage> {
     Some(FarMessage::Text(text.into()))
@@ -192,4 +194,44 @@ fn a_group_goes_on_after_the_runtime_of_its_sweep_is_gone() {
     for (_, far) in &mut clients {
         assert_eq!((far.try_recv(), far.try_recv()), (text("\"first\""), text("\"second\"")));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_group_refuses_and_who_waits_gets_room_in_time() {
+    let delay = Duration::from_secs(60);
+    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay).max_waiting(2, 1000));
+    let (channel, mut far) = Channel::in_memory();
+    let _membership = channels.join(&channel, "room").unwrap();
+    let send = |text: &str| channels.group("room").send_frame(&Frame::text(text));
+    let begun = Instant::now();
+    assert!(send("a").accepted() && send("b").accepted());
+    assert!(!send("lost").accepted(), "two frames are the bound");
+    let dropped = channels.group("room").send_frame_when_room(&Frame::text("never sent")).now_or_never();
+    assert!(dropped.is_none());
+    let report = channels.group("room").send_frame_when_room(&Frame::text("c")).await;
+    assert!(report.accepted() && begun.elapsed() >= delay);
+    assert_eq!((far.try_recv(), far.try_recv(), far.try_recv()), (text("a"), text("b"), None));
+    assert_eq!(report.settled().await, Delivery { written: 1, ..Delivery::default() });
+    assert_eq!((far.try_recv(), far.try_recv()), (text("c"), None));
+    let too_large = channels.group("room").send_frame_when_room(&Frame::binary([0; 1001])).await;
+    assert!(!too_large.accepted(), "it would never fit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_delay_lets_messages_go_out_together() {
+    let delay = Duration::from_millis(100);
+    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay));
+    let (channel, mut far) = Channel::in_memory();
+    let _membership = channels.join(&channel, "room").unwrap();
+    let begun = Instant::now();
+    let first = channels.group_send("room", &1).unwrap();
+    tokio::time::sleep(delay / 2).await;
+    let second = channels.group_send("room", &2).unwrap();
+    assert_eq!(far.try_recv(), None);
+    first.settled().await;
+    assert_eq!((begun.elapsed(), second.settled().await.written), (delay, 1));
+    assert_eq!((far.try_recv(), far.try_recv()), (text("1"), text("2")));
+    channels.group_send("room", &3).unwrap();
+    channel.send_text("after it").unwrap();
+    assert_eq!((far.try_recv(), far.try_recv()), (text("3"), text("after it")), "the caller's order is kept");
 }

@@ -13,6 +13,8 @@
 //! does not grow with the members. A task whose runtime is gone before it finished gives the sweep
 //! back: the next sender goes on where it stopped, since a log forgets only what was swept.
 
+use std::task::Waker;
+
 use tokio::runtime::Handle;
 
 use super::Group;
@@ -44,8 +46,12 @@ impl Group {
 
     /// Returns a member's runtime, which lives as long as its connection, or else the caller's.
     fn runtime(&self) -> Option<Handle> {
-        let first = lock(&self.log).members.iter().next().and_then(|member| member.out.upgrade());
-        first.and_then(|member| member.runtime().cloned()).or_else(|| Handle::try_current().ok())
+        let mut log = lock(&self.log);
+        if log.runtime.is_none() {
+            let first = log.members.iter().next().and_then(|member| member.out.upgrade());
+            log.runtime = first.and_then(|out| out.runtime().cloned());
+        }
+        log.runtime.clone().or_else(|| Handle::try_current().ok())
     }
 
     fn sweep_now(&self) {
@@ -68,7 +74,12 @@ impl Group {
 
     /// Forgets a batch that all members have had, `whole` of them in one go.
     fn finish(&self, batch: &Batch, whole: usize) {
-        lock(&self.log).forget_until(batch.end);
+        let waiting = {
+            let mut log = lock(&self.log);
+            log.forget_until(batch.end);
+            std::mem::take(&mut log.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
         batch.entries.iter().for_each(|entry| entry.tally.settle(whole));
     }
 

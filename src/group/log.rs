@@ -13,9 +13,11 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
+use tokio::runtime::Handle;
 
 use super::members::Members;
 use super::options::GroupOptions;
@@ -37,6 +39,10 @@ pub(super) struct Log {
     pub(super) next_member: u64,
     /// The last member has left: the group is out of the map, or soon.
     pub(super) closed: bool,
+    /// A runtime that drives a member, once it was looked for; forgotten when one leaves, who may have been its last.
+    pub(super) runtime: Option<Handle>,
+    /// Who waits until there is room.
+    pub(super) waiting: Vec<Waker>,
 }
 
 #[derive(Clone)]
@@ -76,6 +82,8 @@ impl Log {
             members: Arc::new(Members::new()),
             next_member: 0,
             closed: false,
+            runtime: None,
+            waiting: Vec::new(),
         }
     }
 
@@ -93,6 +101,17 @@ impl Log {
         self.bytes += len;
         self.entries.push_back(entry);
         true
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Has `waker` woken when a sweep has made room.
+    pub(super) fn wake_when_room(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
     }
 
     /// Returns what lies from `cursor` to the head.

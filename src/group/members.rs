@@ -123,6 +123,7 @@ impl Feed for Place {
         // A sweep that has this member in its batch finds it past the batch's end.
         self.set_cursor(u64::MAX);
         Arc::make_mut(&mut log.members).remove(&self.number);
+        log.runtime = None;
         log.closed |= log.members.is_empty();
         let closed = log.closed;
         drop(log);

@@ -17,6 +17,8 @@ mod report;
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -27,7 +29,6 @@ pub use report::{Delivery, SendReport};
 
 use self::log::{Entry, Log};
 use self::members::{Members, Place};
-use self::report::Tally;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError};
 use crate::frame::{EncodeError, Frame};
 use crate::sync::atomic::{AtomicU64, AtomicUsize};
@@ -417,12 +418,9 @@ impl GroupSend {
 
     /// Sends a frame.
     pub fn send_frame(self, frame: &Frame) -> SendReport {
-        let tally = Arc::new(Tally::default());
-        let Some(group) = self.group else {
-            tally.settle(0);
-            return SendReport::new(0, true, tally);
-        };
-        let entry = Entry { frame: frame.clone(), except: self.except, key: self.key, tally: Arc::clone(&tally) };
+        let Some(group) = &self.group else { return SendReport::nobody() };
+        let entry = self.entry(frame);
+        let tally = Arc::clone(&entry.tally);
         let (accepted, members) = {
             let mut log = lock(&group.log);
             (log.append(entry, &group.options), log.members.len())
@@ -431,6 +429,42 @@ impl GroupSend {
             group.sweep(members);
         }
         SendReport::new(members, accepted, tally)
+    }
+
+    /// Sends a frame as soon as there is room for it in the group: for a source that can wait, and must
+    /// not lose anything. A frame larger than the group's bound is refused at once.
+    ///
+    /// Who waits together is served in no order.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the frame was not sent.
+    pub async fn send_frame_when_room(self, frame: &Frame) -> SendReport {
+        let Some(group) = &self.group else { return SendReport::nobody() };
+        poll_fn(|cx| {
+            let entry = self.entry(frame);
+            let tally = Arc::clone(&entry.tally);
+            let (accepted, members) = {
+                let mut log = lock(&group.log);
+                let accepted = log.append(entry, &group.options);
+                // An empty log will not have more room than it has.
+                let waits = !accepted && !log.is_empty();
+                if waits {
+                    log.wake_when_room(cx.waker());
+                }
+                ((!waits).then_some(accepted), log.members.len())
+            };
+            // Asked for by who waits as well: the task of an earlier sweep may have gone with its runtime.
+            if accepted != Some(false) {
+                group.sweep(members);
+            }
+            accepted.map_or(Poll::Pending, |accepted| Poll::Ready(SendReport::new(members, accepted, tally)))
+        })
+        .await
+    }
+
+    fn entry(&self, frame: &Frame) -> Entry {
+        Entry { frame: frame.clone(), except: self.except, key: self.key.clone(), tally: Arc::default() }
     }
 }
 

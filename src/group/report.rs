@@ -21,6 +21,13 @@ impl SendReport {
         Self { members, accepted, tally }
     }
 
+    /// Tells of a group without members: it is delivered to nobody.
+    pub(super) fn nobody() -> Self {
+        let tally = Arc::<Tally>::default();
+        tally.settle(0);
+        Self::new(0, true, tally)
+    }
+
     /// Returns the number of members that the frame is for.
     #[must_use]
     pub fn members(&self) -> usize {

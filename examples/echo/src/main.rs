@@ -9,7 +9,7 @@ use fanfare::ws::{Upgrade, serve};
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
     let (listener, told_to_end) = start::listen("echo").await?;
-    let route = get(async |upgrade: Upgrade| upgrade.max_message_size(16 << 20).run(echo));
+    let route = get(async |upgrade: Upgrade| upgrade.max_message_size(16 << 20).deflate().run(echo));
     serve(listener, Router::new().route("/", route))
         // Load comes from one address here.
         .max_connections(20_000)

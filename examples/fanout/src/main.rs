@@ -25,11 +25,8 @@ async fn fan_out(mut channel: Channel, channels: ChannelBox) -> Result<(), fanfa
     let _membership = channels.join(&channel, "all")?;
     while let Some(Ok(message)) = channel.recv_message().await {
         if let Message::Text(text) = message {
-            let frame = Frame::text(text);
             // A group that is full slows its speakers down; nothing is lost.
-            while !channels.group("all").send_frame(&frame).accepted() {
-                tokio::task::yield_now().await;
-            }
+            channels.group("all").send_frame_when_room(&Frame::text(text)).await;
         }
     }
     Ok(())
