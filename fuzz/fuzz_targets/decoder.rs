@@ -4,12 +4,15 @@
 //! - valid messages come out as they went in, however they were cut into frames and reads, and
 //!   whatever control frames interrupt them.
 //!
-//! Run it with `cargo +nightly fuzz run decoder -- -max_total_time=60`.
+//! Run it with `cargo +nightly fuzz run decoder -- -max_total_time=45`.
 #![no_main]
+
+mod wire;
 
 use arbitrary::Arbitrary;
 use fanfare::ws::decoder::{Decoder, Event, Limits, ProtocolError};
 use libfuzzer_sys::fuzz_target;
+use wire::{pieces, push_frame, push_message};
 
 /// Small, so that the fuzzer gets past them.
 const LIMITS: Limits = limits(300, 1000);
@@ -69,21 +72,6 @@ fn decode<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Ve
     (events, None)
 }
 
-/// Cuts `bytes` into pieces as long as `lens` says, over and over.
-fn pieces<'a>(bytes: &'a [u8], lens: &[u8]) -> Vec<&'a [u8]> {
-    let mut rest = bytes;
-    let mut pieces = Vec::new();
-    for &len in [1].iter().chain(lens).cycle() {
-        let Some((piece, after)) = rest.split_at_checked(len.max(1).into()) else {
-            break;
-        };
-        pieces.push(piece);
-        rest = after;
-    }
-    pieces.push(rest);
-    pieces
-}
-
 impl Sent<'_> {
     /// What comes out of the decoder.
     fn event(&self) -> Event {
@@ -101,7 +89,7 @@ fn fitting(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(125)]
 }
 
-/// Masked frames of `messages`, the data cut into fragments as long as `cuts` says.
+/// Masked frames of `messages`, the data cut into fragments.
 ///
 /// Pings and pongs are held back, to be sent behind the first fragment of the message that follows.
 fn encode(messages: &[Sent<'_>], cuts: &[u8], mask: [u8; 4]) -> Vec<u8> {
@@ -109,51 +97,13 @@ fn encode(messages: &[Sent<'_>], cuts: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut cuts = cuts.iter().copied().cycle();
     let mut control = Vec::new();
     for message in messages {
-        let (mut opcode, mut rest) = match *message {
-            Sent::Text(text) => (0x1, text.as_bytes()),
-            Sent::Binary(bytes) => (0x2, bytes),
-            Sent::Ping(bytes) => {
-                push_frame(&mut control, 0x89, fitting(bytes), mask);
-                continue;
-            }
-            Sent::Pong(bytes) => {
-                push_frame(&mut control, 0x8a, fitting(bytes), mask);
-                continue;
-            }
-        };
-        // 0 keeps the rest in one frame; 255 makes an empty fragment, of which a message may have few.
-        let mut empty = 0;
-        while let Some(cut @ 1..) = cuts.next() {
-            let len = if cut == 255 { 0 } else { cut.into() };
-            empty += u8::from(len == 0);
-            let Some((fragment, after)) = rest.split_at_checked(len).filter(|_| empty <= 128) else {
-                break;
-            };
-            push_frame(&mut out, opcode, fragment, mask);
-            out.append(&mut control);
-            opcode = 0;
-            rest = after;
+        match *message {
+            Sent::Text(text) => push_message(&mut out, 0x1, text.as_bytes(), &mut cuts, &mut control, mask),
+            Sent::Binary(bytes) => push_message(&mut out, 0x2, bytes, &mut cuts, &mut control, mask),
+            Sent::Ping(bytes) => push_frame(&mut control, 0x89, fitting(bytes), mask),
+            Sent::Pong(bytes) => push_frame(&mut control, 0x8a, fitting(bytes), mask),
         }
-        out.append(&mut control);
-        push_frame(&mut out, 0x80 | opcode, rest, mask);
     }
     out.append(&mut control);
     out
-}
-
-fn push_frame(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: [u8; 4]) {
-    out.push(first);
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend((len as u64).to_be_bytes());
-        }
-    }
-    out.extend(mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
 }

@@ -279,6 +279,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_header_of_a_megabyte_takes_linear_time() {
+        // Quadratic time would be hours.
+        let started = std::time::Instant::now();
+        for piece in
+            ["x,", ",", " ", "permessage-deflate; x=\"\\1\", ", "x; x; ", "permessage-deflate;client_max_window_bits;"]
+        {
+            assert_answer(&piece.repeat((1 << 20) / piece.len()), None);
+        }
+        let quoted = format!("x; x=\"{}", "\\1".repeat(1 << 19));
+        assert_answer(&quoted, None);
+        assert!(started.elapsed() < std::time::Duration::from_secs(30));
+    }
+
     proptest! {
         #[test]
         fn any_header_is_answered_by_what_was_offered(

@@ -766,6 +766,21 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_a_megabyte_takes_linear_time() {
+        // Quadratic time would be hours.
+        let started = std::time::Instant::now();
+        for piece in ["x,", ",", " ", "chat.v1,", "chat"] {
+            let long = piece.repeat((1 << 20) / piece.len());
+            let expected = (piece == "chat.v1,").then_some("chat.v1");
+            assert_eq!(chosen(&[&long], &["chat.v2", "chat.v1"]), expected);
+            let sent = headers(&[("origin", &format!("https://{long}")), ("host", &long)]);
+            assert_eq!(listed(&["https://app.com"]).check(&sent), Err(HandshakeError::UnlistedOrigin));
+            assert_eq!(check_origin(&sent).is_ok(), piece != " ");
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(30));
+    }
+
+    #[test]
     fn a_refusal_tells_how_to_do_better() {
         let response = HandshakeError::UnsupportedVersion.into_response();
         assert_eq!(response.status(), 426);

@@ -2,7 +2,7 @@
 //! listeners included, calls the same listeners in the same order, and answers the same, as a `Vec`
 //! and a loop do.
 //!
-//! Run it with `cargo +nightly fuzz run dispatch -- -max_total_time=60`.
+//! Run it with `cargo +nightly fuzz run dispatch -- -max_total_time=45`.
 #![no_main]
 
 mod model;
