@@ -299,7 +299,8 @@ mod tests {
             pieces in prop::collection::vec(
                 prop::sample::select(vec![
                     "permessage-deflate", "server_no_context_takeover", "client_no_context_takeover",
-                    "server_max_window_bits", "client_max_window_bits", "15", "8", "\"15\"", "x", ",", ";", "=", " ", "\"",
+                    "server_max_window_bits", "client_max_window_bits", "15", "8", "\"15\"", "x",
+                    ",", ";", "=", " ", "\"",
                 ]),
                 0..40,
             ),
