@@ -4,8 +4,8 @@
 #   benches/fanout.sh [throughput|large|memory|stalled|caller|joins ...] [--runs=N] [--seconds=S] [--open=N]
 #
 # All tables without a name: some ten minutes, on a machine that does nothing else. Server and load have a core
-# each. A runtime of one thread serves both fanfare and axum, which is the better for either; `--runtime=multi`
-# takes tokio's multi-threaded one with one worker instead.
+# each. A runtime of one thread serves both fanfare and axum: it is as cheap or cheaper for either than tokio's
+# multi-threaded one with one worker, which `--runtime=multi` takes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

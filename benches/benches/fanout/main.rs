@@ -10,6 +10,12 @@
 //! scheduler's count, divided by the messages received. "floor" is a plain loop of write(2) of the same
 //! bytes over all sockets: what nobody can beat who writes each message by itself.
 //!
+//! With several in flight, what a delivery costs depends on how many of them share a write, and that on how
+//! fast the load takes them: `messages_per_read` and `client_busy` say so.
+//!
+//! Of a client that does not read, what it was offered must be what it receives in the end and what the server
+//! says it dropped; where that does not hold the program ends with an error, after its last table.
+//!
 //! Contenders take turns. Each line on stdout is one JSON object: medians over the runs, with the figure of
 //! each run beside them; ratios are the medians of the runs' ratios.
 //!

@@ -12,7 +12,7 @@ use fanfare_benches::served::{Account, CLIENT, COUNTERS, Counters};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
 
-use super::machine::{self, Machine};
+use super::machine;
 
 /// How long an answer may take: none waits for anything.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
@@ -43,7 +43,7 @@ impl Peer {
         }
     }
 
-    /// Returns what starts it. Which runtime is the better for each was measured: see the options of `fanout.sh`.
+    /// Returns what starts it.
     fn command(self, options: &Options) -> Command {
         let mut command = Command::new(match self {
             Self::Axum | Self::AxumOneTask | Self::AxumLean => options.axum.clone().expect("the tables asked for it"),
@@ -79,10 +79,11 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(peer: Peer, machine: &Machine, options: &Options) -> Self {
+    /// Starts it on the cores that this thread may use now.
+    pub(super) fn start(peer: Peer, options: &Options) -> Self {
         let mut command = peer.command(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = machine.on_the_server_core(|| command.spawn()).expect("what is built can be run");
+        let mut child = command.spawn().expect("what is built can be run");
         let questions = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut server = Self { child, questions, answers, address: SocketAddr::from(([127, 0, 0, 1], 0)) };

@@ -63,7 +63,7 @@ impl Runs {
 
 impl Rig {
     fn start(&self, peer: Peer) -> Server {
-        Server::start(peer, &self.machine, &self.options)
+        self.machine.on_the_server_core(|| Server::start(peer, &self.options))
     }
 
     /// Leaves out who is not there.
@@ -74,10 +74,6 @@ impl Rig {
 
     fn runs(&self, default: usize) -> usize {
         self.runs.unwrap_or(default).max(1)
-    }
-
-    fn row(&self, table: &str) -> Row {
-        Row::new(table)
     }
 
     fn repeat(&self, table: &str, runs: usize) -> String {
@@ -114,13 +110,13 @@ impl Rig {
     }
 
     fn print(&self, table: &str, cell: Cell, of: &Runs) {
-        let row = self.cell_row(table, cell).with("peer", of.peer.name());
+        let row = Self::cell_row(table, cell).with("peer", of.peer.name());
         let row = FIGURES.iter().fold(row, |row, figure| row.with_runs(figure.0, &of.each(*figure)));
         row.with("repeat", self.repeat(table, of.runs.len())).print();
     }
 
-    fn cell_row(&self, table: &str, cell: Cell) -> Row {
-        self.row(table)
+    fn cell_row(table: &str, cell: Cell) -> Row {
+        Row::new(table)
             .with("connections", cell.connections)
             .with("bytes", cell.bytes)
             .with("mode", cell.pace.to_string())
@@ -128,7 +124,7 @@ impl Rig {
     }
 
     fn print_ratio(&self, table: &str, cell: Cell, figure: Figure, of: (&str, &Runs), to: (&str, &Runs)) {
-        self.cell_row(table, cell)
+        Self::cell_row(table, cell)
             .with("figure", figure.0)
             .with("of", of.0)
             .with("to", to.0)
@@ -206,7 +202,7 @@ impl Rig {
     fn print_accounts(&self, cell: Cell, of: &Runs) -> bool {
         let unaccounted: Vec<i64> = of.resumed.iter().map(Resumed::unaccounted).collect();
         let exact = unaccounted.iter().all(|messages| *messages == 0);
-        self.cell_row("stalled", cell)
+        Self::cell_row("stalled", cell)
             .with("peer", of.peer.name())
             .with("exact", exact)
             .with("unaccounted", unaccounted)
@@ -225,7 +221,7 @@ impl Rig {
         for peer in self.present([Peer::Axum, Peer::AxumLean, Peer::Fanfare]) {
             let idle: Vec<[f64; 2]> = (0..runs).map(|_| self.idle(peer, first, more)).collect();
             let per_connection: Vec<f64> = idle.iter().map(|[before, after]| (after - before) / more as f64).collect();
-            self.row("memory")
+            Row::new("memory")
                 .with("connections", more)
                 .with("peer", peer.name())
                 .with_runs("kib_per_connection", &per_connection)
@@ -257,7 +253,6 @@ impl Rig {
         for call in Call::ALL {
             let sockets: Vec<_> = (0..runs).map(|_| self.time_socket_calls(1000, call, times, bytes)).collect();
             self.print_calls(1000, "sockets", bytes, call, &sockets);
-            self.machine.anywhere();
             for members in [1000, 10_000, 100_000] {
                 // A call takes as long as a sweep until the next one can be timed.
                 let times = if members == 100_000 { times / 4 } else { times };
@@ -272,7 +267,7 @@ impl Rig {
         let mut server = self.start(Peer::Fanfare);
         let mut load = Load::new(&mut server, connections, Payload::new(bytes), false).expect("sockets can be watched");
         let mut calls = Calls::default();
-        // In portions that fit into the sockets, which nobody reads from meanwhile.
+        // They fit into the sockets, which nobody reads from meanwhile.
         load.expect(times as usize, |server| calls = server.ask(&format!("{CALLS} {} {times} {bytes}", call.name())));
         let connections = load.into_connections();
         drop(server);
@@ -285,7 +280,7 @@ impl Rig {
             let of = |calls: &Calls| quantile(calls.ns.iter().map(|ns| *ns as f64).collect(), part);
             runs.iter().map(of).collect()
         };
-        self.row("caller")
+        Row::new("caller")
             .with("members", members)
             .with("kind", kind)
             .with("bytes", bytes)
@@ -298,10 +293,11 @@ impl Rig {
 
     /// What does a join cost in a large group?
     pub(super) fn joins(&self) -> bool {
+        self.machine.anywhere();
         let joins = 100_000;
         let runs: Vec<[f64; 2]> = (0..self.runs(5)).map(|_| members::time_joins(joins)).collect();
         let [first, last] = [0, 1].map(|at| runs.iter().map(|run| run[at]).collect::<Vec<_>>());
-        self.row("joins")
+        Row::new("joins")
             .with("joins", joins)
             .with_runs("first_thousand_ns", &first)
             .with_runs("last_thousand_ns", &last)
