@@ -31,7 +31,7 @@ impl Channel {
     #[must_use]
     pub fn in_memory_with(limits: OutboxLimits) -> (Self, FarEnd) {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
-        let out = Out::new(Terms { limits, ..Terms::default() }, Box::new(Near(Arc::clone(&pipe))));
+        let out = Out::new(Terms { limits, ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
         let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
         (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new() })
     }

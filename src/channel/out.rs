@@ -62,7 +62,7 @@ struct Inner {
     state: State,
     outbox: Outbox,
     /// `None` when the connection is dead.
-    transport: Option<Box<dyn Transport>>,
+    transport: Option<Arc<dyn Transport>>,
     written: u64,
     dropped: u64,
     feeds: Vec<Arc<dyn Feed>>,
@@ -167,7 +167,7 @@ pub(crate) trait Home: Send + Sync {
 }
 
 impl Out {
-    pub(crate) fn new(terms: Terms, transport: Box<dyn Transport>) -> Arc<Self> {
+    pub(crate) fn new(terms: Terms, transport: Arc<dyn Transport>) -> Arc<Self> {
         let inner = Inner {
             state: State::Open,
             outbox: Outbox::default(),
@@ -670,7 +670,7 @@ mod tests {
     #[test]
     fn a_client_that_pings_and_never_reads_does_not_grow_its_outbox() {
         let limits = OutboxLimits { bytes: 1000, ..OutboxLimits::default() };
-        let out = Out::new(Terms { limits, ..Terms::default() }, Box::new(Stalled));
+        let out = Out::new(Terms { limits, ..Terms::default() }, Arc::new(Stalled));
         for _ in 0..10_000 {
             out.send_pong(&[7; 125]);
         }

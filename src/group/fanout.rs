@@ -25,6 +25,8 @@ use crate::sync::{Arc, lock};
 
 /// Up to this many members the caller sweeps. Chosen, not measured: a table of sweep costs would settle it.
 const INLINE_MEMBERS: usize = 32;
+/// How often a sweeping task lets messages that arrive at this moment join its next batch.
+const GATHERING_TURNS: usize = 16;
 /// Members between two yields of a sweeping task: a write that succeeds spends no coop budget.
 const MEMBERS_PER_TURN: usize = 256;
 
@@ -63,6 +65,20 @@ impl Group {
                 self.finish(&batch, whole);
             }
             if self.is_done(seen) {
+                return;
+            }
+        }
+    }
+
+    /// Gives way as long as that brings more to send: a burst goes out in one write per member.
+    ///
+    /// A turn of the runtime takes microseconds, a sweep of a large group milliseconds.
+    async fn gather(&self) {
+        let mut head = lock(&self.log).head();
+        for _ in 0..GATHERING_TURNS {
+            tokio::task::yield_now().await;
+            let before = std::mem::replace(&mut head, lock(&self.log).head());
+            if head == before {
                 return;
             }
         }
@@ -118,7 +134,10 @@ async fn sweep_in_turns(mut sweeping: Sweeping) {
         }
         // Acquire: pairs with the AcqRel of `sweep`.
         let seen = group.requests.load(Ordering::Acquire);
-        while let Some(batch) = group.batch() {
+        while let Some(batch) = {
+            group.gather().await;
+            group.batch()
+        } {
             let mut whole = 0;
             for (number, member) in in_turn(&batch).enumerate() {
                 if number % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {

@@ -26,7 +26,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// The driver's side of a connection.
 pub(super) enum Socket {
-    Tcp(Arc<TcpStream>),
+    Tcp(Arc<Tcp>),
     Io {
         io: Box<dyn Io>,
         /// Taken out of the outbox, not yet written.
@@ -43,20 +43,24 @@ impl Socket {
         Self::Io { io: Box::new(io), staged: Bytes::new(), dirty: false }
     }
 
+    pub(super) fn tcp(stream: TcpStream) -> Self {
+        Self::Tcp(Arc::new(Tcp(stream)))
+    }
+
     /// Returns the other side, for the connection's [`Out`].
-    pub(super) fn transport(&self) -> Box<dyn Transport> {
+    pub(super) fn transport(&self) -> Arc<dyn Transport> {
         match self {
-            Self::Tcp(stream) => Box::new(Tcp(Arc::clone(stream))),
-            Self::Io { .. } | Self::Gone => Box::new(ByDriver),
+            Self::Tcp(tcp) => Arc::clone(tcp) as _,
+            Self::Io { .. } | Self::Gone => Arc::new(ByDriver),
         }
     }
 
     /// Reads what is there; 0 at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => loop {
-                ready!(stream.poll_read_ready(cx))?;
-                match stream.try_read(buffer) {
+            Self::Tcp(tcp) => loop {
+                ready!(tcp.0.poll_read_ready(cx))?;
+                match tcp.0.try_read(buffer) {
                     // Readiness may be spurious.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     result => return Poll::Ready(result),
@@ -74,10 +78,10 @@ impl Socket {
     /// Writes what waits in the outbox; ready when nothing does.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, out: &Arc<Out>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => {
+            Self::Tcp(tcp) => {
                 // Each turn ends in a write that pushes back, and so clears the readiness.
                 while !out.is_empty() {
-                    ready!(stream.poll_write_ready(cx))?;
+                    ready!(tcp.0.poll_write_ready(cx))?;
                     out.flush();
                 }
                 Poll::Ready(Ok(()))
@@ -110,7 +114,7 @@ impl Socket {
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             // A peer that is gone makes either fail, and needs it no more.
-            Self::Tcp(stream) => drop(SockRef::from(&**stream).shutdown(Shutdown::Write)),
+            Self::Tcp(tcp) => drop(SockRef::from(&tcp.0).shutdown(Shutdown::Write)),
             Self::Io { io, .. } => drop(ready!(Pin::new(io).poll_shutdown(cx))),
             Self::Gone => {}
         }
@@ -121,14 +125,14 @@ impl Socket {
     ///
     /// Only TCP can tell. The readiness that it looks at is of the socket, not of this call.
     pub(super) fn has_hung_up(&self, cx: &mut Context<'_>) -> bool {
-        let Self::Tcp(stream) = self else { return false };
-        let ready = std::pin::pin!(stream.ready(tokio::io::Interest::READABLE)).poll(cx);
+        let Self::Tcp(tcp) = self else { return false };
+        let ready = std::pin::pin!(tcp.0.ready(tokio::io::Interest::READABLE)).poll(cx);
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 }
 
 /// Plain TCP, written from any thread.
-struct Tcp(Arc<TcpStream>);
+pub(super) struct Tcp(TcpStream);
 
 impl Transport for Tcp {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -140,7 +144,7 @@ impl Transport for Tcp {
     }
 
     fn shut_down(&self) {
-        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
+        let _ = SockRef::from(&self.0).shutdown(Shutdown::Both);
     }
 }
 

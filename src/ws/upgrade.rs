@@ -324,7 +324,7 @@ fn socket(upgraded: Upgraded, send_buffer: usize) -> io::Result<(Socket, Option<
             stream.set_nodelay(true)?;
             SockRef::from(&stream).set_send_buffer_size(send_buffer)?;
             let peer_addr = stream.peer_addr().ok();
-            Ok((Socket::Tcp(Arc::new(stream)), peer_addr, input))
+            Ok((Socket::tcp(stream), peer_addr, input))
         }
         Err(upgraded) => Ok((Socket::io(TokioIo::new(upgraded)), None, Bytes::new())),
     }
