@@ -96,6 +96,16 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         Some(&self.values(place.chunk)?[place.index])
     }
 
+    /// Returns the values from this key on, as far as one chunk goes; none when the list ends before it.
+    #[cfg(feature = "groups")]
+    pub(crate) fn run_from(&self, key: &K) -> &[V] {
+        let (Ok(place) | Err(place)) = self.find(key);
+        match self.values(place.chunk) {
+            Some(values) if place.index < values.len() => &values[place.index..],
+            _ => self.values(place.chunk + 1).unwrap_or(&[]),
+        }
+    }
+
     /// Puts a value in its place; false when its key is taken.
     pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
         let Err(place) = self.find(&key) else { return false };

@@ -18,17 +18,17 @@ use std::task::Waker;
 use tokio::runtime::Handle;
 
 use super::Group;
-use super::log::Batch;
-use super::members::Place;
+use super::sweep::{Passed, Sweep};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
 
 /// Up to this many members the caller sweeps. Chosen, not measured: a table of sweep costs would settle it.
 const INLINE_MEMBERS: usize = 32;
-/// How often a sweeping task lets messages that arrive at this moment join its next batch.
+/// How often a sweeping task waits for messages that arrive at this moment before it begins.
 const GATHERING_TURNS: usize = 16;
-/// Members between two yields of a sweeping task: a write that succeeds spends no coop budget.
-const MEMBERS_PER_TURN: usize = 256;
+/// Members between two yields of a sweeping task: a write that succeeds spends no coop budget. It is also
+/// how long a frame may wait, among those that come during a sweep, until it is taken up.
+const MEMBERS_PER_TURN: usize = 128;
 
 impl Group {
     /// Sees to it that all that is in the log now goes to the members.
@@ -60,14 +60,33 @@ impl Group {
         loop {
             // Acquire: pairs with the AcqRel of `sweep`.
             let seen = self.requests.load(Ordering::Acquire);
-            while let Some(batch) = self.batch() {
-                let whole = in_turn(&batch).filter(|member| member.deliver(&batch)).count();
-                self.finish(&batch, whole);
+            let mut sweep = self.begin();
+            while !sweep.is_done() {
+                let passed = sweep.advance(MEMBERS_PER_TURN);
+                self.let_go(passed, &mut sweep, true);
             }
-            if self.is_done(seen) {
+            if self.has_ended(seen) {
                 return;
             }
         }
+    }
+
+    fn begin(&self) -> Sweep {
+        Sweep::new(&lock(&self.log))
+    }
+
+    /// Forgets what everybody has, and lets the sweep take up what has come meanwhile.
+    fn let_go(&self, passed: Passed, sweep: &mut Sweep, takes_up: bool) {
+        let waiting = {
+            let mut log = lock(&self.log);
+            log.forget_until(passed.end);
+            if takes_up {
+                sweep.take_up(&log);
+            }
+            log.waiting_for_room()
+        };
+        waiting.into_iter().for_each(Waker::wake);
+        passed.settle();
     }
 
     /// Gives way as long as that brings more to send: a burst goes out in one write per member.
@@ -84,22 +103,7 @@ impl Group {
         }
     }
 
-    fn batch(&self) -> Option<Batch> {
-        lock(&self.log).batch()
-    }
-
-    /// Forgets a batch that all members have had, `whole` of them in one go.
-    fn finish(&self, batch: &Batch, whole: usize) {
-        let waiting = {
-            let mut log = lock(&self.log);
-            log.forget_until(batch.end);
-            std::mem::take(&mut log.waiting)
-        };
-        waiting.into_iter().for_each(Waker::wake);
-        batch.entries.iter().for_each(|entry| entry.tally.settle(whole));
-    }
-
-    fn is_done(&self, seen: usize) -> bool {
+    fn has_ended(&self, seen: usize) -> bool {
         // AcqRel: a request after this one finds 0 and sweeps by itself; one before it made this fail.
         self.requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
@@ -128,34 +132,27 @@ impl Drop for Sweeping {
 
 async fn sweep_in_turns(mut sweeping: Sweeping) {
     let group = Arc::clone(&sweeping.group);
+    let delay = group.options.write_delay;
     loop {
-        if !group.options.write_delay.is_zero() {
-            tokio::time::sleep(group.options.write_delay).await;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
         // Acquire: pairs with the AcqRel of `sweep`.
         let seen = group.requests.load(Ordering::Acquire);
-        while let Some(batch) = {
-            group.gather().await;
-            group.batch()
-        } {
-            let mut whole = 0;
-            for (number, member) in in_turn(&batch).enumerate() {
-                if number % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
-                    tokio::task::yield_now().await;
-                }
-                whole += usize::from(member.deliver(&batch));
+        group.gather().await;
+        let mut sweep = group.begin();
+        while !sweep.is_done() {
+            let passed = sweep.advance(MEMBERS_PER_TURN);
+            // With a delay, what comes now waits for the next sweep.
+            group.let_go(passed, &mut sweep, delay.is_zero());
+            if !sweep.is_done() {
+                tokio::task::yield_now().await;
             }
-            group.finish(&batch, whole);
         }
-        if group.is_done(seen) {
+        drop(sweep);
+        if group.has_ended(seen) {
             sweeping.finished = true;
             return;
         }
     }
-}
-
-/// Returns the members, beginning with another one each time, so that nobody is always last.
-fn in_turn(batch: &Batch) -> impl Iterator<Item = &Arc<Place>> {
-    let first = (batch.start % (batch.members.len() as u64).max(1)) as usize;
-    batch.members.iter().skip(first).chain(batch.members.iter().take(first))
 }

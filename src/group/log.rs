@@ -9,14 +9,11 @@
 //! ```
 //!
 //! Always: no cursor of a member is below `first`, since a frame leaves only after a sweep has taken
-//! every member of its batch past it, and who joins begins at the head.
+//! every member past it, and who joins begins at the head.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
-use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
 use super::members::Members;
@@ -24,10 +21,7 @@ use super::options::GroupOptions;
 use super::report::Tally;
 use crate::channel::ChannelId;
 use crate::frame::Frame;
-use crate::sync::{Arc, OnceLock};
-
-/// A run of frames is joined into pieces of about this size.
-const PIECE: usize = 60 << 10;
+use crate::sync::Arc;
 
 pub(super) struct Log {
     entries: VecDeque<Entry>,
@@ -42,7 +36,7 @@ pub(super) struct Log {
     /// A runtime that drives a member, once it was looked for; forgotten when one leaves, who may have been its last.
     pub(super) runtime: Option<Handle>,
     /// Who waits until there is room.
-    pub(super) waiting: Vec<Waker>,
+    waiting: Vec<Waker>,
 }
 
 #[derive(Clone)]
@@ -52,25 +46,6 @@ pub(super) struct Entry {
     /// What the frame is the latest value of.
     pub(super) key: Option<Arc<str>>,
     pub(super) tally: Arc<Tally>,
-}
-
-/// What one sweep takes to the members.
-pub(super) struct Batch {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) entries: Vec<Entry>,
-    pub(super) members: Arc<Members>,
-    /// Who does not get all of it.
-    excepted: SmallVec<[ChannelId; 4]>,
-    /// The entries, joined into few pieces, once the first member needs them; and the same compressed.
-    plain: OnceLock<Vec<Piece>>,
-    deflated: OnceLock<Vec<Piece>>,
-}
-
-/// Some entries of a batch in a row, as they go out.
-pub(super) struct Piece {
-    pub(super) bytes: Bytes,
-    pub(super) entries: Range<usize>,
 }
 
 impl Log {
@@ -85,6 +60,11 @@ impl Log {
             runtime: None,
             waiting: Vec::new(),
         }
+    }
+
+    /// Returns the position of the front frame.
+    pub(super) fn first(&self) -> u64 {
+        self.first
     }
 
     /// Returns the position of the next frame.
@@ -114,22 +94,15 @@ impl Log {
         }
     }
 
+    /// Returns who waits for room, if there may be some now.
+    pub(super) fn waiting_for_room(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.waiting)
+    }
+
     /// Returns what lies from `cursor` to the head.
     pub(super) fn since(&self, cursor: u64) -> impl Iterator<Item = &Entry> {
         // The cursor lies between first and head, so the difference fits.
         self.entries.iter().skip((cursor - self.first) as usize)
-    }
-
-    /// Returns all that waits, with the members of this moment.
-    pub(super) fn batch(&self) -> Option<Batch> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let entries: Vec<_> = self.entries.iter().cloned().collect();
-        let excepted = entries.iter().filter_map(|entry| entry.except).collect();
-        let members = Arc::clone(&self.members);
-        let (plain, deflated) = (OnceLock::new(), OnceLock::new());
-        Some(Batch { start: self.first, end: self.head(), entries, members, excepted, plain, deflated })
     }
 
     /// Forgets the frames before `end`.
@@ -147,44 +120,10 @@ impl Log {
 /// Entries that an idle log keeps room for.
 const SPARE_ENTRIES: usize = 16;
 
-impl Batch {
-    /// Tells whether a member of this channel gets all of it.
-    pub(super) fn is_for(&self, channel: ChannelId) -> bool {
-        !self.excepted.contains(&channel)
+impl Entry {
+    pub(super) fn new(frame: Frame) -> Self {
+        Self { frame, except: None, key: None, tally: Arc::default() }
     }
-
-    /// Returns what goes to a member that gets all of it. Joined at the first call, without any lock.
-    pub(super) fn pieces(&self, deflates: bool) -> &[Piece] {
-        let pieces = if deflates { &self.deflated } else { &self.plain };
-        pieces.get_or_init(|| join(&self.entries, deflates))
-    }
-}
-
-/// Joins frames into pieces of about [`PIECE`] bytes; a single or a large frame is not copied.
-fn join(entries: &[Entry], deflates: bool) -> Vec<Piece> {
-    let wires: Vec<_> = entries.iter().map(|entry| entry.frame.wire(deflates)).collect();
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    while start < wires.len() {
-        let mut size = 0;
-        let fitting = wires[start..].iter().take_while(|wire| {
-            size += wire.len();
-            size <= PIECE
-        });
-        let end = start + fitting.count().max(1);
-        pieces.push(Piece { bytes: joined(&wires[start..end]), entries: start..end });
-        start = end;
-    }
-    pieces
-}
-
-fn joined(run: &[&Bytes]) -> Bytes {
-    if let [only] = run {
-        return Bytes::clone(only);
-    }
-    let mut bytes = BytesMut::with_capacity(run.iter().map(|wire| wire.len()).sum());
-    run.iter().for_each(|wire| bytes.extend_from_slice(wire));
-    bytes.freeze()
 }
 
 #[cfg(test)]
@@ -192,7 +131,7 @@ mod tests {
     use super::*;
 
     fn entry(len: usize) -> Entry {
-        Entry { frame: Frame::binary(vec![1; len]), except: None, key: None, tally: Arc::default() }
+        Entry::new(Frame::binary(vec![1; len]))
     }
 
     const OPTIONS: GroupOptions =
@@ -212,17 +151,6 @@ mod tests {
         assert!(log.append(entry(900), &OPTIONS));
         assert!(!log.append(entry(100), &OPTIONS));
         assert_eq!(log.head(), 11);
-    }
-
-    #[test]
-    fn a_batch_joins_small_frames_and_copies_no_large_one() {
-        let mut log = Log::new();
-        assert!(append_all(&mut log, [100, 100, PIECE, 100]));
-        let batch = log.batch().expect("four frames wait");
-        let pieces = batch.pieces(false);
-        assert_eq!(pieces.iter().map(|piece| piece.bytes.len()).collect::<Vec<_>>(), [204, PIECE + 4, 102]);
-        assert_eq!(pieces.iter().map(|piece| piece.entries.clone()).collect::<Vec<_>>(), [0..2, 2..3, 3..4]);
-        assert_eq!(pieces[1].bytes.as_ptr(), batch.entries[2].frame.bytes().as_ptr());
     }
 
     #[test]

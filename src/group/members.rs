@@ -5,8 +5,8 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::Group;
-use super::log::{Batch, Entry, Piece};
-use crate::channel::{Access, ChannelId, Feed, Out, Outcome, Route};
+use super::log::Entry;
+use crate::channel::{Access, ChannelId, Feed, Out, Route};
 use crate::snapshot::{Release, Snapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak, lock};
@@ -30,12 +30,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn cursor(&self) -> u64 {
+    pub(super) fn cursor(&self) -> u64 {
         // Relaxed: the lock of the `Out` orders all access.
         self.cursor.load(Ordering::Relaxed)
     }
 
-    fn set_cursor(&self, cursor: u64) {
+    pub(super) fn set_cursor(&self, cursor: u64) {
         self.cursor.store(cursor, Ordering::Relaxed);
     }
 
@@ -45,56 +45,14 @@ impl Place {
         self.out.upgrade().is_some_and(|out| out.end_feed(&feed))
     }
 
-    /// Hands the member its part of a batch; true when that was all of it, and the kernel took it whole.
-    /// Otherwise each frame's tally was told.
-    pub(super) fn deliver(&self, batch: &Batch) -> bool {
-        // A channel that is gone has left all its groups, or is about to.
-        let Some(out) = self.out.upgrade() else { return false };
-        // Joined, and compressed, without the lock.
-        let pieces = batch.pieces(out.deflates());
-        out.deliver(|access| {
-            let cursor = self.cursor();
-            if cursor >= batch.end {
-                return false;
-            }
-            self.set_cursor(batch.end);
-            if cursor == batch.start && batch.is_for(self.channel) {
-                return self.push_pieces(batch, pieces, access);
-            }
-            batch.entries[(cursor - batch.start) as usize..].iter().for_each(|entry| self.push(entry, access));
-            false
-        })
-    }
-
-    fn push_pieces(&self, batch: &Batch, pieces: &[Piece], access: &mut Access<'_>) -> bool {
-        let mut whole = true;
-        for piece in pieces {
-            let entries = &batch.entries[piece.entries.clone()];
-            let mut untold = entries.iter();
-            let frames = entries.iter().map(|entry| (&entry.frame, self.route(entry)));
-            let written = access.push_joined(&piece.bytes, frames, |outcome| {
-                untold.by_ref().take(1).for_each(|entry| entry.tally.note(outcome));
-            });
-            let told_late = match (written, whole) {
-                (true, true) => continue,
-                (true, false) => entries,
-                // The first piece that did not go out whole: those before did.
-                (false, true) => &batch.entries[..piece.entries.start],
-                (false, false) => &[],
-            };
-            told_late.iter().for_each(|entry| entry.tally.note(Outcome::Written));
-            whole = false;
-        }
-        whole
-    }
-
-    fn push(&self, entry: &Entry, access: &mut Access<'_>) {
+    /// Hands the member one frame, and tells its tally.
+    pub(super) fn push(&self, entry: &Entry, access: &mut Access<'_>) {
         if entry.except != Some(self.channel) {
             entry.tally.note(access.push(&entry.frame, &self.route(entry)));
         }
     }
 
-    fn route<'e>(&self, entry: &'e Entry) -> Route<'e> {
+    pub(super) fn route<'e>(&self, entry: &'e Entry) -> Route<'e> {
         Route { source: self.group.number, overflow: self.group.options.overflow, key: entry.key.as_ref() }
     }
 }

@@ -14,6 +14,7 @@ mod log;
 mod members;
 mod options;
 mod report;
+mod sweep;
 
 use std::any::Any;
 use std::fmt;
@@ -464,7 +465,7 @@ impl GroupSend {
     }
 
     fn entry(&self, frame: &Frame) -> Entry {
-        Entry { frame: frame.clone(), except: self.except, key: self.key.clone(), tally: Arc::default() }
+        Entry { except: self.except, key: self.key.clone(), ..Entry::new(frame.clone()) }
     }
 }
 

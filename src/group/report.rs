@@ -24,7 +24,7 @@ impl SendReport {
     /// Tells of a group without members: it is delivered to nobody.
     pub(super) fn nobody() -> Self {
         let tally = Arc::<Tally>::default();
-        tally.settle(0);
+        tally.settle();
         Self::new(0, true, tally)
     }
 
@@ -88,9 +88,13 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The sweep has passed, and handed the frame to the kernel for `written` members besides those noted.
-    pub(super) fn settle(&self, written: usize) {
-        self.written.fetch_add(written, Ordering::Relaxed);
+    /// Counts members whose kernel took the frame, all at once.
+    pub(super) fn add_written(&self, members: usize) {
+        self.written.fetch_add(members, Ordering::Relaxed);
+    }
+
+    /// The sweep has been with every member.
+    pub(super) fn settle(&self) {
         // Release: pairs with the Acquire of `settled_or_wakes`.
         self.settled.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut *lock(&self.waiting));

@@ -1,0 +1,299 @@
+//! One sweep over a group: round after round, until every member has all.
+//!
+//! It goes from member to member like a paternoster lift, and hands each one all that has been sent
+//! since its last visit. What arrives meanwhile is taken up at the next stop: members behind that point
+//! get it together with what they are owed anyway, in one write, and those before it in the next round.
+//! So a frame is with everybody one round after it came, and a busy group has as many frames in a write
+//! as come in a round.
+//!
+//! ```text
+//! members    1   2   3   4   5   6   7   8        at: the next to be visited, 4 in round 0
+//!            |___|___|   ^                        a frame that is taken up here has its due at 4 in
+//!            next round  this round               round 1: then the log may forget it
+//! ```
+//!
+//! Positions are in the order of the members' numbers, which joins and leaves do not change. A plain
+//! value, of whoever holds the group's token; see `fanout`.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::log::{Entry, Log};
+use super::members::{Members, Place};
+use crate::channel::{Access, ChannelId, Outcome};
+use crate::sync::Arc;
+
+/// A run of frames is joined into pieces of about this size.
+const PIECE: usize = 60 << 10;
+/// Joined runs that are kept for the next members. More than one, since some clients take compressed
+/// frames, and some have had a part already.
+const JOINS: usize = 4;
+
+pub(super) struct Sweep {
+    /// What the log has from `first` to `end`.
+    entries: VecDeque<Entry>,
+    first: u64,
+    end: u64,
+    /// Who does not get a frame, with its position.
+    excepted: SmallVec<[(u64, ChannelId); 4]>,
+    members: Arc<Members>,
+    at: Stop,
+    marks: VecDeque<Mark>,
+    joins: SmallVec<[Join; JOINS]>,
+}
+
+/// A point on the way: in this round, before the member of this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stop {
+    round: u64,
+    number: u64,
+}
+
+/// What lies before `end` is with everybody when the sweep comes to `due`.
+struct Mark {
+    end: u64,
+    due: Stop,
+}
+
+/// The frames from `start` to the end, as they go to a member that gets them all.
+struct Join {
+    start: u64,
+    deflates: bool,
+    pieces: Vec<Piece>,
+    /// Members whose kernel took all of it at once, not yet told to the tallies.
+    whole: usize,
+}
+
+/// Some frames in a row, joined: their number, and their bytes.
+struct Piece {
+    frames: usize,
+    bytes: Bytes,
+}
+
+impl Sweep {
+    /// Begins with what is in the log.
+    pub(super) fn new(log: &Log) -> Self {
+        // Nobody is always the last one: the beginning jumps about, evenly (by the golden ratio).
+        let number = log.first().wrapping_mul(0x9e37_79b9_7f4a_7c15) % log.next_member.max(1);
+        let mut sweep = Self {
+            entries: VecDeque::new(),
+            first: log.first(),
+            end: log.first(),
+            excepted: SmallVec::new(),
+            members: Arc::clone(&log.members),
+            at: Stop { round: 0, number },
+            marks: VecDeque::new(),
+            joins: SmallVec::new(),
+        };
+        sweep.take_up(log);
+        sweep
+    }
+
+    /// Tells whether everybody has all that was taken up.
+    pub(super) fn is_done(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Visits up to `most` members, and returns what all have now.
+    pub(super) fn advance(&mut self, most: usize) -> Passed {
+        let members = Arc::clone(&self.members);
+        let mut visits = 0;
+        while visits < most && !self.is_round() {
+            let run = members.run_from(&self.at.number);
+            if run.is_empty() {
+                self.at = Stop { round: self.at.round + 1, number: 0 };
+            }
+            for place in run.iter().take(most - visits) {
+                self.at.number = place.number;
+                if self.is_round() {
+                    break;
+                }
+                self.visit(place);
+                self.at.number += 1;
+                visits += 1;
+            }
+        }
+        self.pass()
+    }
+
+    /// Takes up what the log has got since, and who is a member now: under its lock.
+    pub(super) fn take_up(&mut self, log: &Log) {
+        self.members = Arc::clone(&log.members);
+        if log.head() == self.end {
+            return;
+        }
+        self.tell();
+        for (position, entry) in (self.end..).zip(log.since(self.end)) {
+            self.excepted.extend(entry.except.map(|channel| (position, channel)));
+            self.entries.push_back(entry.clone());
+        }
+        self.end = log.head();
+        self.marks.push_back(Mark { end: self.end, due: Stop { round: self.at.round + 1, ..self.at } });
+    }
+
+    /// Tells whether everybody has been visited since the last frame was taken up.
+    fn is_round(&self) -> bool {
+        self.marks.back().is_none_or(|mark| mark.due <= self.at)
+    }
+
+    /// Lets go of the frames that everybody has.
+    fn pass(&mut self) -> Passed {
+        let reached = self.marks.iter().take_while(|mark| mark.due <= self.at).count();
+        let end = self.marks.drain(..reached).next_back().map_or(self.first, |mark| mark.end);
+        if end > self.first {
+            self.tell();
+        }
+        let entries = self.entries.drain(..(end - self.first) as usize).collect();
+        self.first = end;
+        self.excepted.retain(|(position, _)| *position >= end);
+        Passed { end, entries }
+    }
+
+    fn visit(&mut self, place: &Place) {
+        // A channel that is gone has left all its groups, or is about to.
+        let Some(out) = place.out.upgrade() else { return };
+        // A guess, before the lock: joining and compressing are not for there. It rarely fails.
+        let start = place.cursor();
+        let gets_all = start < self.end && self.is_for(place.channel, start);
+        let join = gets_all.then(|| self.join(start, out.deflates()));
+        let whole = out.deliver(|access| self.hand_over(place, start, join, access));
+        if let (true, Some(join)) = (whole, join) {
+            self.joins[join].whole += 1;
+        }
+    }
+
+    /// Hands a member what it has not had; true when that was a whole join, and the kernel took it whole.
+    /// Otherwise each frame's tally was told.
+    fn hand_over(&self, place: &Place, guess: u64, join: Option<usize>, access: &mut Access<'_>) -> bool {
+        let cursor = place.cursor();
+        if cursor >= self.end {
+            return false;
+        }
+        place.set_cursor(self.end);
+        match join {
+            Some(join) if cursor == guess => self.push_join(place, &self.joins[join], access),
+            _ => {
+                self.entries_from(cursor).for_each(|entry| place.push(entry, access));
+                false
+            }
+        }
+    }
+
+    fn push_join(&self, place: &Place, join: &Join, access: &mut Access<'_>) -> bool {
+        let mut whole = true;
+        let mut passed = 0;
+        for piece in &join.pieces {
+            let entries = || self.entries_from(join.start + passed as u64).take(piece.frames);
+            let mut untold = entries();
+            let frames = entries().map(|entry| (&entry.frame, place.route(entry)));
+            let written = access.push_joined(&piece.bytes, frames, |outcome| {
+                untold.by_ref().take(1).for_each(|entry| entry.tally.note(outcome));
+            });
+            if !written && whole {
+                // The first piece that did not go out whole: those before did.
+                self.entries_from(join.start).take(passed).for_each(|entry| entry.tally.note(Outcome::Written));
+            } else if written && !whole {
+                entries().for_each(|entry| entry.tally.note(Outcome::Written));
+            }
+            whole &= written;
+            passed += piece.frames;
+        }
+        whole
+    }
+
+    fn is_for(&self, channel: ChannelId, from: u64) -> bool {
+        !self.excepted.iter().any(|(position, excepted)| *position >= from && *excepted == channel)
+    }
+
+    fn entries_from(&self, position: u64) -> impl ExactSizeIterator<Item = &Entry> {
+        self.entries.range((position - self.first) as usize..)
+    }
+
+    /// Returns where the join of what lies from `start` to the end is kept.
+    fn join(&mut self, start: u64, deflates: bool) -> usize {
+        let known = self.joins.iter().position(|join| (join.start, join.deflates) == (start, deflates));
+        known.unwrap_or_else(|| {
+            if self.joins.len() == JOINS {
+                self.tell();
+            }
+            let pieces = pieces(self.entries_from(start), deflates);
+            self.joins.push(Join { start, deflates, pieces, whole: 0 });
+            self.joins.len() - 1
+        })
+    }
+
+    /// Tells the tallies what became of the joins, which are made anew for what comes next.
+    fn tell(&mut self) {
+        for join in std::mem::take(&mut self.joins) {
+            if join.whole > 0 {
+                self.entries_from(join.start).for_each(|entry| entry.tally.add_written(join.whole));
+            }
+        }
+    }
+}
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        // The task may end with its runtime: what was written stays counted.
+        self.tell();
+    }
+}
+
+/// Frames that everybody has.
+pub(super) struct Passed {
+    /// Their end.
+    pub(super) end: u64,
+    entries: Vec<Entry>,
+}
+
+impl Passed {
+    /// Settles their tallies: without the log's lock, since whoever waits for one is woken.
+    pub(super) fn settle(self) {
+        self.entries.iter().for_each(|entry| entry.tally.settle());
+    }
+}
+
+/// Joins frames into pieces of about [`PIECE`] bytes; a single or a large frame is not copied.
+fn pieces<'e>(entries: impl ExactSizeIterator<Item = &'e Entry>, deflates: bool) -> Vec<Piece> {
+    let wires: Vec<_> = entries.map(|entry| entry.frame.wire(deflates)).collect();
+    let mut pieces = Vec::new();
+    let mut rest = &wires[..];
+    while !rest.is_empty() {
+        let mut size = 0;
+        let fitting = rest.iter().take_while(|wire| {
+            size += wire.len();
+            size <= PIECE
+        });
+        let (run, behind) = rest.split_at(fitting.count().max(1));
+        pieces.push(Piece { frames: run.len(), bytes: joined(run) });
+        rest = behind;
+    }
+    pieces
+}
+
+fn joined(run: &[&Bytes]) -> Bytes {
+    if let [only] = run {
+        return Bytes::clone(only);
+    }
+    let mut bytes = BytesMut::with_capacity(run.iter().map(|wire| wire.len()).sum());
+    run.iter().for_each(|wire| bytes.extend_from_slice(wire));
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+
+    #[test]
+    fn small_frames_are_joined_and_a_large_one_is_not_copied() {
+        let frames = [100, 100, PIECE, 100].map(|len| Frame::binary(vec![1; len]));
+        let entries: Vec<_> = frames.iter().map(|frame| Entry::new(frame.clone())).collect();
+        let pieces = pieces(entries.iter(), false);
+        let sizes: Vec<_> = pieces.iter().map(|piece| (piece.frames, piece.bytes.len())).collect();
+        assert_eq!(sizes, [(2, 204), (1, PIECE + 4), (1, 102)]);
+        assert_eq!(pieces[1].bytes.as_ptr(), frames[2].bytes().as_ptr());
+    }
+}
