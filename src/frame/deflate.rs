@@ -120,8 +120,6 @@ mod tests {
         for _ in 0..2000 {
             let noise: Vec<u8> = (0..300).map(|_| random()).collect();
             assert_eq!(Frame::binary(noise).deflated(), None);
-            let frame = Frame::text(words(300));
-            assert_eq!(inflate(frame.deflated().expect("words shrink"), frame.payload().len()), frame.payload());
         }
     }
 
