@@ -1,6 +1,6 @@
 //! Agrees on permessage-deflate (RFC 7692, section 7.1) from the head of a request alone.
 //!
-//! What is agreed is always the same: each side compresses each message on its own. So one compressed
+//! What is agreed is always the same, but for windows: each side compresses each message on its own. So one compressed
 //! [`Frame`](crate::frame::Frame::deflated) serves every client, and a client that says nothing costs no memory; a
 //! window per connection would be 300 KB of it. [`Decoder::with_deflate`](super::decoder::Decoder::with_deflate)
 //! reads what the client then sends.
@@ -15,17 +15,10 @@ use super::handshake::is_token;
 
 const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-const ANSWER_WITH_WINDOW: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15";
+/// The window that shared frames are compressed with, as the base-2 logarithm of its size.
+const WINDOW_BITS: u8 = 15;
 
-/// Returns the `Sec-WebSocket-Extensions` to answer with, or `None` when there is no offer to accept.
-///
-/// The first offer of permessage-deflate that can be honoured is accepted. An offer is declined, and the next one
-/// looked at, when it has a parameter that RFC 7692 does not know, one twice, or one with a value that it may not
-/// have, and when it asks for a window of the server smaller than the usual 32 KiB. What follows something that is
-/// not even well-formed is not looked at. None of this is an error: the connection opens without compression.
-///
-/// # Examples
+/// What was agreed: the answer to give, and what may be sent after it.
 ///
 /// ```
 /// use fanfare::ws::deflate::negotiate;
@@ -37,17 +30,48 @@ const ANSWER_WITH_WINDOW: &str =
 /// // As a browser offers it.
 /// let offer = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
 /// headers.insert("sec-websocket-extensions", offer);
-/// let answer = negotiate(&headers).expect("an offer to accept");
-/// assert_eq!(answer, "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
+/// let agreed = negotiate(&headers).expect("an offer to accept");
+/// assert_eq!(agreed.answer(), "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
+/// assert!(agreed.compresses());
 /// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// The window that the client asks the server to stay in.
+    server_window: Option<u8>,
+}
+
+impl Agreement {
+    /// Returns the value of `Sec-WebSocket-Extensions` to answer with.
+    #[must_use]
+    pub fn answer(&self) -> HeaderValue {
+        // To accept an offer with this parameter is to repeat it (section 7.1.2.1).
+        self.server_window.map_or(HeaderValue::from_static(ANSWER), |bits| {
+            let answer = format!("{ANSWER}; server_max_window_bits={bits}");
+            HeaderValue::try_from(answer).expect("it is visible ascii")
+        })
+    }
+
+    /// Tells whether compressed frames may be sent to this client: not to one that wants a smaller window
+    /// than they are made with. It gets all of them as they are, which is always allowed (section 6).
+    #[must_use]
+    pub fn compresses(&self) -> bool {
+        self.server_window.is_none_or(|bits| bits >= WINDOW_BITS)
+    }
+}
+
+/// Agrees on the client's first offer of permessage-deflate that is valid; `None` when there is none.
+///
+/// An offer is declined, and the next one looked at, when it has a parameter that RFC 7692 does not know, one twice,
+/// or one with a value that it may not have. What follows something that is not even well-formed is not looked at.
+/// None of this is an error: the connection opens without compression.
 #[must_use]
-pub fn negotiate(headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn negotiate(headers: &HeaderMap) -> Option<Agreement> {
     // Several headers are one list (RFC 6455, section 9.1).
     for value in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
         let mut offers = Scanner { rest: value.as_bytes() };
         while !offers.rest.is_empty() {
             match offers.offer() {
-                Ok(Some(answer)) => return Some(HeaderValue::from_static(answer)),
+                Ok(Some(agreed)) => return Some(agreed),
                 Ok(None) => {}
                 Err(Malformed) => return None,
             }
@@ -67,6 +91,7 @@ struct Offer {
     client_no_context_takeover: bool,
     server_max_window_bits: bool,
     client_max_window_bits: bool,
+    server_window: Option<u8>,
 }
 
 impl Offer {
@@ -75,9 +100,13 @@ impl Offer {
         let (seen, is_valid) = match name {
             b"server_no_context_takeover" => (&mut self.server_no_context_takeover, value.is_none()),
             b"client_no_context_takeover" => (&mut self.client_no_context_takeover, value.is_none()),
-            // A smaller window would be for this client alone: the frames that it shares have the usual one.
-            b"server_max_window_bits" => (&mut self.server_max_window_bits, value == Some(b"15")),
-            b"client_max_window_bits" => (&mut self.client_max_window_bits, value.is_none_or(is_window_bits)),
+            b"server_max_window_bits" => {
+                self.server_window = value.and_then(window_bits);
+                (&mut self.server_max_window_bits, self.server_window.is_some())
+            }
+            b"client_max_window_bits" => {
+                (&mut self.client_max_window_bits, value.is_none_or(|value| window_bits(value).is_some()))
+            }
             _ => {
                 self.declined = true;
                 return;
@@ -87,19 +116,18 @@ impl Offer {
         *seen = true;
     }
 
-    fn answer(&self) -> Option<&'static str> {
-        match self {
-            Self { declined: true, .. } => None,
-            // To accept an offer with this parameter is to repeat it (section 7.1.2.1).
-            Self { server_max_window_bits: true, .. } => Some(ANSWER_WITH_WINDOW),
-            _ => Some(ANSWER),
-        }
+    fn agreement(&self) -> Option<Agreement> {
+        (!self.declined).then_some(Agreement { server_window: self.server_window })
     }
 }
 
-/// Says whether `value` is a number from 8 to 15, without leading zeros.
-fn is_window_bits(value: &[u8]) -> bool {
-    matches!(value, b"8" | b"9" | [b'1', b'0'..=b'5'])
+/// Reads a number from 8 to 15, without leading zeros.
+fn window_bits(value: &[u8]) -> Option<u8> {
+    match value {
+        [digit @ (b'8' | b'9')] => Some(digit - b'0'),
+        [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),
+        _ => None,
+    }
 }
 
 /// A header's value, from the left to the right.
@@ -109,7 +137,7 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// Reads one element of the list, and the comma after it; an empty one is `None` as well.
-    fn offer(&mut self) -> Result<Option<&'static str>, Malformed> {
+    fn offer(&mut self) -> Result<Option<Agreement>, Malformed> {
         self.skip_space();
         if self.eat(b',') || self.rest.is_empty() {
             return Ok(None);
@@ -125,7 +153,7 @@ impl<'a> Scanner<'a> {
         if !self.eat(b',') && !self.rest.is_empty() {
             return Err(Malformed);
         }
-        Ok(offer.answer())
+        Ok(offer.agreement())
     }
 
     fn token(&mut self) -> Result<&'a [u8], Malformed> {
@@ -181,7 +209,7 @@ mod tests {
         for offer in offers {
             headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_bytes(offer.as_bytes()).expect("a header"));
         }
-        negotiate(&headers)
+        negotiate(&headers).map(|agreed| agreed.answer())
     }
 
     #[track_caller]
@@ -209,10 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_window_of_the_server_is_repeated() {
-        assert_answer("permessage-deflate; server_max_window_bits=15", Some(ANSWER_WITH_WINDOW));
-        assert_answer("permessage-deflate; server_max_window_bits=\"15\"", Some(ANSWER_WITH_WINDOW));
-        assert!(ANSWER_WITH_WINDOW.starts_with(ANSWER));
+    fn a_window_of_the_server_is_repeated_and_nothing_compressed_for_a_smaller_one() {
+        for bits in 8..=15 {
+            for offer in [format!("{bits}"), format!("\"{bits}\"")] {
+                let mut headers = HeaderMap::new();
+                let offer = format!("permessage-deflate; server_max_window_bits={offer}");
+                headers.insert(SEC_WEBSOCKET_EXTENSIONS, offer.parse().expect("a header"));
+                let agreed = negotiate(&headers).expect("a valid offer");
+                assert_eq!(agreed.answer(), format!("{ANSWER}; server_max_window_bits={bits}"));
+                assert_eq!(agreed.compresses(), bits == 15);
+            }
+        }
     }
 
     #[test]
@@ -224,8 +259,7 @@ mod tests {
             "x-webkit-deflate-frame",
             "permessage-deflate2",
             "permessage-deflate; server_max_window_bits",
-            "permessage-deflate; server_max_window_bits=8",
-            "permessage-deflate; server_max_window_bits=14",
+            "permessage-deflate; server_max_window_bits=7",
             "permessage-deflate; server_max_window_bits=16",
             "permessage-deflate; client_max_window_bits=7",
             "permessage-deflate; client_max_window_bits=16",
@@ -249,9 +283,11 @@ mod tests {
 
     #[test]
     fn the_first_offer_that_can_be_honoured_wins() {
-        let offers = "permessage-deflate; server_max_window_bits=10, permessage-deflate; server_max_window_bits=15, \
+        let offers = "permessage-deflate; server_max_window_bits=7, permessage-deflate; server_max_window_bits=15, \
                       permessage-deflate";
-        assert_answer(offers, Some(ANSWER_WITH_WINDOW));
+        let expected = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                        server_max_window_bits=15";
+        assert_answer(offers, Some(expected));
     }
 
     #[test]
@@ -308,9 +344,10 @@ mod tests {
             let sent = pieces.concat();
             if let Some(answer) = answer(&[&sent]) {
                 prop_assert!(sent.contains("permessage-deflate"));
-                let repeats = answer == ANSWER_WITH_WINDOW;
-                prop_assert!(repeats || answer == ANSWER);
-                prop_assert!(!repeats || sent.contains("server_max_window_bits"));
+                let answer = answer.to_str().expect("ascii");
+                let repeated = answer.strip_prefix(ANSWER).expect("it is always the same");
+                prop_assert!(repeated.is_empty() || repeated.starts_with("; server_max_window_bits="));
+                prop_assert!(repeated.is_empty() || sent.contains("server_max_window_bits"));
             }
         }
     }

@@ -66,6 +66,8 @@ pub struct Upgrade {
     /// What was chosen of them, for the answer.
     protocol: Option<HeaderValue>,
     extensions: Option<HeaderValue>,
+    /// The client takes compressed frames.
+    compresses: bool,
     options: Options,
     events: Option<Dispatcher>,
     /// The connection's place in its server, where that is [`serve`](super::serve()).
@@ -202,7 +204,9 @@ impl Upgrade {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self) -> Self {
-        self.extensions = super::deflate::negotiate(&self.offers);
+        let agreed = super::deflate::negotiate(&self.offers);
+        self.extensions = agreed.map(|agreed| agreed.answer());
+        self.compresses = agreed.is_some_and(|agreed| agreed.compresses());
         self
     }
 
@@ -229,12 +233,13 @@ impl Upgrade {
         F: FnOnce(Channel) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
-        let Self { on_upgrade, accept, peer_addr, offers: _, protocol, extensions, options, events, place } = self;
-        let deflates = extensions.is_some();
+        let Self { on_upgrade, accept, peer_addr, offers: _, protocol, extensions, compresses, options, events, place } =
+            self;
+        let deflate = Deflate { reads: extensions.is_some(), writes: compresses };
         // Ends with its connection.
         tokio::spawn(async move {
             let opened =
-                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflates, &options));
+                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflate, &options));
             // Otherwise the client went away between its request and our answer: there is nobody to tell.
             if let Ok(connection) = opened {
                 let _stay = place.map(|place| place.enlist(connection.out()));
@@ -272,6 +277,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             offers: offers.iter().flat_map(|name| offered(&parts.headers, name)).collect(),
             protocol: None,
             extensions: None,
+            compresses: false,
             options: Options::default(),
             events: None,
             place: take_place(&mut parts.extensions),
@@ -289,22 +295,29 @@ fn offered<'h>(headers: &'h HeaderMap, name: &'h HeaderName) -> impl Iterator<It
     headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone()))
 }
 
+/// What of permessage-deflate was agreed.
+#[derive(Clone, Copy)]
+struct Deflate {
+    reads: bool,
+    writes: bool,
+}
+
 /// Puts a connection on top of the upgraded io.
 fn open(
     upgraded: Upgraded,
     peer_addr: Option<SocketAddr>,
-    deflates: bool,
+    deflate: Deflate,
     options: &Options,
 ) -> io::Result<Connection> {
     let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
     let terms = Terms {
         peer_addr: socket_addr.or(peer_addr),
         limits: options.outbox,
-        deflates,
+        deflates: deflate.writes,
         runtime: Some(Handle::current()),
     };
     let out = Out::new(terms, socket.transport());
-    Ok(Connection::new(socket, &input, decoder(options.limits, deflates), options.pace, out))
+    Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, out))
 }
 
 fn decoder(limits: Limits, deflates: bool) -> Decoder {
