@@ -3,3 +3,75 @@
 //! What they prove is fanfare's own protocol over a snapshot cell and a name map that are
 //! linearisable: loom sees into neither `arc-swap` nor `scc`, so both have stand-ins there.
 //! `run.sh` also plants a fault for each model and requires the model to fail.
+//!
+//! The models of channels and groups stand on `Channel::in_memory`: its far end plays the client, and
+//! when it reads, the task that flushes the outbox of a real connection. Here is what they share.
+
+#![cfg(loom)]
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use fanfare::channel::{FarEnd, FarMessage};
+use fanfare::frame::Frame;
+use loom::sync::Notify;
+
+/// Bytes that the pipe of an in-memory channel does not take at once.
+pub const LARGE: usize = (64 << 10) + 100;
+/// The length of a payload whose frame fills that pipe to the last byte.
+pub const EXACT: usize = (64 << 10) - 4;
+/// The number that stands for a close among those of received frames.
+pub const CLOSE: u8 = 0;
+
+/// Makes a frame that says its number in each of its bytes.
+#[must_use]
+pub fn frame(number: u8, len: usize) -> Frame {
+    Frame::binary(vec![number; len])
+}
+
+/// Returns the number of a received frame.
+///
+/// # Panics
+///
+/// When it is not one frame of those that [`frame`] makes, whole.
+#[must_use]
+pub fn number(message: &FarMessage) -> u8 {
+    match message {
+        FarMessage::Close { .. } => CLOSE,
+        FarMessage::Binary(bytes) if !bytes.is_empty() && bytes.iter().all(|byte| *byte == bytes[0]) => bytes[0],
+        _ => panic!("a frame is torn"),
+    }
+}
+
+/// Returns the numbers of all frames that have arrived. Reads until the pipe is empty and nothing asks for room in it.
+pub fn received(far_end: &mut FarEnd) -> Vec<u8> {
+    std::iter::from_fn(|| far_end.try_recv()).map(|message| number(&message)).collect()
+}
+
+/// Runs a future on this thread. Sleeps while it is pending: when nobody wakes it, loom finds a deadlock.
+pub fn wait<F: Future>(future: F) -> F::Output {
+    struct Awake(Notify);
+    impl Wake for Awake {
+        fn wake(self: Arc<Self>) {
+            self.0.notify();
+        }
+    }
+    let awake = Arc::new(Awake(Notify::new()));
+    let waker = Waker::from(Arc::clone(&awake));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => awake.0.wait(),
+        }
+    }
+}
+
+/// Returns what a future gives at once; `None` when it would have to wait.
+pub fn now<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}

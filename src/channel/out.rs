@@ -146,7 +146,7 @@ pub(crate) trait Transport: Send + Sync {
     /// Ends the connection in both directions, so that its reader wakes.
     fn shut_down(&self);
 
-    /// Returns who is to be told that something was written.
+    /// Returns who is to be told that something was written, or waits for room.
     fn far_waker(&self) -> Option<Waker> {
         None
     }
@@ -377,14 +377,14 @@ impl Out {
     fn locked<R>(self: &Arc<Self>, act: impl FnOnce(&mut Access<'_>) -> R) -> R {
         let inner = lock(&self.inner);
         let before = (inner.state, inner.outbox.is_empty());
-        let mut access = Access { inner, out: self, wrote: false };
+        let mut access = Access { inner, out: self, tell_far: false };
         let result = act(&mut access);
-        let Access { mut inner, wrote, .. } = access;
+        let Access { mut inner, tell_far, .. } = access;
         let mut wakes = SmallVec::<[Waker; 2]>::new();
         if (inner.state, inner.outbox.is_empty()) != before {
             inner.note_change(before, &mut wakes);
         }
-        if wrote {
+        if tell_far {
             wakes.extend(inner.transport.as_ref().and_then(|transport| transport.far_waker()));
         }
         drop(inner);
@@ -418,7 +418,8 @@ impl std::fmt::Debug for Out {
 pub(crate) struct Access<'a> {
     inner: MutexGuard<'a, Inner>,
     out: &'a Arc<Out>,
-    wrote: bool,
+    /// Something was written, or asks for room.
+    tell_far: bool,
 }
 
 impl Access<'_> {
@@ -575,7 +576,9 @@ impl Access<'_> {
         Poll::Pending
     }
 
-    fn await_room(&self) {
+    fn await_room(&mut self) {
+        // Also when nothing was written: who makes room may have looked after the sink pushed back and before this.
+        self.tell_far = true;
         if let Some(transport) = &self.inner.transport {
             transport.await_room(Arc::downgrade(self.out));
         }
@@ -604,7 +607,7 @@ impl Access<'_> {
             return Err(io::ErrorKind::WriteZero.into());
         }
         drop(slices);
-        self.wrote = true;
+        self.tell_far = true;
         self.inner.written += self.inner.outbox.advance(written) as u64;
         Ok(if written < offered { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
@@ -617,7 +620,7 @@ impl Access<'_> {
                 Ok(0) => return self.broken(),
                 Ok(n) => {
                     written += n;
-                    self.wrote = true;
+                    self.tell_far = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(written),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,0 +1,54 @@
+//! Claims: what one caller sends to a group and then to a channel in it, or a close after that, arrives in
+//! this order, whoever's sweep takes the group's frame there.
+//!
+//! Planted faults: `no_catch_up` sends without looking what waits in the groups; `close_no_catch_up`
+//! closes so; `late_head` looks at what waits, and under the next lock how far that goes.
+
+#![cfg(loom)]
+#![allow(missing_docs, reason = "tests")]
+
+use fanfare::channel::Channel;
+use fanfare::group::ChannelBox;
+use loom::thread;
+use loom_tests::{CLOSE, frame, received};
+
+#[test]
+fn what_is_sent_to_a_channel_does_not_overtake_what_was_sent_to_its_group() {
+    loom::model(|| {
+        let channels = ChannelBox::new();
+        let (channel, mut far_end) = Channel::in_memory();
+        let _membership = channels.join(&channel, "room").expect("the channel is open");
+        let others = channels.clone();
+        let other = thread::spawn(move || drop(others.group("room").send_frame(&frame(9, 1))));
+        channels.group("room").send_frame(&frame(1, 1));
+        channels.send_frame_to(channel.id(), &frame(2, 1)).expect("the channel is open");
+        other.join().expect("a send does not panic");
+        let mut numbers = received(&mut far_end);
+        assert!(numbers.contains(&9), "a member missed a frame");
+        numbers.retain(|number| *number != 9);
+        assert_eq!(numbers, [1, 2], "one caller's frames changed places");
+        assert_eq!(channel.sender().counts().written, 3, "a frame was lost, or came twice");
+    });
+}
+
+#[test]
+fn a_close_does_not_overtake_what_was_sent_to_the_group() {
+    loom::model(|| {
+        let channels = ChannelBox::new();
+        let (channel, mut far_end) = Channel::in_memory();
+        let _membership = channels.join(&channel, "room").expect("the channel is open");
+        let others = channels.clone();
+        let other = thread::spawn(move || drop(others.group("room").send_frame(&frame(9, 1))));
+        channels.group("room").send_frame(&frame(1, 1));
+        assert!(channel.close(1000, ""), "nobody else closes it");
+        other.join().expect("a send does not panic");
+        let numbers = received(&mut far_end);
+        assert!(
+            [&[1, CLOSE][..], &[9, 1, CLOSE], &[1, 9, CLOSE]].contains(&&*numbers),
+            "a close came before what was sent before it: {numbers:?}"
+        );
+        let counts = channel.sender().counts();
+        assert_eq!(counts.written + counts.dropped, 2, "the counts do not add up");
+        assert_eq!(counts.written, numbers.len() as u64 - 1, "the counts do not add up");
+    });
+}

@@ -1,0 +1,137 @@
+//! Claims: what threads send to a channel whose pipe is full arrives whole, in order, none of it lost or
+//! twice, while another thread makes room in the pipe and flushes; nothing remains in the outbox
+//! without somebody who will flush it; and at any time each message is exactly one of written, waiting
+//! and dropped, also when the channel is closed or the client dies meanwhile.
+//!
+//! The far end of an in-memory channel stands for the client and for the task that flushes.
+//!
+//! Planted faults: `overtake` writes past what waits; `lost_flusher` does not ask for room when the sink
+//! has pushed back; `flusher_not_told` asks for it, and does not wake who makes it; `torn_counts` reads
+//! the counts under two locks; `late_watcher` looks whether something waits, and says under the next lock
+//! that it waits for the end of that; `driver_not_told` keeps a close from who receives.
+
+#![cfg(loom)]
+#![allow(missing_docs, reason = "tests")]
+
+use fanfare::channel::{Channel, FarEnd, OutboxCounts, Sender};
+use loom::thread;
+use loom_tests::{CLOSE, EXACT, LARGE, frame, now, number, received, wait};
+
+/// A channel to which frame 1 was sent, of so many bytes.
+fn filled(len: usize) -> (Channel, FarEnd) {
+    let (channel, far_end) = Channel::in_memory();
+    channel.send_frame(&frame(1, len)).expect("the channel is open");
+    (channel, far_end)
+}
+
+fn send(sender: &Sender, number: u8) -> bool {
+    sender.send_frame(&frame(number, 1)).is_ok()
+}
+
+fn sent(counts: OutboxCounts) -> u64 {
+    counts.written + counts.waiting as u64 + counts.dropped
+}
+
+#[test]
+fn frames_arrive_whole_and_in_order_and_none_is_left() {
+    loom::model(|| {
+        let (channel, mut far_end) = filled(LARGE);
+        let sender = channel.sender();
+        let writer = thread::spawn(move || assert!(send(&sender, 2) && send(&sender, 3), "the channel is open"));
+        let mut numbers = received(&mut far_end);
+        writer.join().expect("a send does not panic");
+        numbers.extend(received(&mut far_end));
+        assert_eq!(numbers, [1, 2, 3], "a frame was lost, or overtook another");
+        let counts = OutboxCounts { written: 3, ..OutboxCounts::default() };
+        assert_eq!(channel.sender().counts(), counts, "the counts do not add up");
+    });
+}
+
+#[test]
+fn a_client_that_waits_is_woken_for_every_frame() {
+    for len in [LARGE, EXACT] {
+        loom::model(move || {
+            let (channel, mut far_end) = filled(len);
+            let sender = channel.sender();
+            let writer = thread::spawn(move || assert!(send(&sender, 2), "the channel is open"));
+            let mut next = || wait(far_end.recv()).map(|message| number(&message));
+            assert_eq!([next(), next()], [Some(1), Some(2)], "a frame was lost, or overtook another");
+            writer.join().expect("a send does not panic");
+        });
+    }
+}
+
+#[test]
+fn who_waits_for_the_outbox_to_drain_is_woken() {
+    loom::model(|| {
+        let (channel, mut far_end) = filled(LARGE);
+        let sender = channel.sender();
+        let client = thread::spawn(move || assert_eq!(received(&mut far_end), [1], "a frame was lost"));
+        wait(sender.drained());
+        client.join().expect("reading does not panic");
+        assert_eq!(sender.counts().waiting, 0, "the outbox was not empty");
+    });
+}
+
+#[test]
+fn who_receives_is_woken_by_a_close() {
+    loom::model(|| {
+        let (mut channel, _far_end) = filled(1);
+        let sender = channel.sender();
+        let other = thread::spawn(move || assert!(sender.close(1000, ""), "nobody else closes it"));
+        assert!(wait(channel.recv_message()).is_none(), "nobody sent a message");
+        other.join().expect("a close does not panic");
+    });
+}
+
+#[test]
+fn who_receives_is_woken_by_the_death_of_the_client() {
+    loom::model(|| {
+        let (mut channel, far_end) = filled(1);
+        let client = thread::spawn(move || drop(far_end));
+        assert!(wait(channel.recv_message()).is_some_and(|end| end.is_err()), "nobody sent a message");
+        client.join().expect("a drop does not panic");
+    });
+}
+
+#[test]
+fn a_close_is_the_last_and_what_is_refused_is_counted() {
+    loom::model(|| {
+        let (channel, mut far_end) = filled(LARGE);
+        let (sender, closer) = (channel.sender(), channel.sender());
+        let writer = thread::spawn(move || send(&sender, 2));
+        let closing = thread::spawn(move || assert!(closer.close(1000, ""), "nobody else closes it"));
+        let mut numbers = received(&mut far_end);
+        closing.join().expect("a close does not panic");
+        let accepted = writer.join().expect("a send does not panic");
+        numbers.extend(received(&mut far_end));
+        let expected: &[u8] = if accepted { &[1, 2, CLOSE] } else { &[1, CLOSE] };
+        assert_eq!(numbers, expected, "the close is not the last");
+        let counts = channel.sender().counts();
+        assert_eq!((sent(counts), counts.waiting), (2, 0), "the counts do not add up");
+        assert_eq!(counts.dropped == 0, accepted, "the counts do not add up");
+    });
+}
+
+#[test]
+fn the_counts_add_up_when_the_client_dies() {
+    loom::model(|| {
+        let (mut channel, mut far_end) = filled(LARGE);
+        let (sender, observer) = (channel.sender(), channel.sender());
+        let writer = thread::spawn(move || _ = send(&sender, 2));
+        let client = thread::spawn(move || {
+            let first = far_end.try_recv().map(|message| number(&message));
+            assert_eq!(first, Some(1), "a frame was lost, or overtook another");
+        });
+        let before = observer.counts();
+        assert!((1..=2).contains(&sent(before)), "the counts do not add up");
+        // The driver of a connection: it notices the end when the client is gone.
+        let noticed = now(channel.recv_message()).is_some();
+        assert!((1..=2).contains(&sent(observer.counts())), "the counts do not add up");
+        writer.join().expect("a send does not panic");
+        client.join().expect("reading does not panic");
+        assert!(noticed || now(channel.recv_message()).is_some(), "the death of the client was not noticed");
+        let counts = observer.counts();
+        assert_eq!((sent(counts), counts.waiting), (2, 0), "the counts do not add up");
+    });
+}
