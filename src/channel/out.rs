@@ -207,6 +207,11 @@ impl Out {
     pub(crate) fn counts(&self) -> OutboxCounts {
         let inner = lock(&self.inner);
         let (waiting, waiting_bytes) = (inner.outbox.messages(), inner.outbox.bytes());
+        #[cfg(fault = "torn_counts")]
+        let inner = {
+            drop(inner);
+            lock(&self.inner)
+        };
         OutboxCounts { written: inner.written, waiting, waiting_bytes, dropped: inner.dropped }
     }
 
@@ -215,7 +220,9 @@ impl Out {
         // Compressed now, if nobody did: not under the lock.
         self.wire(frame);
         let outcome = self.locked(|access| {
-            access.catch_up();
+            if !cfg!(fault = "no_catch_up") {
+                access.catch_up();
+            }
             access.push(frame, &Route { source: 0, overflow: None, key })
         });
         match outcome {
@@ -253,7 +260,9 @@ impl Out {
     /// Begins the close handshake behind all that was sent before; false when it was begun already.
     pub(crate) fn close(self: &Arc<Self>, code: u16, reason: &str) -> bool {
         self.locked(|access| {
-            access.catch_up();
+            if !cfg!(fault = "close_no_catch_up") {
+                access.catch_up();
+            }
             access.close(code, reason)
         })
     }
@@ -290,6 +299,10 @@ impl Out {
 
     /// Resolves when nothing waits here or in the logs of this connection's groups, or never will go out.
     pub(crate) fn poll_drained(self: &Arc<Self>, cx: &Context<'_>) -> Poll<()> {
+        #[cfg(fault = "late_watcher")]
+        if !lock(&self.inner).outbox.is_empty() {
+            return self.locked(|access| access.watch(cx, |_| false));
+        }
         self.locked(|access| {
             access.catch_up();
             access.watch(cx, |inner| inner.outbox.is_empty())
@@ -399,7 +412,8 @@ impl Inner {
     fn note_change(&mut self, before: (State, bool), wakes: &mut SmallVec<[Waker; 2]>) {
         let empty = self.outbox.is_empty();
         // The driver flushes what waits, and at the end of a connection waits until all is out.
-        if self.state != before.0 || !empty || self.state == State::Closing {
+        let concerns_driver = self.state != before.0 || !empty || self.state == State::Closing;
+        if concerns_driver && !cfg!(fault = "driver_not_told") {
             wakes.extend(self.driver.take());
         }
         if self.state == State::Dead || empty {
@@ -430,7 +444,7 @@ impl Access<'_> {
             return Outcome::Closed;
         }
         let bytes = self.out.wire(frame);
-        if !self.inner.outbox.is_empty() {
+        if !self.inner.outbox.is_empty() && !cfg!(fault = "overtake") {
             return self.queue(bytes.clone(), route);
         }
         match self.write(bytes) {
@@ -578,8 +592,10 @@ impl Access<'_> {
 
     fn await_room(&mut self) {
         // Also when nothing was written: who makes room may have looked after the sink pushed back and before this.
-        self.tell_far = true;
-        if let Some(transport) = &self.inner.transport {
+        self.tell_far |= !cfg!(fault = "flusher_not_told");
+        if let Some(transport) = &self.inner.transport
+            && !cfg!(fault = "lost_flusher")
+        {
             transport.await_room(Arc::downgrade(self.out));
         }
     }

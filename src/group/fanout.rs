@@ -34,7 +34,7 @@ impl Group {
     /// Sees to it that all that is in the log now goes to the members.
     pub(super) fn sweep(self: &Arc<Self>, members: usize) {
         // AcqRel: whoever sweeps sees the log entry of each request it counts.
-        if self.requests.fetch_add(1, Ordering::AcqRel) != 0 {
+        if self.requests.fetch_add(1, Ordering::AcqRel) != 0 && !cfg!(fault = "two_sweepers") {
             return;
         }
         let in_task = members > INLINE_MEMBERS || !self.options.write_delay.is_zero();
@@ -104,6 +104,8 @@ impl Group {
     }
 
     fn has_ended(&self, seen: usize) -> bool {
+        #[cfg(fault = "token_store")]
+        let seen = self.requests.load(Ordering::Acquire).max(seen);
         // AcqRel: a request after this one finds 0 and sweeps by itself; one before it made this fail.
         self.requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }

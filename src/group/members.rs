@@ -63,6 +63,11 @@ impl Feed for Place {
         let due: SmallVec<[_; 4]> = {
             let log = lock(&self.group.log);
             let due = log.since(self.cursor()).cloned().collect();
+            #[cfg(fault = "late_head")]
+            let log = {
+                drop(log);
+                lock(&self.group.log)
+            };
             self.set_cursor(log.head());
             due
         };
@@ -74,15 +79,26 @@ impl Feed for Place {
             // What was sent before is still delivered, as long as this is a member and is counted as one.
             self.catch_up(access);
             let log = lock(&self.group.log);
-            if log.head() == self.cursor() {
+            if log.head() == self.cursor() || cfg!(fault = "leave_unseen") {
                 break log;
             }
         };
         // A sweep that has this member in its batch finds it past the batch's end.
         self.set_cursor(u64::MAX);
+        #[cfg(fault = "late_unlisting")]
+        let (alone, mut log) = {
+            self.set_cursor(log.head());
+            let alone = log.members.len() == 1;
+            drop(log);
+            (alone, lock(&self.group.log))
+        };
         Arc::make_mut(&mut log.members).remove(&self.number);
         log.runtime = None;
         log.closed |= log.members.is_empty();
+        #[cfg(fault = "late_unlisting")]
+        {
+            log.closed = alone;
+        }
         let closed = log.closed;
         drop(log);
         if closed {

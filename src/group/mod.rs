@@ -326,16 +326,22 @@ impl Group {
     /// Makes a channel a member, behind all others; `None` when the last member has left for good.
     fn admit(&self, out: &Arc<Out>) -> Option<Arc<Place>> {
         let mut log = lock(&self.log);
-        if log.closed {
+        if log.closed && !cfg!(fault = "join_of_closed") {
             return None;
         }
+        let head = log.head();
+        #[cfg(fault = "early_cursor")]
+        let mut log = {
+            drop(log);
+            lock(&self.log)
+        };
         let place = Arc::new(Place {
             number: log.next_member,
             group: self.me.upgrade()?,
             out: Arc::downgrade(out),
             channel: out.id(),
             // Under the log's lock: the member gets all that is appended from now on, and nothing twice.
-            cursor: AtomicU64::new(log.head()),
+            cursor: AtomicU64::new(head),
         });
         log.next_member += 1;
         // In place, unless a sweep holds the list: joins cost the same however many there are.
@@ -351,7 +357,7 @@ impl Group {
     fn vanish_if_empty(&self) {
         let empty = {
             let mut log = lock(&self.log);
-            log.closed |= log.members.is_empty();
+            log.closed |= log.members.is_empty() || cfg!(fault = "vanish_unlooked");
             log.closed
         };
         if empty {
@@ -362,6 +368,8 @@ impl Group {
     /// Takes a closed group out of the map. Whoever meets one may do it; the first one does.
     fn vanish(&self) {
         if let (Some(shared), Some(me)) = (self.shared.upgrade(), self.me.upgrade()) {
+            #[cfg(fault = "vanish_by_name")]
+            let me = shared.groups.with(&*self.name, Arc::clone).unwrap_or(me);
             shared.groups.remove_if_same(&*self.name, &me);
         }
     }
