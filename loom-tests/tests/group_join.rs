@@ -39,3 +39,24 @@ fn a_member_gets_all_from_its_join_on() {
         assert!(!must_arrive || numbers.len() >= 2, "a member missed a frame");
     });
 }
+
+#[test]
+fn two_senders_reach_who_joins_in_one_order() {
+    loom::model(|| {
+        let channels = ChannelBox::new();
+        let (first, mut at_first) = Channel::in_memory();
+        let (second, mut at_second) = Channel::in_memory();
+        let _first_in_room = channels.join(&first, "room").expect("the channel is open");
+        let senders = [1, 2].map(|number| {
+            let others = channels.clone();
+            thread::spawn(move || drop(others.group("room").send_frame(&frame(number, 1))))
+        });
+        let _second_in_room = channels.join(&second, "room").expect("the channel is open");
+        for sender in senders {
+            sender.join().expect("a send does not panic");
+        }
+        let (all, numbers) = (received(&mut at_first), received(&mut at_second));
+        assert!(all == [1, 2] || all == [2, 1], "a member missed a frame");
+        assert!(all.ends_with(&numbers), "a member saw a gap after its join");
+    });
+}

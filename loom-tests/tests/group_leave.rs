@@ -53,14 +53,19 @@ fn outcomes_add_up_when_a_member_leaves() {
         let (stayer, mut at_stayer) = Channel::in_memory();
         let membership = channels.join(&leaver, "room").expect("the channel is open");
         let _stays = channels.join(&stayer, "room").expect("the channel is open");
-        let others = channels.clone();
-        let other = thread::spawn(move || others.group("room").send_frame(&frame(9, 1)));
+        let senders = [8, 9].map(|number| {
+            let others = channels.clone();
+            thread::spawn(move || others.group("room").send_frame(&frame(number, 1)))
+        });
         assert!(membership.leave(), "nobody else ends it");
-        let report = other.join().expect("a send does not panic");
-        let delivery = now(report.settled()).expect("the sweep is over");
-        assert_eq!(delivery.written, report.members(), "the outcomes do not add up");
+        let reports = senders.map(|sender| sender.join().expect("a send does not panic"));
+        for report in &reports {
+            let delivery = now(report.settled()).expect("both sweeps are over");
+            assert_eq!(delivery.written, report.members(), "the outcomes do not add up");
+        }
         let arrived = received(&mut at_leaver).len() + received(&mut at_stayer).len();
-        assert_eq!(arrived, report.members(), "the outcomes do not add up");
+        let expected: usize = reports.iter().map(|report| report.members()).sum();
+        assert_eq!(arrived, expected, "the outcomes do not add up");
     });
 }
 
