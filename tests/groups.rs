@@ -167,6 +167,15 @@ fn close_all_and_flush_groups_reach_everyone() {
 }
 
 #[test]
+fn a_far_end_receives_nothing_after_the_close() {
+    // It went on to wait for a frame that nobody could send any more.
+    let (channel, mut far) = Channel::in_memory();
+    drop(channel);
+    assert!(matches!(far.recv().now_or_never(), Some(Some(FarMessage::Close { code: 1000, .. }))));
+    assert_eq!(far.recv().now_or_never(), Some(None));
+}
+
+#[test]
 fn an_event_of_the_channel_runs_once_per_connection_and_can_answer() {
     for _ in 0..2 {
         let (channel, mut far) = Channel::in_memory();

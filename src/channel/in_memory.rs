@@ -33,7 +33,7 @@ impl Channel {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
         let out = Out::new(Terms { limits, ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
         let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
-        (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new() })
+        (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new(), finished: false })
     }
 }
 
@@ -150,6 +150,8 @@ pub struct FarEnd {
     pipe: Arc<Pipe>,
     /// Read from the pipe, not yet a whole frame or not yet asked for.
     arrived: BytesMut,
+    /// The close has been received: nothing follows it.
+    finished: bool,
 }
 
 impl FarEnd {
@@ -198,7 +200,11 @@ impl FarEnd {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<FarMessage>> {
         loop {
+            if self.finished {
+                return Poll::Ready(None);
+            }
             if let Some(message) = take_frame(&mut self.arrived) {
+                self.finished = matches!(message, FarMessage::Close { .. });
                 return Poll::Ready(Some(message));
             }
             let blocked = {
