@@ -28,7 +28,7 @@ impl SendReport {
         Self::new(0, true, tally)
     }
 
-    /// Returns the number of members that the frame is for.
+    /// Returns the number of members that the group had, an excepted one included.
     #[must_use]
     pub fn members(&self) -> usize {
         self.members
@@ -54,7 +54,7 @@ impl SendReport {
     }
 }
 
-/// What became of one frame of a group send. The three counts add up to its members.
+/// What became of one frame of a group send. The three counts add up to its members, without an excepted one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// Members whose kernel took all of it. Whether the client has read it is not known.
