@@ -125,8 +125,9 @@ impl Channel {
     /// Receives the next message as JSON; `None` when the connection is over.
     ///
     /// After an error for which [`RecvError::is_fatal`] is false the channel lives on. Nobody has to
-    /// receive for the rest to work: pings are answered, and a close by the client is noticed, in any
-    /// case. One message is read ahead; a client that sends more waits until it is received.
+    /// receive for the rest to work: pings are answered and a close by the client is noticed as they
+    /// come. One message is read ahead, and what comes behind it, a close too, is read when it is
+    /// received: a handler that only sends calls [`discard`](Self::discard).
     ///
     /// # Errors
     ///

@@ -89,6 +89,16 @@ pub(crate) struct Look {
     pub(crate) is_empty: bool,
 }
 
+/// How far a connection has come with what had to wait.
+#[cfg(feature = "ws")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Bytes that have gone out after they had to wait, since the beginning.
+    pub(crate) taken: u64,
+    /// Nothing waits.
+    pub(crate) is_empty: bool,
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -283,6 +293,12 @@ impl Out {
     #[cfg(feature = "ws")]
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.inner).outbox.is_empty()
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn progress(&self) -> Progress {
+        let inner = lock(&self.inner);
+        Progress { taken: inner.outbox.taken(), is_empty: inner.outbox.is_empty() }
     }
 
     /// Hands what waits, about `most` bytes of it, to a writer that will wait until it is out.

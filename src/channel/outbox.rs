@@ -103,6 +103,9 @@ pub(crate) struct Outbox {
     front_begun: bool,
     /// Bytes and messages that a writer has taken out of the queue and not yet written.
     staged: (usize, usize),
+    /// Bytes that have gone out, since the beginning.
+    #[cfg(feature = "ws")]
+    taken: u64,
 }
 
 impl Outbox {
@@ -119,6 +122,12 @@ impl Outbox {
     /// Returns the bytes that are not yet out.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns how many bytes have gone out from here, since the beginning.
+    #[cfg(feature = "ws")]
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Appends a message if it fits, or can be made to by its rule.
@@ -167,6 +176,10 @@ impl Outbox {
     pub(crate) fn advance(&mut self, mut written: usize) -> usize {
         let before = self.messages;
         self.bytes -= written;
+        #[cfg(feature = "ws")]
+        {
+            self.taken += written as u64;
+        }
         while let Some(front) = self.queue.front_mut()
             && written > 0
         {
@@ -212,6 +225,7 @@ impl Outbox {
     pub(crate) fn staged_out(&mut self) -> usize {
         let (bytes, messages) = std::mem::take(&mut self.staged);
         self.bytes -= bytes;
+        self.taken += bytes as u64;
         self.messages -= messages;
         self.release();
         messages

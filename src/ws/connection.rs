@@ -160,7 +160,7 @@ impl Connection {
     }
 
     fn read(&mut self, mut bytes: &[u8], cx: &Context<'_>) {
-        self.times.heard = true;
+        self.times.hear();
         if self.phase == Phase::Broken {
             return;
         }
@@ -278,6 +278,11 @@ impl Connection {
             return Ok(());
         }
         if self.times.idle_due().is_some_and(|due| due <= now) {
+            if self.is_deaf() {
+                // What it has said since may lie unread: it is not the client that is idle.
+                self.times.spoke();
+                return Ok(());
+            }
             self.out.close(GOING_AWAY, "nothing was said for too long");
             self.leave(Phase::Leaving, None, cx);
             return Ok(());
@@ -292,21 +297,28 @@ impl Connection {
     fn beat(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
         let Some((interval, deadline)) = self.times.pace.heartbeat else { return Ok(()) };
         // Whoever does not receive cannot hear an answer either; that the client has gone may still be seen.
-        let is_deaf = self.mailbox.room() == Room::Taken || self.times.resume.is_some();
+        let is_deaf = self.is_deaf();
         if is_deaf && self.socket.has_hung_up(cx) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        // A socket that was full takes more only when the client has read: our ping is still before it.
+        let reads = self.times.see_reading(&self.out);
         let asked = std::mem::take(&mut self.times.asked);
-        if std::mem::take(&mut self.times.heard) || is_deaf {
-            self.times.beat_due = Some(now + interval);
+        if std::mem::take(&mut self.times.heard) || is_deaf || reads {
+            self.times.beat_due = Some(later(now, interval));
         } else if asked {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "client does not answer pings"));
         } else {
             self.out.send_ping();
             self.times.asked = true;
-            self.times.beat_due = Some(now + deadline);
+            self.times.beat_due = Some(later(now, deadline));
         }
         Ok(())
+    }
+
+    /// Tells whether the client is not read now, whatever it says.
+    fn is_deaf(&self) -> bool {
+        self.mailbox.room() == Room::Taken || self.times.resume.is_some()
     }
 
     fn end(&mut self, error: io::Error, cx: &Context<'_>) {
@@ -318,6 +330,8 @@ impl Connection {
 
     fn finish(&mut self, cx: &Context<'_>) {
         self.phase = Phase::Over;
+        // Whoever takes the last message now makes nothing possible.
+        self.paused = false;
         self.input = BytesMut::new();
         self.mailbox.end(None, cx);
         self.out.die();
@@ -348,6 +362,8 @@ struct Times {
     heard: bool,
     /// A ping is out that nothing has followed yet.
     asked: bool,
+    /// How much had left the outbox at the last beat, if more waited in it then.
+    stalled_at: Option<u64>,
     beat_due: Option<Instant>,
     /// When the last message came; kept only for an idle timeout.
     last_message: Option<Instant>,
@@ -365,13 +381,29 @@ impl Times {
             pace,
             heard: false,
             asked: false,
-            beat_due: pace.heartbeat.map(|(interval, _)| now + interval),
+            stalled_at: None,
+            beat_due: pace.heartbeat.map(|(interval, _)| later(now, interval)),
             last_message: pace.idle_timeout.map(|_| now),
             close_due: None,
             extended: false,
             allowance: pace.rate_limit.map(|limit| Allowance::new(limit, now)),
             resume: None,
         }
+    }
+
+    /// Something has come from the client. The answer to a ping begins the silence anew.
+    fn hear(&mut self) {
+        self.heard = true;
+        if std::mem::take(&mut self.asked) {
+            self.beat_due = self.pace.heartbeat.map(|(interval, _)| later(Instant::now(), interval));
+        }
+    }
+
+    /// Tells whether some of what waited at the last look is out.
+    fn see_reading(&mut self, out: &Out) -> bool {
+        let progress = out.progress();
+        let before = std::mem::replace(&mut self.stalled_at, (!progress.is_empty).then_some(progress.taken));
+        before.is_some_and(|before| progress.taken > before)
     }
 
     fn spoke(&mut self) {
@@ -381,7 +413,7 @@ impl Times {
     }
 
     fn idle_due(&self) -> Option<Instant> {
-        Some(self.last_message? + self.pace.idle_timeout?)
+        Some(later(self.last_message?, self.pace.idle_timeout?))
     }
 
     fn next(&self) -> Option<Instant> {
@@ -391,6 +423,12 @@ impl Times {
             None => [self.beat_due, self.idle_due(), self.resume].into_iter().flatten().min(),
         }
     }
+}
+
+/// Returns the time after `wait`; one that no clock shows is as good as never.
+fn later(now: Instant, wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    now.checked_add(wait).unwrap_or_else(|| now + FAR)
 }
 
 /// Wakes the task at a time. Set anew only for an earlier one, or when it has rung: times mostly move on.

@@ -133,7 +133,8 @@ impl Upgrade {
     }
 
     /// Sets after how long a silence of the client it is pinged, and how long it may take to answer;
-    /// 30 s and 20 s by default. Anything that comes from it is an answer.
+    /// 30 s and 20 s by default. Anything that comes from it is an answer, and so is that it reads on
+    /// when much waits for it.
     ///
     /// A client that does not answer is lost: `recv` says so, and the channel leaves its groups. One
     /// that has gone without a word is thus noticed within twice the first time and the second.
