@@ -13,7 +13,7 @@
 //! ```
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ use crate::sync::Arc;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes read at a time, on the stack: an idle connection keeps no buffer.
 const READ_SIZE: usize = 8 << 10;
+/// Messages and control frames between two yields: what a client sends does not keep its thread from others.
+const EVENTS_PER_TURN: u32 = 64;
 /// Close codes of RFC 6455, section 7.4.1.
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
@@ -45,6 +47,8 @@ pub(super) struct Connection {
     phase: Phase,
     /// Not reading because a message waits to be received.
     paused: bool,
+    /// What may still be taken in this turn of the task.
+    events_left: u32,
     times: Times,
     alarm: Alarm,
 }
@@ -78,6 +82,7 @@ impl Connection {
             mailbox: Arc::default(),
             phase: Phase::Talking,
             paused: false,
+            events_left: EVENTS_PER_TURN,
             times: Times::new(pace),
             alarm: Alarm::default(),
         }
@@ -86,6 +91,11 @@ impl Connection {
     /// Returns the channel of this connection.
     pub(super) fn channel(&self) -> Channel {
         Channel::new(Arc::clone(&self.out), Box::new(Receiver(Arc::clone(&self.mailbox))))
+    }
+
+    /// Begins a turn of the connection's task, in which it may be polled many times.
+    pub(super) fn begin_turn(&mut self) {
+        self.events_left = EVENTS_PER_TURN;
     }
 
     /// Does what can be done now. Ready when the connection is over.
@@ -101,10 +111,14 @@ impl Connection {
         if self.phase == Phase::Over { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Tells whether the message that reading waits for has been received meanwhile; if not, the task
-    /// is woken when it is.
-    pub(super) fn poll_taken(&self, cx: &Context<'_>) -> bool {
-        self.paused && self.mailbox.poll_room(cx) != Room::Taken
+    /// Tells whether there is more to do since the handler has run: the message that reading waits for
+    /// was received, or the channel was dropped. If not, the task is woken when it is so.
+    pub(super) fn poll_more(&self, cx: &Context<'_>) -> bool {
+        match self.mailbox.poll_room(cx) {
+            Room::Free => self.paused,
+            Room::Taken => false,
+            Room::Abandoned => self.out.close(NORMAL, "") || self.paused,
+        }
     }
 
     fn poll_step(&mut self, look: Look, cx: &mut Context<'_>) -> io::Result<()> {
@@ -115,6 +129,10 @@ impl Connection {
             self.leave(Phase::Leaving, None, cx);
         }
         self.poll_read(cx)?;
+        if self.events_left == 0 {
+            // Woken when other tasks, and other sockets, have had their turn.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
         self.poll_times(cx)?;
         let flushed = self.socket.poll_flush(cx, &self.out)?.is_ready();
         // Our close is out: then the end of the stream. Of a client that broke the protocol its own end
@@ -152,6 +170,9 @@ impl Connection {
 
     fn is_reading(&mut self) -> bool {
         self.paused = self.phase == Phase::Talking && self.mailbox.room() == Room::Taken;
+        if self.events_left == 0 {
+            return false;
+        }
         match self.phase {
             Phase::Talking => !self.paused && self.times.resume.is_none(),
             Phase::Leaving | Phase::Broken => true,
@@ -169,9 +190,9 @@ impl Connection {
         self.input.extend_from_slice(bytes);
     }
 
-    /// Decodes until a message is there, the client has to wait, or `input` is empty.
+    /// Decodes until a message is there, the client or its turn has to wait, or `input` is empty.
     fn decode(&mut self, input: &mut impl Buf, cx: &Context<'_>) {
-        while self.times.resume.is_none() {
+        while self.times.resume.is_none() && self.events_left > 0 {
             let message = match self.decoder.decode(input) {
                 Ok(None) => return,
                 Ok(Some(event)) => self.take(event, cx),
@@ -199,6 +220,7 @@ impl Connection {
 
     /// Answers a control frame, or returns the message.
     fn take(&mut self, event: Event, cx: &Context<'_>) -> Option<Message> {
+        self.events_left -= 1;
         self.charge(1, 0, cx);
         match event {
             Event::Text(text) => {
@@ -343,11 +365,6 @@ impl Connection {
     /// Begins the close; false when that was done before.
     pub(super) fn close(&self, code: u16, reason: &str) -> bool {
         self.out.close(code, reason)
-    }
-
-    /// Tells whether the channel was dropped.
-    pub(super) fn is_abandoned(&self, cx: &Context<'_>) -> bool {
-        self.mailbox.poll_room(cx) == Room::Abandoned
     }
 
     pub(super) fn out(&self) -> &Arc<Out> {

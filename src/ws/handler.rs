@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use super::connection::Connection;
-use crate::channel::{Channel, ChannelId, NORMAL};
+use crate::channel::{Channel, ChannelId};
 use crate::dispatch::Dispatcher;
 use crate::name::Key;
 use crate::sync::{Arc, guard};
@@ -87,6 +87,7 @@ where
     };
     let mut running = pin!(running);
     poll_fn(|cx| {
+        connection.begin_turn();
         loop {
             let over = connection.poll(cx).is_ready();
             if let Some(result) = poll_handler(running.as_mut(), cx) {
@@ -95,14 +96,11 @@ where
                 }
                 continue;
             }
-            // A handler that is done may have handed its channel to somebody else.
-            let is_done = running.is_none();
-            if is_done && !over && connection.is_abandoned(cx) && connection.close(NORMAL, "") {
+            // Not before the handler's result is known: that may have dropped the channel, and says with which code.
+            if !over && connection.poll_more(cx) {
                 continue;
             }
-            if !connection.poll_taken(cx) {
-                return if is_done && over { Poll::Ready(()) } else { Poll::Pending };
-            }
+            return if running.is_none() && over { Poll::Ready(()) } else { Poll::Pending };
         }
     })
     .await;

@@ -40,18 +40,16 @@ pub(super) enum Room {
 
 impl Mailbox {
     pub(super) fn room(&self) -> Room {
-        let slot = lock(&self.0);
-        match (&slot.message, slot.abandoned) {
-            (_, true) => Room::Abandoned,
-            (Some(_), false) => Room::Taken,
-            (None, false) => Room::Free,
-        }
+        lock(&self.0).room()
     }
 
     /// As `room`, when the driver is about to sleep: it is woken when that changes.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Room {
-        lock(&self.0).driver = Some(cx.waker().clone());
-        self.room()
+        let mut slot = lock(&self.0);
+        if !slot.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            slot.driver = Some(cx.waker().clone());
+        }
+        slot.room()
     }
 
     /// Puts a message in, for the channel to receive. There is room.
@@ -88,6 +86,16 @@ impl Mailbox {
     }
 }
 
+impl Slot {
+    fn room(&self) -> Room {
+        match (&self.message, self.abandoned) {
+            (_, true) => Room::Abandoned,
+            (Some(_), false) => Room::Taken,
+            (None, false) => Room::Free,
+        }
+    }
+}
+
 /// The channel's side.
 pub(super) struct Receiver(pub(super) Arc<Mailbox>);
 
@@ -96,7 +104,10 @@ impl Inbox for Receiver {
         let (received, driver) = {
             let mut slot = lock(&self.0.0);
             match (slot.message.take(), slot.ended) {
-                (Some(message), _) => (Some(Ok(message)), slot.driver.take()),
+                (Some(message), _) => {
+                    // In the driver's own task it looks again when the handler has run.
+                    (Some(Ok(message)), slot.driver.take_if(|driver| !driver.will_wake(cx.waker())))
+                }
                 (None, true) => (slot.error.take().map(Err), None),
                 (None, false) => {
                     if !slot.receiver.as_ref().is_some_and(|receiver| receiver.will_wake(cx.waker())) {
