@@ -194,8 +194,9 @@ async fn group_send_many(sender: &Sender, channels: &ChannelBox) -> Delivery {
 
 #[tokio::test]
 async fn a_group_has_a_rule_of_its_own_whatever_the_channel_has() {
+    type Options = fn(&str) -> GroupOptions;
     type Check = fn(&[u64], Delivery);
-    let rules: [(fn(&str) -> GroupOptions, Check); 3] = [
+    let rules: [(Options, Check); 3] = [
         (
             |_| GroupOptions::default().overflow(Overflow::DropNewest),
             |numbers, delivery| {

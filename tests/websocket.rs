@@ -2,66 +2,23 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-use std::future::IntoFuture;
-use std::net::SocketAddr;
+#[path = "common/sockets.rs"]
+mod sockets;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use fanfare::channel::{Channel, Message as Received, OutboxLimits, RecvError};
+use fanfare::channel::{Channel, OutboxLimits, RecvError};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
 use fanfare::ws::Upgrade;
 use futures_util::{SinkExt, StreamExt};
+use sockets::{Raw, connect, echo, next, serve, serve_router, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
-
-type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-const DEADLINE: Duration = Duration::from_secs(20);
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.expect("it comes in time")
-}
-
-/// Serves one handler at `/`, on a free port.
-async fn serve<F, Fut>(handler: F) -> SocketAddr
-where
-    F: Fn(Channel) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), fanfare::Error>> + Send + 'static,
-{
-    let route = async move |upgrade: Upgrade| upgrade.max_message_size(1 << 20).run(handler);
-    serve_router(Router::new().route("/", get(route))).await
-}
-
-async fn serve_router(router: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(axum::serve(listener, router).into_future());
-    address
-}
-
-async fn connect(address: SocketAddr) -> Client {
-    soon(connect_async(format!("ws://{address}/"))).await.expect("the handshake is good").0
-}
-
-async fn next(client: &mut Client) -> Message {
-    soon(client.next()).await.expect("the connection lives").expect("the protocol is kept")
-}
-
-async fn echo(mut channel: Channel) -> Result<(), fanfare::Error> {
-    while let Some(received) = channel.recv_message().await {
-        channel.send_frame(&match received? {
-            Received::Text(text) => Frame::text(text),
-            Received::Binary(bytes) => Frame::binary(bytes),
-        })?;
-    }
-    Ok(())
-}
 
 #[tokio::test]
 async fn messages_of_all_sizes_come_back_and_pings_are_answered() {
@@ -77,21 +34,6 @@ async fn messages_of_all_sizes_come_back_and_pings_are_answered() {
     client.close(None).await.expect("the connection lives");
     assert!(matches!(next(&mut client).await, Message::Close(_)));
     assert!(soon(client.next()).await.is_none());
-}
-
-#[tokio::test]
-async fn how_the_handler_ends_decides_the_close_code() {
-    let ends = async |channel: Channel| {
-        let address = channel.peer_addr().expect("a TCP client has an address");
-        assert!(address.ip().is_loopback());
-        Ok(())
-    };
-    let fails = async |_channel: Channel| Err("on purpose".into());
-    let panics = async |channel: Channel| if channel.id() == channel.id() { panic!("on purpose") } else { Ok(()) };
-    for (address, code) in [(serve(ends).await, 1000), (serve(fails).await, 1011), (serve(panics).await, 1011)] {
-        let Message::Close(Some(close)) = next(&mut connect(address).await).await else { panic!("a close is due") };
-        assert_eq!(u16::from(close.code), code);
-    }
 }
 
 #[tokio::test]
@@ -114,28 +56,12 @@ async fn a_client_that_breaks_the_protocol_or_the_limit_is_closed_and_the_handle
     let Message::Close(Some(close)) = next(&mut client).await else { panic!("a close is due") };
     assert_eq!((u16::from(close.code), soon(tells.recv()).await), (1009, Some(1009)));
 
-    let mut raw = raw_handshake(address).await;
-    raw.write_all(&[0x81, 1, b'x']).await.expect("it is sent");
+    let mut raw = Raw::connect(address).await;
+    raw.send_bytes(&[0x81, 1, b'x']).await;
     let mut answer = Vec::new();
-    soon(raw.read_to_end(&mut answer)).await.expect("our end is answered with an end, not a reset");
+    soon(raw.stream.read_to_end(&mut answer)).await.expect("our end is answered with an end, not a reset");
     assert!(matches!(answer[..4], [0x88, _, 0x03, 0xea]), "not close 1002: {answer:?}");
     assert_eq!(soon(tells.recv()).await, Some(1002));
-}
-
-/// A client that has shaken hands and can now send any bytes.
-async fn raw_handshake(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.expect("the port is open");
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.expect("it is sent");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(soon(stream.read_u8()).await.expect("an answer comes"));
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"));
-    stream
 }
 
 #[tokio::test]
@@ -149,7 +75,7 @@ async fn a_lost_connection_is_one_error_and_then_the_end() {
             Ok(())
         }
     };
-    drop(raw_handshake(serve(handler).await).await);
+    drop(Raw::connect(serve(handler).await).await);
     assert_eq!(soon(tells.recv()).await, Some((true, true)));
 }
 
@@ -187,7 +113,7 @@ async fn a_stalled_client_on_a_real_socket_delays_nobody_and_loses_its_channel()
         )
     };
     let address = serve_router(Router::new().route("/", get(route))).await;
-    let stalled = raw_handshake(address).await;
+    let stalled = Raw::connect(address).await;
     let stalled_sender = soon(joins.recv()).await.expect("it joins");
     let mut reader = connect(address).await;
     soon(joins.recv()).await.expect("it joins");
@@ -267,25 +193,4 @@ async fn order_holds_on_real_sockets_that_push_back() {
     for reader in readers {
         assert_eq!(soon(reader).await.expect("a reader does not panic"), [SENDS; 2], "all comes before the close");
     }
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn what_is_no_tcp_goes_through_the_generic_path_alike() {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let path = folder.join(format!("generic-{}.sock", std::process::id()));
-    let listener = tokio::net::UnixListener::bind(&path).expect("the folder can be written");
-    let router = Router::new().route("/", get(async |upgrade: Upgrade| upgrade.run(echo)));
-    tokio::spawn(axum::serve(listener, router).into_future());
-    let stream = tokio::net::UnixStream::connect(&path).await.expect("it listens");
-    std::fs::remove_file(&path).expect("it is ours");
-    let (mut client, _) = soon(client_async("ws://localhost/", stream)).await.expect("the handshake is good");
-    for len in [1, 70_000, 900_000] {
-        client.send(Message::text("x".repeat(len))).await.expect("the connection lives");
-        let echoed = soon(client.next()).await.expect("the connection lives").expect("the protocol is kept");
-        assert_eq!(echoed.len(), len);
-    }
-    client.close(None).await.expect("the connection lives");
-    assert!(matches!(soon(client.next()).await, Some(Ok(Message::Close(_)))));
-    assert!(soon(client.next()).await.is_none());
 }

@@ -8,7 +8,7 @@
 //!                             -> Broken    the client broke the protocol; our close is queued
 //! Leaving    until its close  -> Left      it came
 //! Left       nothing          -> Over      all is out
-//! Broken     and discards     -> Over      all is out, and the client has ended its side
+//! Broken     and discards     -> Left      the client has ended its side; ours may not be out yet
 //! Over       nothing          never; any phase gets here when the socket fails or a deadline passes
 //! ```
 
@@ -161,6 +161,7 @@ impl Connection {
             let mut buffer = [0; READ_SIZE];
             match self.socket.poll_read(cx, &mut buffer)? {
                 Poll::Pending => return Ok(()),
+                Poll::Ready(0) if self.phase == Phase::Broken => self.phase = Phase::Left,
                 Poll::Ready(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Poll::Ready(n) => self.read(&buffer[..n], cx),
             }

@@ -125,7 +125,8 @@ impl Upgrade {
     }
 
     /// Sets the kernel's send buffer, in bytes; 64 KiB by default. It belongs to what may wait for a
-    /// client: left to itself, the kernel of Linux takes up to 4 MiB for one that does not read.
+    /// client: left to itself, the kernel of Linux takes up to 4 MiB for one that does not read. Of a
+    /// socket that is not plain TCP (TLS) it is set by whoever listens on it.
     #[must_use]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.options.send_buffer = bytes;

@@ -1,0 +1,283 @@
+//! Sockets that are not plain TCP: TLS under an axum router, and Unix sockets.
+
+#![allow(missing_docs, reason = "tests")]
+
+#[path = "common/sockets.rs"]
+mod sockets;
+
+use std::future::IntoFuture;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::routing::get;
+use fanfare::channel::{OutboxLimits, Overflow, Sender};
+use fanfare::frame::Frame;
+use fanfare::group::ChannelBox;
+use fanfare::ws::Upgrade;
+use futures_util::{SinkExt, StreamExt};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use sockets::{assert_adds_up, echo, soon, tells, told, until};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+type Client = WebSocketStream<client::TlsStream<TcpStream>>;
+
+/// A server of TLS, and what a client has to trust.
+struct Tls {
+    address: SocketAddr,
+    trusted: CertificateDer<'static>,
+}
+
+impl Tls {
+    async fn serve(router: Router) -> Self {
+        Self::serve_through(router, |stream| stream).await
+    }
+
+    /// As `serve`, with each stream put into something of one's own.
+    async fn serve_through<S>(router: Router, wrap: impl Fn(server::TlsStream<TcpStream>) -> S + Send + 'static) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("there is a random source");
+        let trusted = made.cert.der().clone();
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![trusted.clone()], key)
+            .expect("the key is the certificate's");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let socket = TcpSocket::new_v4().expect("there are sockets");
+        // Else the kernel would take all of these tests' messages for a client that stalls.
+        socket.set_send_buffer_size(16 << 10).expect("it takes a size");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+        let listener = socket.listen(64).expect("it is bound");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let (io, service) = (TokioIo::new(wrap(stream)), TowerToHyperService::new(router.clone()));
+                tokio::spawn(async move {
+                    let _ = Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(io, service).await;
+                });
+            }
+        });
+        Self { address, trusted }
+    }
+
+    async fn connect(&self) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.trusted.clone()).expect("it is a certificate");
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let socket = TcpSocket::new_v4().expect("there are sockets");
+        socket.set_recv_buffer_size(4096).expect("it takes a size");
+        let stream = soon(socket.connect(self.address)).await.expect("the port is open");
+        let name = ServerName::try_from("localhost").expect("it is a name");
+        let stream = soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("it is trusted");
+        soon(client_async("ws://localhost/", stream)).await.expect("the handshake is good").0
+    }
+}
+
+/// Joins a room, tells of the sender, and reads until the end.
+fn room(channels: &ChannelBox, limits: OutboxLimits, tell: mpsc::UnboundedSender<Sender>) -> Router {
+    let in_box = channels.clone();
+    let route = async move |upgrade: Upgrade| {
+        upgrade.outbox(limits).run(async move |mut channel| {
+            let _membership = in_box.join(&channel, "room")?;
+            tell.send(channel.sender())?;
+            channel.discard().await;
+            Ok(())
+        })
+    };
+    Router::new().route("/", get(route))
+}
+
+async fn next(client: &mut Client) -> Message {
+    soon(client.next()).await.expect("the connection lives").expect("the protocol is kept")
+}
+
+#[tokio::test]
+async fn messages_of_all_sizes_come_back_over_tls_and_pings_are_answered() {
+    let tls = Tls::serve(Router::new().route("/", get(async |upgrade: Upgrade| upgrade.run(echo)))).await;
+    let mut client = tls.connect().await;
+    for len in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
+        for message in [Message::text("x".repeat(len)), Message::binary(vec![7; len])] {
+            client.send(message.clone()).await.expect("the connection lives");
+            assert!(next(&mut client).await == message, "{len} bytes did not come back");
+        }
+    }
+    client.send(Message::Ping("there?".into())).await.expect("the connection lives");
+    assert_eq!(next(&mut client).await, Message::Pong("there?".into()));
+    client.close(None).await.expect("the connection lives");
+    assert!(matches!(next(&mut client).await, Message::Close(_)));
+    assert!(soon(client.next()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn group_sends_reach_all_over_tls_in_order_while_one_stalls() {
+    const SENDS: u64 = 2000;
+    let channels = ChannelBox::new();
+    let (tell, mut tells) = tells();
+    let limits = OutboxLimits { bytes: 1 << 20, messages: 500, overflow: Overflow::DropOldest };
+    let tls = Tls::serve(room(&channels, limits, tell)).await;
+    let mut stalled = tls.connect().await;
+    let stalled_sender = told(&mut tells).await;
+    let mut readers = [tls.connect().await, tls.connect().await];
+    told(&mut tells).await;
+    told(&mut tells).await;
+    for n in 0..SENDS {
+        let mut payload = vec![0; 1000];
+        payload[..8].copy_from_slice(&n.to_be_bytes());
+        assert!(channels.group("room").send_frame(&Frame::binary(payload.clone())).accepted());
+        for reader in &mut readers {
+            assert!(next(reader).await == Message::binary(payload.clone()), "message {n}");
+        }
+        assert_adds_up(&stalled_sender, n + 1);
+        assert!(stalled_sender.counts().waiting <= 500);
+    }
+    // It reads on, and has what was not dropped, in order.
+    assert!(stalled_sender.close(1000, "done"));
+    let mut numbers = Vec::new();
+    while let Message::Binary(payload) = next(&mut stalled).await {
+        numbers.push(u64::from_be_bytes(payload[..8].try_into().expect("a number is in front")));
+    }
+    assert!(numbers.is_sorted_by(|a, b| a < b) && numbers.last() == Some(&(SENDS - 1)));
+    let counts = stalled_sender.counts();
+    assert!(counts.dropped > 0, "it never stalled");
+    assert_eq!((counts.written, counts.dropped), (numbers.len() as u64, SENDS - numbers.len() as u64));
+}
+
+#[tokio::test]
+async fn drained_waits_for_a_tls_client_that_stalls() {
+    let channels = ChannelBox::new();
+    let (tell, mut tells) = tells();
+    let tls = Tls::serve(room(&channels, OutboxLimits { bytes: 32 << 20, ..OutboxLimits::default() }, tell)).await;
+    let mut client = tls.connect().await;
+    let sender = told(&mut tells).await;
+    for _ in 0..16 {
+        sender.send_bytes(vec![7; 1 << 20]).expect("there is room");
+    }
+    let stays = tokio::time::timeout(std::time::Duration::from_millis(200), sender.drained()).await;
+    assert!(stays.is_err(), "nobody read");
+    let reads = async {
+        for _ in 0..16 {
+            assert_eq!(next(&mut client).await.len(), 1 << 20);
+        }
+    };
+    tokio::join!(reads, soon(sender.drained()));
+    assert_eq!((sender.counts().written, sender.counts().waiting), (16, 0));
+}
+
+#[tokio::test]
+async fn a_tls_client_that_vanishes_leaves_nothing() {
+    let channels = ChannelBox::new();
+    let (tell, mut tells) = tells();
+    let tls = Tls::serve(room(&channels, OutboxLimits::default(), tell)).await;
+    let client = tls.connect().await;
+    let sender = told(&mut tells).await;
+    drop(client);
+    soon(sender.closed()).await;
+    until(|| channels.channel_count() + channels.group_count() == 0).await;
+}
+
+/// Counts the writes of a server.
+struct Counted<S> {
+    inner: S,
+    writes: Arc<AtomicUsize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, SeqCst);
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_together_goes_out_over_tls_in_one_write() {
+    let channels = ChannelBox::new();
+    let (tell, mut tells) = tells();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&writes);
+    let router = room(&channels, OutboxLimits::default(), tell);
+    let tls = Tls::serve_through(router, move |inner| Counted { inner, writes: Arc::clone(&count) }).await;
+    let mut client = tls.connect().await;
+    told(&mut tells).await;
+    let before = writes.load(SeqCst);
+    // On the one thread of this test the connection's task runs when all have been sent.
+    for n in 0..100 {
+        assert!(channels.group("room").send_frame(&Frame::text(n.to_string())).accepted());
+    }
+    for n in 0..100 {
+        assert_eq!(next(&mut client).await, Message::text(n.to_string()));
+    }
+    assert_eq!(writes.load(SeqCst) - before, 1);
+}
+
+#[tokio::test]
+async fn a_tls_client_that_breaks_the_protocol_is_told_why() {
+    let tls = Tls::serve(Router::new().route("/", get(async |upgrade: Upgrade| upgrade.run(echo)))).await;
+    let mut client = tls.connect().await;
+    client.send(Message::binary(vec![0; (1 << 20) + 1])).await.expect("it is sent");
+    let Message::Close(Some(close)) = next(&mut client).await else { panic!("a close is due") };
+    assert_eq!(u16::from(close.code), 1009);
+}
+
+#[tokio::test]
+async fn a_tls_client_that_breaks_the_protocol_and_ends_its_side_at_once_is_told_why() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let tls = Tls::serve(Router::new().route("/", get(async |upgrade: Upgrade| upgrade.run(echo)))).await;
+    let mut stream = tls.connect().await.into_inner();
+    stream.write_all(&[0x81, 1, b'x']).await.expect("it is sent");
+    stream.shutdown().await.expect("it is sent");
+    let mut answer = Vec::new();
+    let _ = soon(stream.read_to_end(&mut answer)).await;
+    assert!(matches!(answer[..], [0x88, _, 0x03, 0xea, ..]), "not close 1002: {answer:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_goes_through_the_generic_path_alike() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("generic-{}.sock", std::process::id()));
+    let listener = tokio::net::UnixListener::bind(&path).expect("the folder can be written");
+    let router = Router::new().route("/", get(async |upgrade: Upgrade| upgrade.run(echo)));
+    tokio::spawn(axum::serve(listener, router).into_future());
+    let stream = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+    std::fs::remove_file(&path).expect("it is ours");
+    let (mut client, _) = soon(client_async("ws://localhost/", stream)).await.expect("the handshake is good");
+    for len in [1, 70_000, 900_000] {
+        client.send(Message::text("x".repeat(len))).await.expect("the connection lives");
+        let echoed = soon(client.next()).await.expect("the connection lives").expect("the protocol is kept");
+        assert_eq!(echoed.len(), len);
+    }
+    client.close(None).await.expect("the connection lives");
+    assert!(matches!(soon(client.next()).await, Some(Ok(Message::Close(_)))));
+    assert!(soon(client.next()).await.is_none());
+}
