@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use bytes::{Buf, BytesMut};
 use fanfare::channel::{Channel, Message as Received, Sender};
 use fanfare::frame::Frame;
 use fanfare::ws::Upgrade;
@@ -119,7 +120,7 @@ pub(crate) fn assert_adds_up(sender: &Sender, sent: u64) {
 /// A client that has shaken hands and speaks the protocol by hand.
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
-    arrived: Vec<u8>,
+    arrived: BytesMut,
 }
 
 impl Raw {
@@ -145,7 +146,7 @@ impl Raw {
             head.push(soon(stream.read_u8()).await.expect("an answer comes"));
         }
         assert!(head.starts_with(b"HTTP/1.1 101"));
-        Self { stream, arrived: Vec::new() }
+        Self { stream, arrived: BytesMut::new() }
     }
 
     /// Sends bytes as they are; a server that has closed may refuse them.
@@ -158,16 +159,15 @@ impl Raw {
         self.send_bytes(&masked(0x80 | opcode, payload)).await;
     }
 
-    /// Receives a frame; `None` when the connection is over.
+    /// Receives a frame; `None` when the connection is over. Dropping the future loses nothing.
     pub(crate) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some(frame) = take_frame(&mut self.arrived) {
                 return Some(frame);
             }
-            let mut chunk = [0; 64 << 10];
-            match soon(self.stream.read(&mut chunk)).await {
+            match soon(self.stream.read_buf(&mut self.arrived)).await {
                 Ok(0) | Err(_) => return None,
-                Ok(n) => self.arrived.extend_from_slice(&chunk[..n]),
+                Ok(_) => {}
             }
         }
     }
@@ -222,7 +222,7 @@ pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Takes a whole frame of a server off the front: opcode and payload.
-fn take_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+fn take_frame(bytes: &mut BytesMut) -> Option<(u8, Vec<u8>)> {
     let (header, len) = match *bytes.get(1)? {
         126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
         127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
@@ -232,7 +232,6 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
         return None;
     }
     let opcode = bytes[0] & 0x0f;
-    let payload = bytes[header..header + len].to_vec();
-    bytes.drain(..header + len);
-    Some((opcode, payload))
+    bytes.advance(header);
+    Some((opcode, bytes.split_to(len).to_vec()))
 }
