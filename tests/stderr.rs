@@ -3,6 +3,9 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod common;
+#[cfg(feature = "ws")]
+#[path = "common/sockets.rs"]
+mod sockets;
 
 use std::fmt;
 use std::process::Command;
@@ -173,4 +176,30 @@ fn what_no_report_will_have_is_written_every_time() {
     let Some(lines) = lines else { return };
     let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
     assert_eq!((count("was not registered"), count("panicked while it was dropped")), (2, 4), "{lines:#?}");
+}
+
+#[cfg(feature = "ws")]
+#[test]
+fn a_failed_handler_that_nobody_listens_for_is_written() {
+    use fanfare::channel::Channel;
+    use fanfare::ws::HANDLER_FAILED;
+
+    let lines = written(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it starts");
+        runtime.block_on(async {
+            let events = Dispatcher::new();
+            let heard = events.clone();
+            let unheard = sockets::serve(async |_channel: Channel| Err("no bread".into())).await;
+            let heard = sockets::serve_with(move |u| u.events(&heard), async |_: Channel| Err("no jam".into())).await;
+            for address in [unheard, heard] {
+                assert_eq!(sockets::close_code(&mut sockets::connect(address).await).await, 1011);
+            }
+            let _listening = events.on(HANDLER_FAILED, |_| {});
+            assert_eq!(sockets::close_code(&mut sockets::connect(heard).await).await, 1011);
+        });
+    });
+    let Some(lines) = lines else { return };
+    let [unheard, nobody] = &lines[..] else { unreachable!("{lines:?}") };
+    assert!(unheard.starts_with("the handler of channel ") && unheard.ends_with(" failed: no bread"), "{unheard}");
+    assert!(nobody.ends_with(" failed: no jam"), "a dispatcher without a listener for it: {nobody}");
 }
