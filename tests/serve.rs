@@ -234,6 +234,17 @@ async fn one_address_cannot_take_the_places_of_others() {
 }
 
 #[tokio::test]
+async fn a_proxy_on_this_host_is_no_single_client() {
+    let server = Running::start(router(), |server| server).await;
+    let mut connections = Vec::new();
+    for _ in 0..300 {
+        connections.push(server.connect().await);
+    }
+    until(|| server.counters.open() == 300).await;
+    assert_eq!(server.counters.refused(), 0);
+}
+
+#[tokio::test]
 async fn many_that_are_refused_at_once_are_all_closed() {
     let server = Running::start(router(), |server| server.max_connections(0)).await;
     let mut refused = Vec::new();

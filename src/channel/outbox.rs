@@ -36,8 +36,8 @@ impl Default for OutboxLimits {
 
 /// What happens to a message for a client that reads too slowly.
 ///
-/// Only messages are ever dropped, whole and counted; pings, pongs and closes never are. A message is
-/// dropped for another one only if it was sent under `DropOldest` or `Conflate` itself.
+/// Only messages are ever dropped, whole and counted; pings, closes and the answer to the latest ping
+/// never are. A message is dropped for another one only if it was sent under `DropOldest` or `Conflate` itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -57,8 +57,10 @@ pub enum Overflow {
 /// What may become of a piece that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// A ping, pong or close: no message, never dropped.
+    /// A ping or close: no message, never dropped.
     Control,
+    /// An answer to a ping: no message, dropped only for the answer to a later ping.
+    Pong,
     /// Waits until it is written or the channel ends.
     Keep,
     /// May be dropped for a newer message.
@@ -78,7 +80,7 @@ struct Piece {
 
 impl Piece {
     fn is_message(&self) -> bool {
-        self.rule != Rule::Control
+        !matches!(self.rule, Rule::Control | Rule::Pong)
     }
 
     fn may_go(&self) -> bool {
@@ -159,6 +161,14 @@ impl Outbox {
         self.bytes += piece.bytes.len();
         self.messages += usize::from(piece.is_message());
         self.queue.push_back(piece);
+    }
+
+    /// Appends the answer to a ping in the place of one that waits: only the latest is due (RFC 6455,
+    /// section 5.5.3), so a client that pings and never reads does not grow what waits for it.
+    #[cfg(feature = "ws")]
+    pub(crate) fn append_pong(&mut self, pong: Bytes) {
+        self.remove_equal(&Rule::Pong);
+        self.append(pong, Rule::Pong);
     }
 
     /// Appends the rest of a frame whose start went out just now; the outbox is empty before.

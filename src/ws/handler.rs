@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use super::connection::Connection;
-use crate::channel::{Channel, ChannelId};
+use crate::channel::{Channel, ChannelId, RecvError, SendError};
 use crate::dispatch::Dispatcher;
 use crate::name::Key;
 use crate::sync::{Arc, guard};
@@ -44,6 +44,15 @@ impl HandlerFailed {
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer_addr
+    }
+
+    /// Tells whether the error is that of a channel whose client is gone, reads too slowly, or broke the
+    /// protocol: a `recv` or `send` whose error the handler returned. It says nothing about the handler.
+    #[must_use]
+    pub fn is_clients_fault(&self) -> bool {
+        let Cause::Error(error) = &self.cause else { return false };
+        let lost = error.downcast_ref::<RecvError>().is_some_and(RecvError::is_fatal);
+        lost || error.downcast_ref::<SendError>().is_some_and(|error| !matches!(error, SendError::Encode(_)))
     }
 
     /// Tells whether the handler panicked.
@@ -122,14 +131,15 @@ where
     Some(result.and(dropped))
 }
 
-/// Closes the connection, and tells who listens; one line to stderr when nobody does.
+/// Closes the connection, and tells who listens. When nobody does it is one line to stderr, unless all it
+/// says is that the client is gone or broke the protocol: clients do not fill the log.
 fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
     connection.close(INTERNAL_ERROR, "internal error");
     let out = connection.out();
     let failed = HandlerFailed { channel: out.id(), peer_addr: out.peer_addr(), cause };
     let heard =
         events.and_then(|events| events.emit(HANDLER_FAILED, &failed).ok()).is_some_and(|report| report.ran() > 0);
-    if !heard {
+    if !heard && !failed.is_clients_fault() {
         // A closed stderr is no reason to panic.
         let _ = io::stderr().write_all(format!("fanfare: {failed}\n").as_bytes());
     }

@@ -141,7 +141,9 @@ impl Upgrade {
     /// that has gone without a word is thus noticed within twice the first time and the second.
     #[must_use]
     pub fn heartbeat(mut self, silence: Duration, answer: Duration) -> Self {
-        self.options.pace.heartbeat = Some((silence, answer));
+        // A ping without end would be one after the other.
+        let least = Duration::from_millis(1);
+        self.options.pace.heartbeat = Some((silence.max(least), answer.max(least)));
         self
     }
 
@@ -214,7 +216,8 @@ impl Upgrade {
 
     /// Emits [`HANDLER_FAILED`](super::HANDLER_FAILED) here when the handler returns an error or panics.
     ///
-    /// Without a listener for it, one line goes to stderr.
+    /// Without a listener for it, one line goes to stderr, unless the error is only that the client
+    /// [is gone or broke the protocol](super::HandlerFailed::is_clients_fault).
     #[must_use]
     pub fn events(mut self, events: &Dispatcher) -> Self {
         self.events = Some(events.clone());

@@ -10,12 +10,7 @@ use fanfare::ws::{Upgrade, serve};
 async fn main() -> Result<(), fanfare::Error> {
     let (listener, told_to_end) = start::listen("echo").await?;
     let route = get(async |upgrade: Upgrade| upgrade.max_message_size(16 << 20).deflate().run(echo));
-    serve(listener, Router::new().route("/", route))
-        // Load comes from one address here.
-        .max_connections(20_000)
-        .max_connections_per_address(20_000)
-        .shutdown_on(told_to_end)
-        .await;
+    serve(listener, Router::new().route("/", route)).max_connections(20_000).shutdown_on(told_to_end).await;
     Ok(())
 }
 

@@ -12,12 +12,7 @@ async fn main() -> Result<(), fanfare::Error> {
     let (listener, told_to_end) = start::listen("fanout").await?;
     let channels = ChannelBox::new();
     let route = get(async move |upgrade: Upgrade| upgrade.run(async move |channel| fan_out(channel, channels).await));
-    serve(listener, Router::new().route("/", route))
-        // Load comes from one address here.
-        .max_connections(20_000)
-        .max_connections_per_address(20_000)
-        .shutdown_on(told_to_end)
-        .await;
+    serve(listener, Router::new().route("/", route)).max_connections(20_000).shutdown_on(told_to_end).await;
     Ok(())
 }
 

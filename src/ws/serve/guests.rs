@@ -59,6 +59,8 @@ pub(super) enum Phase {
 pub(super) struct Caps {
     pub(super) connections: usize,
     pub(super) per_address: usize,
+    /// Connections from this host count towards the total alone: they may all be those of a proxy.
+    pub(super) spares_loopback: bool,
 }
 
 /// Which cap a connection would break.
@@ -76,7 +78,8 @@ impl Guests {
 
     /// Takes a connection in; one without an address counts towards the total alone.
     pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>, caps: Caps) -> Result<Arc<Place>, Full> {
-        let network = address.map(network);
+        let counted = address.filter(|address| !(caps.spares_loopback && address.is_loopback()));
+        let network = counted.map(network);
         let mut inner = lock(&self.inner);
         let from_there = network.and_then(|network| inner.by_network.get(&network).copied()).unwrap_or(0);
         let full = if inner.open >= caps.connections {
@@ -286,7 +289,7 @@ impl fmt::Debug for Counters {
 mod tests {
     use super::*;
 
-    const CAPS: Caps = Caps { connections: 3, per_address: 1 };
+    const CAPS: Caps = Caps { connections: 3, per_address: 1, spares_loopback: false };
 
     fn admit(guests: &Arc<Guests>, address: &str) -> Result<Arc<Place>, Full> {
         guests.admit(Some(address.parse().expect("an address")), CAPS)

@@ -50,7 +50,7 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 /// | a head that never ends, a connection without a request | [`header_timeout`](Server::header_timeout) | 10 s |
 /// | a huge head | [`max_head_size`](Server::max_head_size), [`max_headers`](Server::max_headers) | 16 KiB, 100 |
 /// | too many connections | [`max_connections`](Server::max_connections) | 10 000 |
-/// | too many of one client | [`max_connections_per_address`](Server::max_connections_per_address) | 256 |
+/// | too many of one client | [`max_connections_per_address`](Server::max_connections_per_address) | 256, a proxy on this host exempt |
 /// | an end that waits for clients | [`drain_timeout`](Server::drain_timeout) | 10 s |
 ///
 /// Channels count as connections until they are closed, and [`shutdown_on`](Server::shutdown_on) closes
@@ -108,7 +108,7 @@ where
         listener,
         router: router.with_state(()),
         http,
-        caps: Caps { connections: 10_000, per_address: 256 },
+        caps: Caps { connections: 10_000, per_address: 256, spares_loopback: true },
         drain_timeout: Duration::from_secs(10),
         signal: Box::pin(pending()),
         guests: Guests::new(),
@@ -145,13 +145,15 @@ impl<L> Server<L> {
         self
     }
 
-    /// Sets how many connections one address may have, channels included; 256 by default.
+    /// Sets how many connections one address may have, channels included; 256 by default, but for this
+    /// host's own (loopback) addresses, which are not counted unless this is set.
     ///
     /// IPv6 addresses count as one when their first 64 bits are the same: a single host can choose the
-    /// rest as it likes. **Behind a proxy all clients have the proxy's address**: have the proxy do this
-    /// part, and set [`usize::MAX`] here.
+    /// rest as it likes. **Behind a proxy on another host all clients have the proxy's address**: have the
+    /// proxy do this part, and set [`usize::MAX`] here.
     pub fn max_connections_per_address(mut self, count: usize) -> Self {
         self.caps.per_address = count;
+        self.caps.spares_loopback = false;
         self
     }
 
