@@ -97,9 +97,11 @@ pub(crate) struct Offered {
 }
 
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Piece>,
+    /// First, since it alone tells whether anything waits: what every send asks.
     bytes: usize,
+    queue: VecDeque<Piece>,
     messages: usize,
     /// The front piece is the rest of a frame whose start is out.
     front_begun: bool,
@@ -113,7 +115,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Tells whether nothing waits, and nothing is on its way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.staged == (0, 0)
+        self.bytes == 0
     }
 
     /// Returns the messages that are not yet out as a whole.

@@ -31,6 +31,9 @@ const PIECE: usize = 60 << 10;
 /// frames, and some have had a part already.
 const JOINS: usize = 4;
 
+/// Members whose memory is asked for at once: see [`touch`].
+const AHEAD: usize = 8;
+
 pub(super) struct Sweep {
     /// What the log has from `first` to `end`.
     entries: VecDeque<Entry>,
@@ -105,7 +108,10 @@ impl Sweep {
             if run.is_empty() {
                 self.at = Stop { round: self.at.round + 1, number: 0 };
             }
-            for place in run.iter().take(most - visits) {
+            for (ahead, place) in run.iter().take(most - visits).enumerate() {
+                if ahead % AHEAD == 0 {
+                    touch(run[ahead..].iter().take(AHEAD));
+                }
                 self.at.number = place.number;
                 if self.is_round() {
                     break;
@@ -253,6 +259,12 @@ impl Passed {
     pub(super) fn settle(self) {
         self.entries.iter().for_each(|entry| entry.tally.settle());
     }
+}
+
+/// Reads a little of some connections that are next, so that their memory comes while nothing else waits
+/// for it. Each write drives the caches out; fetched one by one, these reads took 3 % of a sweep's time.
+fn touch<'p>(places: impl Iterator<Item = &'p Arc<Place>>) {
+    std::hint::black_box(places.map(|place| place.out.strong_count()).sum::<usize>());
 }
 
 /// Joins frames into pieces of about [`PIECE`] bytes; a single or a large frame is not copied.
