@@ -3,12 +3,15 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use futures_util::Sink;
 use serde::Serialize;
 
 use super::ChannelId;
 use super::error::SendError;
-use super::out::{Out, OutboxCounts, State};
+use super::out::{NORMAL, Out, OutboxCounts, State};
 use crate::frame::Frame;
 use crate::sync::Arc;
 
@@ -138,6 +141,52 @@ impl Sender {
     /// Dropping the future changes nothing.
     pub async fn closed(&self) {
         poll_fn(|cx| self.out.poll_closed(cx)).await;
+    }
+}
+
+/// A sink with back pressure: it takes a frame when the kernel has taken all before it, so that a stream
+/// that is forwarded to it fills no outbox. To close it is to close the channel with code 1000.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use fanfare::{channel::Channel, frame::Frame};
+/// use futures_util::{StreamExt, stream};
+///
+/// let (channel, mut far_end) = Channel::in_memory();
+/// let frames = stream::iter(0..10).map(|_| Ok(Frame::binary([0; 100_000]))); // more than any pipe takes
+/// let forwarded = async {
+///     let result = frames.forward(channel.sender()).await;
+///     drop(channel);
+///     result
+/// };
+/// let received = async {
+///     let mut count = 0;
+///     while far_end.recv().await.is_some() {
+///         count += 1;
+///     }
+///     count
+/// };
+/// assert_eq!(tokio::try_join!(forwarded, async { Ok(received.await) })?.1, 11); // ten, and the close
+/// # Ok(()) }
+/// ```
+impl Sink<Frame> for Sender {
+    type Error = SendError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.out.poll_drained(cx).map(Ok)
+    }
+
+    fn start_send(self: Pin<&mut Self>, frame: Frame) -> Result<(), SendError> {
+        self.send_frame(&frame)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.out.poll_drained(cx).map(Ok)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.close(NORMAL, "");
+        self.out.poll_drained(cx).map(Ok)
     }
 }
 
