@@ -60,6 +60,7 @@ pub(crate) enum Rule {
     /// A ping or close: no message, never dropped.
     Control,
     /// An answer to a ping: no message, dropped only for the answer to a later ping.
+    #[cfg(feature = "ws")]
     Pong,
     /// Waits until it is written or the channel ends.
     Keep,
@@ -80,7 +81,7 @@ struct Piece {
 
 impl Piece {
     fn is_message(&self) -> bool {
-        !matches!(self.rule, Rule::Control | Rule::Pong)
+        matches!(self.rule, Rule::Keep | Rule::Yield | Rule::Replace(_))
     }
 
     fn may_go(&self) -> bool {
