@@ -19,7 +19,11 @@ pub mod orderings {}
 #[doc = include_str!("limitations.md")]
 pub mod limitations {}
 
-// Its steps go up to a route, so it needs them all.
+// These two go up to a route, so they need all floors.
+#[cfg(feature = "ws")]
+#[doc = include_str!("groups.md")]
+pub mod groups {}
+
 #[cfg(feature = "ws")]
 #[doc = include_str!("tutorial.md")]
 pub mod tutorial {}
