@@ -67,6 +67,22 @@ pub enum RecvError {
 
 impl RecvError {
     /// Tells whether nothing more will be received.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use fanfare::channel::Channel;
+    ///
+    /// let (mut channel, far_end) = Channel::in_memory();
+    /// far_end.send_text("no number");
+    /// let error = channel.recv::<u32>().await.expect("something came").expect_err("no number");
+    /// assert!(!error.is_fatal());
+    ///
+    /// drop(far_end);
+    /// let error = channel.recv::<u32>().await.expect("the end is told").expect_err("it is gone");
+    /// assert!(error.is_fatal());
+    /// assert!(channel.recv::<u32>().await.is_none());
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Protocol { .. } | Self::Lost(_))

@@ -22,12 +22,38 @@ const CAPACITY: usize = 64 << 10;
 
 impl Channel {
     /// Makes a channel and its far end, joined by a pipe of 64 KiB instead of a socket.
+    ///
+    /// Sends, groups, outbox and close are those of a real connection. What a connection's own task does
+    /// is not there: no heartbeat, no deadlines, no limits on what the client sends. That the far end has closed or
+    /// gone is seen by who receives, or sends.
+    ///
+    /// ```
+    /// use fanfare::channel::{Channel, FarMessage};
+    ///
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// channel.send(&[1, 2])?;
+    /// channel.send_bytes([3])?;
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("[1,2]".into())));
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Binary(vec![3].into())));
+    /// assert_eq!(far_end.try_recv(), None);
+    /// # Ok::<(), fanfare::channel::SendError>(())
+    /// ```
     #[must_use]
     pub fn in_memory() -> (Self, FarEnd) {
         Self::in_memory_with(OutboxLimits::default())
     }
 
-    /// As [`in_memory`](Self::in_memory), with limits of one's own.
+    /// As [`in_memory`](Self::in_memory), with limits of one's own: to see how a slow client fares.
+    ///
+    /// ```
+    /// use fanfare::channel::{Channel, OutboxLimits, Overflow, SendError};
+    ///
+    /// let limits = OutboxLimits { messages: 1, overflow: Overflow::DropNewest, ..OutboxLimits::default() };
+    /// let (channel, _far_end) = Channel::in_memory_with(limits);
+    /// channel.send_bytes(vec![0; 100_000])?; // the pipe takes 64 KiB, the rest waits
+    /// assert!(matches!(channel.send_text("one more"), Err(SendError::Full)));
+    /// # Ok::<(), SendError>(())
+    /// ```
     #[must_use]
     pub fn in_memory_with(limits: OutboxLimits) -> (Self, FarEnd) {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));

@@ -2,6 +2,10 @@
 //!
 //! [`Channel`] is the connection's owner: it receives. [`Sender`] sends, from anywhere. Both go to
 //! the client through one `Out`, which keeps frames whole and in order.
+//!
+//! A send does not wait. It writes what the socket takes at once, on the thread of its caller; the rest
+//! waits in the channel's outbox, within [`OutboxLimits`]. How that goes on, and how a connection
+//! ends, is told in `fanfare::docs::groups`.
 
 mod error;
 mod in_memory;
@@ -68,7 +72,8 @@ pub enum Message {
 
 /// One connected client, owned by whoever handles its connection.
 ///
-/// Dropping it leaves all groups and closes the connection. It is also a `Stream` of its messages.
+/// Dropping it leaves all groups and closes the connection with code 1000, behind all that was sent before.
+/// It is also a `Stream` of its messages.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -103,7 +108,7 @@ impl Channel {
         self.out.id()
     }
 
-    /// Returns the client's address, if it has one.
+    /// Returns the client's address, if it has one: that of the nearest proxy, where there is one.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.out.peer_addr()
@@ -117,7 +122,22 @@ impl Channel {
 
     /// Returns this connection's own dispatcher; it ends with the channel.
     ///
-    /// A listener registered here with `once` runs once per connection.
+    /// A listener registered here with `once` runs once per connection. It is made at the first call; a
+    /// channel that never asks has none.
+    ///
+    /// ```
+    /// use fanfare::Key;
+    /// use fanfare::channel::{Channel, Sender};
+    ///
+    /// const INIT: Key<Sender> = Key::new("connection.init");
+    ///
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// channel.events().once(INIT, |sender| sender.send_text("welcome"))?;
+    /// assert_eq!(channel.events().emit(INIT, &channel.sender())?.ran(), 1);
+    /// assert_eq!(channel.events().emit(INIT, &channel.sender())?.ran(), 0);
+    /// assert!(far_end.try_recv().is_some());
+    /// # Ok::<(), fanfare::EventError>(())
+    /// ```
     pub fn events(&self) -> &Dispatcher {
         self.events.get_or_init(Dispatcher::new)
     }

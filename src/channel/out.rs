@@ -334,7 +334,7 @@ impl Out {
         self.locked(|access| access.watch(cx, |inner| inner.state == State::Dead))
     }
 
-    /// Runs `deliver` with the right to push: how a sweep hands over a batch.
+    /// Runs `deliver` with the right to push: how a sweep hands over what a member has not had.
     pub(crate) fn deliver<R>(self: &Arc<Self>, deliver: impl FnOnce(&mut Access<'_>) -> R) -> R {
         self.locked(deliver)
     }

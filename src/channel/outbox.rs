@@ -18,6 +18,9 @@ use crate::sync::Arc;
 const SLICES: usize = 32;
 
 /// How much may wait for one client, and what happens past it.
+///
+/// An outbox takes memory only while something waits in it. Bytes are counted for each client, also
+/// those of a group's frame that many share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
     /// Bytes, framing included. 1 MiB by default. One larger message passes when nothing else waits.
@@ -34,7 +37,8 @@ impl Default for OutboxLimits {
     }
 }
 
-/// What happens to a message for a client that reads too slowly.
+/// What happens to a message for a client that reads too slowly: each rule has an example in
+/// `fanfare::docs::groups`.
 ///
 /// Only messages are ever dropped, whole and counted; pings, closes and the answer to the latest ping
 /// never are. A message is dropped for another one only if it was sent under `DropOldest` or `Conflate` itself.

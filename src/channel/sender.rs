@@ -18,7 +18,24 @@ use crate::sync::Arc;
 /// Sends to one client. Cheap to clone, `Send + Sync + 'static`: it fits in an event's payload.
 ///
 /// Nothing here waits for the client: what its socket does not take goes into the bounded outbox.
-/// A sender does not keep the channel open.
+/// A sender does not keep the channel open. It works on any thread, in or outside of a runtime.
+///
+/// A send takes the channel's lock, looks whether one of its groups has something for it, which goes
+/// first, and makes a system call if nothing waits.
+///
+/// ```
+/// use fanfare::channel::{Channel, FarMessage, SendError};
+///
+/// let (channel, mut far_end) = Channel::in_memory();
+/// let sender = channel.sender();
+/// std::thread::spawn(move || sender.send(&("score", 3))).join().expect("no panic")?;
+/// assert_eq!(far_end.try_recv(), Some(FarMessage::Text(r#"["score",3]"#.into())));
+///
+/// let sender = channel.sender();
+/// drop(channel);
+/// assert!(matches!(sender.send_text("late"), Err(SendError::Closed)));
+/// # Ok::<(), SendError>(())
+/// ```
 #[derive(Clone)]
 pub struct Sender {
     out: Arc<Out>,
@@ -35,7 +52,7 @@ impl Sender {
         self.out.id()
     }
 
-    /// Returns the client's address, if it has one.
+    /// Returns the client's address, if it has one: see [`Channel::peer_addr`](super::Channel::peer_addr).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.out.peer_addr()
@@ -91,7 +108,22 @@ impl Sender {
 
     /// Begins to close the channel, behind all that was sent before; false when that was begun already.
     ///
-    /// The client has five seconds to answer; `recv` ends then. A reason is cut at 123 bytes.
+    /// From now on sends are refused, and `recv` ends; what the client says meanwhile is lost. It has five
+    /// seconds to answer, and five more if something still goes before the close. A reason is cut at 123
+    /// bytes. The code is not checked: use 1000, or one of your own from 3000 to 4999.
+    ///
+    /// ```
+    /// use fanfare::channel::{Channel, FarMessage};
+    ///
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// channel.send_text("before")?;
+    /// assert!(channel.sender().close(4001, "signed out"));
+    /// assert!(!channel.sender().close(1000, "a second time"));
+    ///
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("before".into())));
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Close { code: 4001, reason: "signed out".into() }));
+    /// # Ok::<(), fanfare::channel::SendError>(())
+    /// ```
     pub fn close(&self, code: u16, reason: &str) -> bool {
         self.out.close(code, reason)
     }
@@ -102,7 +134,7 @@ impl Sender {
         self.out.state() == State::Open
     }
 
-    /// Tells what became of the messages so far.
+    /// Tells what became of the messages so far, all as of one moment.
     #[must_use]
     pub fn counts(&self) -> OutboxCounts {
         self.out.counts()
@@ -134,7 +166,11 @@ impl Sender {
         poll_fn(|cx| self.out.poll_drained(cx)).await;
     }
 
-    /// Waits until the connection is over: what a handler that only sends waits for beside its timer.
+    /// Waits until the connection is over: both closes are through, or it broke.
+    ///
+    /// For tasks elsewhere that send to this client. A handler had better wait for
+    /// [`Channel::discard`](super::Channel::discard): while a message of the client waits to be received,
+    /// its close is not seen.
     ///
     /// # Cancel safety
     ///

@@ -83,7 +83,7 @@ impl Feed for Place {
                 break log;
             }
         };
-        // A sweep that has this member in its batch finds it past the batch's end.
+        // A sweep that still has this member in its list finds it past the end.
         self.set_cursor(u64::MAX);
         #[cfg(fault = "late_unlisting")]
         let (alone, mut log) = {
@@ -109,7 +109,21 @@ impl Feed for Place {
 
 /// A channel's membership of a group: it leaves when this is dropped.
 ///
-/// Dropping the channel ends it too.
+/// The end of the channel, or of its connection, ends it too.
+///
+/// ```
+/// use fanfare::channel::Channel;
+/// use fanfare::group::ChannelBox;
+///
+/// let channels = ChannelBox::new();
+/// let (channel, _far_end) = Channel::in_memory();
+/// let membership = channels.join(&channel, "room")?;
+/// assert_eq!((membership.group(), channels.member_count("room")), ("room", 1));
+///
+/// drop(membership);
+/// assert_eq!((channels.member_count("room"), channels.group_count()), (0, 0));
+/// # Ok::<(), fanfare::group::JoinError>(())
+/// ```
 #[must_use = "the channel leaves the group when this is dropped"]
 pub struct Membership {
     place: Arc<Place>,

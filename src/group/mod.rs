@@ -7,6 +7,9 @@
 //! one caller does with a group send and then `send_to`, `send` or `close` arrives in that order.
 //! Between two groups there is none. A message sent while a `join` runs may be seen or not.
 //!
+//! How a message travels, and what bounds it on the way, is told in `fanfare::docs::groups`; what may be
+//! relied on, in [`guarantees`](crate::docs::guarantees).
+//!
 //! Locks: a channel's `Out` first, then a group's log; no socket is written under a log's lock.
 
 mod fanout;
@@ -113,6 +116,18 @@ impl ChannelBox {
     ///
     /// When the name is empty, longer than 255 bytes or has control characters; when the channel is
     /// closed, is a member already, or is in 1024 groups.
+    ///
+    /// ```
+    /// use fanfare::channel::Channel;
+    /// use fanfare::group::{ChannelBox, JoinErrorReason};
+    ///
+    /// let channels = ChannelBox::new();
+    /// let (channel, _far_end) = Channel::in_memory();
+    /// let _membership = channels.join(&channel, "room")?;
+    /// let twice = channels.join(&channel, "room").expect_err("it is in it");
+    /// assert_eq!(twice.reason(), JoinErrorReason::AlreadyMember);
+    /// # Ok::<(), fanfare::group::JoinError>(())
+    /// ```
     pub fn join(&self, channel: &Channel, group: impl AsRef<str>) -> Result<Membership, JoinError> {
         let name = group.as_ref();
         let error = |reason| JoinError { group: name.chars().take(MAX_NAME_LEN).collect(), reason };
@@ -167,7 +182,9 @@ impl ChannelBox {
 
     /// Sends a payload as JSON text to all members of a group, serialised and framed once.
     ///
-    /// Never waits for a client. A group without members takes it and delivers to nobody.
+    /// Never waits for a client. Up to 32 members are written to before it returns, more by a task. A group
+    /// without members takes it and delivers to nobody. When too much waits in the group already the
+    /// frame is not taken, which is no error: [`SendReport::accepted`] tells.
     ///
     /// # Errors
     ///
@@ -180,12 +197,30 @@ impl ChannelBox {
         self.group(group).send(payload)
     }
 
-    /// Starts a group send with options.
+    /// Starts a group send with options. The group is looked up now: to one that does not exist yet the
+    /// send will deliver nothing, whoever joins meanwhile.
     pub fn group(&self, name: impl AsRef<str>) -> GroupSend {
         GroupSend { group: self.shared.groups.with(name.as_ref(), Arc::clone), except: None, key: None }
     }
 
     /// Sends a payload as JSON text to one channel, found by one look-up.
+    ///
+    /// A box knows the channels that were [`add`](Self::add)ed to it or joined one of its groups.
+    ///
+    /// ```
+    /// use fanfare::channel::{Channel, FarMessage, SendError};
+    /// use fanfare::group::ChannelBox;
+    ///
+    /// let channels = ChannelBox::new();
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// let id = channel.id();
+    /// assert!(matches!(channels.send_to(id, "nobody knows it"), Err(SendError::Closed)));
+    ///
+    /// channels.add(&channel);
+    /// channels.send_to(id, "hello")?;
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("\"hello\"".into())));
+    /// # Ok::<(), SendError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -425,7 +460,24 @@ impl GroupSend {
         Ok(self.send_frame(&Frame::json(payload)?))
     }
 
-    /// Sends a frame.
+    /// Sends a frame: what is there already, or goes to several groups, is not framed again.
+    ///
+    /// ```
+    /// use fanfare::channel::{Channel, FarMessage};
+    /// use fanfare::frame::Frame;
+    /// use fanfare::group::ChannelBox;
+    ///
+    /// let channels = ChannelBox::new();
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// let _memberships = [channels.join(&channel, "north")?, channels.join(&channel, "south")?];
+    /// let frame = Frame::text("to both");
+    /// for group in ["north", "south"] {
+    ///     assert!(channels.group(group).send_frame(&frame).accepted());
+    /// }
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("to both".into())));
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("to both".into())));
+    /// # Ok::<(), fanfare::group::JoinError>(())
+    /// ```
     pub fn send_frame(self, frame: &Frame) -> SendReport {
         let Some(group) = &self.group else { return SendReport::nobody() };
         let entry = self.entry(frame);
@@ -447,7 +499,25 @@ impl GroupSend {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the frame was not sent.
+    /// When the future is dropped before it is ready the frame was not sent.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fanfare::channel::Channel;
+    /// use fanfare::frame::Frame;
+    /// use fanfare::group::{ChannelBox, GroupOptions};
+    ///
+    /// let delay = std::time::Duration::from_millis(1);
+    /// let channels =
+    ///     ChannelBox::with_options(move |_| GroupOptions::default().max_waiting(1, 1024).write_delay(delay));
+    /// let (channel, _far_end) = Channel::in_memory();
+    /// let _membership = channels.join(&channel, "room")?;
+    /// let frame = Frame::text("one at a time");
+    /// assert!(channels.group("room").send_frame(&frame).accepted());
+    /// assert!(!channels.group("room").send_frame(&frame).accepted(), "one waits, and that is the bound");
+    /// assert!(channels.group("room").send_frame_when_room(&frame).await.accepted());
+    /// # Ok(()) }
+    /// ```
     pub async fn send_frame_when_room(self, frame: &Frame) -> SendReport {
         let Some(group) = &self.group else { return SendReport::nobody() };
         poll_fn(|cx| {

@@ -45,16 +45,17 @@ impl GroupOptions {
 
     /// Lets messages wait for others to go out with, in one write per member; not at all by default.
     ///
-    /// A busy group costs less the more its messages have in common a write; each waits up to this
-    /// long. Centrifugo measured a fifth of the CPU at 100 ms. It needs a tokio runtime with its timer;
-    /// a group of in-memory channels outside of any does not wait.
+    /// A busy group costs less the more of its messages share a write; each waits up to this long, or
+    /// until its member is sent something directly. It needs a tokio runtime with its timer; a group of
+    /// in-memory channels outside of any does not wait.
     #[must_use]
     pub fn write_delay(mut self, delay: Duration) -> Self {
         self.write_delay = delay;
         self
     }
 
-    /// Sets how much may wait in the group before a send is refused: 4096 frames and 8 MiB by default.
+    /// Sets how much may wait in the group before a send is refused: 4096 frames and 8 MiB by default,
+    /// framing included. A larger frame than this is always refused.
     ///
     /// What waits is what no sweep has taken to the members yet; it says nothing about slow clients,
     /// who have outboxes of their own.

@@ -9,6 +9,23 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
 /// Tells what a group send did when it returned.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use fanfare::channel::Channel;
+/// use fanfare::group::{ChannelBox, Delivery};
+///
+/// let channels = ChannelBox::new();
+/// let (here, _far_end) = Channel::in_memory();
+/// let (gone, far_end) = Channel::in_memory();
+/// let _memberships = (channels.join(&here, "room")?, channels.join(&gone, "room")?);
+/// drop(far_end);
+///
+/// let report = channels.group_send("room", "hello")?;
+/// assert_eq!((report.accepted(), report.members()), (true, 2));
+/// assert_eq!(report.settled().await, Delivery { written: 1, queued: 0, dropped: 1 });
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct SendReport {
     members: usize,
@@ -41,7 +58,11 @@ impl SendReport {
         self.accepted
     }
 
-    /// Waits until the frame was handed to every member, and tells what became of it.
+    /// Waits until the frame was handed to every member, and tells what became of it: at once for one
+    /// that was not accepted, all zero.
+    ///
+    /// It waits for the sweep, not for clients. Should the runtime be shut down on which that runs as a
+    /// task, the next send to the group goes on with it.
     ///
     /// # Cancel safety
     ///

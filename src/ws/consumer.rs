@@ -101,7 +101,7 @@ pub trait Consumer: Send + 'static {
     }
 
     /// The connection is over, or another method has failed or panicked. Its groups are left after this,
-    /// or were left when the connection broke.
+    /// or were left when the connection broke. It is not called when the runtime is shut down before.
     fn on_disconnect(&mut self, session: &mut Session) -> impl Future<Output = Result<(), crate::Error>> + Send {
         let _ = session;
         async { Ok(()) }

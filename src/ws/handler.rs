@@ -17,6 +17,18 @@ use crate::sync::{Arc, guard};
 const INTERNAL_ERROR: u16 = 1011;
 
 /// The event of a handler that returned an error, or panicked: see [`Upgrade::events`](super::Upgrade::events).
+///
+/// ```
+/// use fanfare::Dispatcher;
+/// use fanfare::ws::{HANDLER_FAILED, Upgrade};
+///
+/// let events = Dispatcher::new();
+/// events.on(HANDLER_FAILED, |failed| eprintln!("{failed}"))?; // with the channel's id and the cause
+///
+/// let route = async move |upgrade: Upgrade| upgrade.events(&events).run(async |_channel| Err("on purpose".into()));
+/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(route));
+/// # Ok::<(), fanfare::EventError>(())
+/// ```
 pub const HANDLER_FAILED: Key<HandlerFailed> = Key::new("ws.handler_failed");
 
 /// A connection's handler returned an error, or panicked. The connection is closed with code 1011.

@@ -6,7 +6,10 @@
 //! sockets) is written by that task.
 //!
 //! [`serve`] runs a router that has such routes, with the bounds and the orderly end that a public
-//! port needs.
+//! port needs. A [`Consumer`] is a handler as a type with a method per event.
+//!
+//! All bounds with their defaults, the close codes, and where TLS differs, are in
+//! [`docs::groups`](crate::docs::groups); the [tutorial](crate::docs::tutorial) goes there step by step.
 
 mod connection;
 mod consumer;

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 /// How much one client may send over time: [`Upgrade::rate_limit`](super::Upgrade::rate_limit).
 ///
-/// Pings, pongs and fragments count, so that no flood is free. One client's messages amplified to a
-/// large group cost the server most: the limit is per connection.
+/// Pings, pongs and closes count as messages too, a message once it is complete; bytes count as they
+/// arrive, headers and fragments included, so that no flood is free. One client's messages amplified to
+/// a large group cost the server most: the limit is per connection.
 ///
 /// ```
 /// use fanfare::ws::{Excess, RateLimit};
@@ -37,7 +38,7 @@ pub enum Excess {
 }
 
 impl RateLimit {
-    /// Limits a client to so many messages (frames, to be exact) and bytes per second; either at least 1.
+    /// Limits a client to so many messages and bytes per second; either at least 1.
     #[must_use]
     pub fn per_second(messages: u32, bytes: usize) -> Self {
         Self { messages: messages.max(1), bytes: bytes.max(1), burst_seconds: 1, excess: Excess::Throttle }

@@ -35,8 +35,7 @@ use crate::sync::Arc;
 /// Turns a request into a WebSocket: an axum extractor.
 ///
 /// The handshake is checked when it is extracted; a request that is none, or a page of another site
-/// (its `Origin` does not match `Host`), gets an error response that says so. Other rules for the origin
-/// are set by a layer: [`Origins`] as an [`Extension`](axum::Extension).
+/// (its `Origin` does not match `Host`), gets an error response that says so.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};
@@ -52,6 +51,18 @@ use crate::sync::Arc;
 /// }
 ///
 /// let app: Router = Router::new().route("/echo", get(echo));
+/// ```
+///
+/// Other rules for the origin are set by a layer: [`Origins`] as an [`Extension`](axum::Extension).
+///
+/// ```
+/// use axum::{Extension, Router, routing::get};
+/// use fanfare::ws::{Origins, Upgrade};
+///
+/// let origins = Origins::listed(["https://app.example.com"])?;
+/// let route = get(async |upgrade: Upgrade| upgrade.run(async |mut channel| Ok(channel.discard().await)));
+/// let app: Router = Router::new().route("/feed", route).layer(Extension(origins));
+/// # Ok::<(), fanfare::ws::handshake::NotAnOrigin>(())
 /// ```
 ///
 /// Run the router with [`fanfare::ws::serve`](super::serve()). Plain `axum::serve` works too, but has no
@@ -99,7 +110,8 @@ impl Default for Options {
 }
 
 impl Upgrade {
-    /// Sets the size of the largest message taken from the client, all fragments together; 1 MiB by default.
+    /// Sets the size of the largest message taken from the client, all fragments together and inflated; 1 MiB
+    /// by default.
     ///
     /// A larger one closes the connection with code 1009.
     #[must_use]
@@ -117,7 +129,20 @@ impl Upgrade {
         self
     }
 
-    /// Sets how much may wait for the client, and what happens past it.
+    /// Sets how much may wait for the client, and what happens past it: 1024 messages and 1 MiB by default,
+    /// then the channel is closed with code 1013.
+    ///
+    /// ```
+    /// use axum::response::Response;
+    /// use fanfare::channel::{OutboxLimits, Overflow};
+    /// use fanfare::ws::Upgrade;
+    ///
+    /// async fn prices(upgrade: Upgrade) -> Response {
+    ///     let limits = OutboxLimits { messages: 64, overflow: Overflow::DropOldest, ..OutboxLimits::default() };
+    ///     upgrade.outbox(limits).run(async |mut channel| Ok(channel.discard().await))
+    /// }
+    /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(prices));
+    /// ```
     #[must_use]
     pub fn outbox(mut self, limits: OutboxLimits) -> Self {
         self.options.outbox = limits;
@@ -138,7 +163,8 @@ impl Upgrade {
     /// when much waits for it.
     ///
     /// A client that does not answer is lost: `recv` says so, and the channel leaves its groups. One
-    /// that has gone without a word is thus noticed within twice the first time and the second.
+    /// that has gone without a word is thus noticed within twice the first time and the second. While a
+    /// message waits to be received, the client is not read and not judged.
     #[must_use]
     pub fn heartbeat(mut self, silence: Duration, answer: Duration) -> Self {
         // A ping without end would be one after the other.
@@ -155,7 +181,7 @@ impl Upgrade {
     }
 
     /// Closes the connection with code 1001 when the client sends no message for so long; pongs are
-    /// none. Never by default.
+    /// none. Never by default. The time counts also while the handler is busy with a message.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.options.pace.idle_timeout = Some(timeout);
@@ -232,7 +258,9 @@ impl Upgrade {
     /// another connection.
     ///
     /// The handler runs in the task that also reads, writes what waits and answers pings: one that
-    /// blocks its thread stops these for its own client.
+    /// blocks its thread stops these for its own client. It is not cancelled when the connection ends, but
+    /// learns of that by what it awaits: `recv`, [`discard`](Channel::discard) or
+    /// [`closed`](crate::channel::Sender::closed).
     pub fn run<F, Fut>(self, handler: F) -> Response
     where
         F: FnOnce(Channel) -> Fut + Send + 'static,
