@@ -33,10 +33,23 @@ pub struct Counters {
 pub struct Account {
     /// Messages that were taken while it was there.
     pub offered: u64,
-    /// Those of them that it will not get.
-    pub dropped: u64,
+    /// Where they are.
+    pub counts: Counts,
     /// It is still there.
     pub open: bool,
+}
+
+/// Where the messages for one client are, by what the server counts for it; what it does not count is 0.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Counts {
+    /// The kernel has them.
+    pub written: u64,
+    /// They wait in the server, which takes so many bytes.
+    pub waiting: u64,
+    /// See `waiting`.
+    pub waiting_bytes: u64,
+    /// The client will not get them.
+    pub dropped: u64,
 }
 
 /// What a server writes down. A clone is the same books.
@@ -55,7 +68,7 @@ struct Client {
     /// `accepted` when it came, and when it went.
     joined: u64,
     left: Option<u64>,
-    dropped: Box<dyn Fn() -> u64 + Send>,
+    counts: Box<dyn Fn() -> Counts + Send>,
 }
 
 impl Books {
@@ -65,9 +78,9 @@ impl Books {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A client gets all messages from now on; `dropped` tells how many of them it will not get.
-    pub fn joined(&self, port: u16, dropped: impl Fn() -> u64 + Send + 'static) {
-        let client = Client { joined: self.accepted(), left: None, dropped: Box::new(dropped) };
+    /// A client gets all messages from now on; `counts` tells where they are.
+    pub fn joined(&self, port: u16, counts: impl Fn() -> Counts + Send + 'static) {
+        let client = Client { joined: self.accepted(), left: None, counts: Box::new(counts) };
         self.clients().insert(port, client);
     }
 
@@ -98,7 +111,7 @@ impl Books {
         let clients = self.clients();
         let client = clients.get(&port).expect("the client is known");
         let until = client.left.unwrap_or_else(|| self.accepted());
-        Account { offered: until - client.joined, dropped: (client.dropped)(), open: client.left.is_none() }
+        Account { offered: until - client.joined, counts: (client.counts)(), open: client.left.is_none() }
     }
 
     fn accepted(&self) -> u64 {

@@ -13,14 +13,19 @@
 //! With several in flight, what a delivery costs depends on how many of them share a write, and that on how
 //! fast the load takes them: `messages_per_read` and `client_busy` say so.
 //!
+//! `deflate` sends lists, no two alike within a compressor's memory. A copy of each message is inflated and checked;
+//! the others have to be the same bytes. "each" takes the compressor that shared messages get, which is fast and
+//! begins afresh with each one; "a compressor each" is a loop of writes with zlib's usual level and 300 KB of memory
+//! for each client: fewer bytes, since a message may refer to those before.
+//!
 //! Of a client that does not read, what it was offered must be what it receives in the end and what the server
 //! says it dropped; where that does not hold the program ends with an error, after its last table.
 //!
 //! Contenders take turns. Each line on stdout is one JSON object: medians over the runs, with the figure of
 //! each run beside them; ratios are the medians of the runs' ratios.
 //!
-//! Tables: `throughput`, `large`, `memory`, `stalled`, `caller`, `joins`; all without an argument. `--open=N`
-//! adds to `throughput` a cell with N messages a second.
+//! Tables: `throughput`, `large`, `deflate`, `memory`, `stalled`, `caller`, `joins`; all without an argument.
+//! `--open=N` adds to `throughput` a cell with N messages a second. What is being measured is told on stderr.
 
 #![allow(missing_docs, reason = "a program")]
 

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use fanfare::channel::{Channel, Message};
+use fanfare::channel::{Channel, Message, OutboxCounts, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, SendReport};
 use fanfare::ws::Upgrade;
-use fanfare_benches::served::{Books, answer_questions, json};
+use fanfare_benches::served::{Books, Counts, answer_questions, json};
 use futures_executor::block_on;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::runtime;
 
+use super::terms::{Deflate, Terms};
 use super::wire::Payload;
 
 pub(super) const GROUP: &str = "all";
@@ -26,38 +27,64 @@ pub(super) const CALLS: &str = "calls";
 const PACE: Duration = Duration::from_millis(1);
 
 /// Serves from one thread: the runtime's own, or a worker of it.
-pub(super) fn serve(multi: bool) -> io::Result<()> {
+pub(super) fn serve(multi: bool, terms: Terms) -> io::Result<()> {
     let mut runtime = if multi { runtime::Builder::new_multi_thread() } else { runtime::Builder::new_current_thread() };
-    runtime.worker_threads(1).enable_all().build()?.block_on(accept())
+    runtime.worker_threads(1).enable_all().build()?.block_on(accept(terms))
 }
 
-async fn accept() -> io::Result<()> {
+async fn accept(terms: Terms) -> io::Result<()> {
     let (channels, books) = (ChannelBox::new(), Books::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     answer_questions(listener.local_addr()?.port(), {
         let (channels, books) = (channels.clone(), books.clone());
         move |question| books.answer(question).or_else(|| time_calls(&channels, question))
     });
-    let route = async move |upgrade: Upgrade| upgrade.run(async move |channel| pass_on(channel, channels, books).await);
+    let route = async move |upgrade: Upgrade| {
+        let upgrade = upgrade.outbox(terms.outbox());
+        let upgrade = if terms.deflate == Deflate::Off { upgrade } else { upgrade.deflate() };
+        upgrade.run(async move |channel| pass_on(channel, channels, books, terms.deflate).await)
+    };
     axum::serve(listener, Router::new().route("/", get(route))).await
 }
 
-async fn pass_on(mut channel: Channel, channels: ChannelBox, books: Books) -> Result<(), fanfare::Error> {
+async fn pass_on(
+    mut channel: Channel,
+    channels: ChannelBox,
+    books: Books,
+    deflate: Deflate,
+) -> Result<(), fanfare::Error> {
     let port = channel.peer_addr().ok_or("a socket has a peer")?.port();
     let membership = channels.join(&channel, GROUP)?;
     let sender = channel.sender();
-    books.joined(port, move || sender.counts().dropped);
+    books.joined(port, move || counts(&sender));
     // A client that breaks off has left like any other.
     while let Some(Ok(message)) = channel.recv_message().await {
-        let frame = match message {
-            Message::Text(text) => Frame::text(text),
-            Message::Binary(bytes) => Frame::binary(bytes),
+        let accepted = match deflate {
+            Deflate::Each => send_to_each(&channels, &message),
+            Deflate::Off | Deflate::Shared => channels.group(GROUP).send_frame(&frame(&message)).accepted(),
         };
-        books.sent(channels.group(GROUP).send_frame(&frame).accepted());
+        books.sent(accepted);
     }
     drop(membership);
     books.left(port);
     Ok(())
+}
+
+fn frame(message: &Message) -> Frame {
+    match message {
+        Message::Text(text) => Frame::text(text),
+        Message::Binary(bytes) => Frame::binary(bytes),
+    }
+}
+
+/// Sends each member a frame of its own: what is compressed for one serves no other.
+fn send_to_each(channels: &ChannelBox, message: &Message) -> bool {
+    channels.members(GROUP).into_iter().all(|member| channels.send_frame_to(member, &frame(message)).is_ok())
+}
+
+fn counts(sender: &Sender) -> Counts {
+    let OutboxCounts { written, waiting, waiting_bytes, dropped } = sender.counts();
+    Counts { written, waiting: waiting as u64, waiting_bytes: waiting_bytes as u64, dropped }
 }
 
 /// How a caller sends.

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::process;
 use std::thread;
@@ -11,11 +12,13 @@ use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use serde::Serialize;
 
+use super::cell::Cell;
 use super::histogram::Histogram;
+use super::inflate::Inflater;
 use super::ledger::Ledger;
 use super::machine;
 use super::server::Server;
-use super::wire::{self, Payload};
+use super::wire::{self, Agreed, Payload};
 
 /// After this long without a byte a run has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +57,7 @@ pub(super) struct Run {
     pub(super) server_ns: f64,
     pub(super) client_ns: f64,
     pub(super) reads: f64,
+    pub(super) bytes: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
 }
@@ -92,9 +96,13 @@ pub(super) struct Load<'a> {
     /// A client that does not read.
     stalled: Option<TcpStream>,
     payload: Payload,
+    /// Where messages come compressed.
+    inflater: Option<Inflater>,
     ledger: Ledger,
     latencies: Histogram,
     reads: u64,
+    /// What the reads have brought.
+    bytes: u64,
     /// Times are nanoseconds since then.
     epoch: Instant,
     /// In an open loop: when the next message goes out.
@@ -105,16 +113,28 @@ pub(super) struct Load<'a> {
 
 /// Opens and upgrades connections that nobody reads from yet.
 pub(super) fn connections(address: SocketAddr, count: usize) -> Vec<TcpStream> {
-    assert!(count <= MAX_CONNECTIONS, "{count} connections need several source addresses");
-    let connected = |number: usize| -> io::Result<TcpStream> { upgraded(TcpStream::connect(address)?, number) };
-    (0..count).map(|number| connected(number).unwrap_or_else(|error| panic!("connection {number}: {error}"))).collect()
+    agreeing_connections(address, count, false).0
 }
 
-fn upgraded(mut stream: TcpStream, number: usize) -> io::Result<TcpStream> {
+/// As `connections`, and returns what all have agreed on.
+fn agreeing_connections(address: SocketAddr, count: usize, offers_deflate: bool) -> (Vec<TcpStream>, Agreed) {
+    assert!(count <= MAX_CONNECTIONS, "{count} connections need several source addresses");
+    let connected = |number: usize| -> io::Result<(TcpStream, Agreed)> {
+        upgraded(TcpStream::connect(address)?, number, offers_deflate)
+    };
+    let (streams, agreed): (Vec<_>, Vec<_>) = (0..count)
+        .map(|number| connected(number).unwrap_or_else(|error| panic!("connection {number}: {error}")))
+        .unzip();
+    assert!(agreed.iter().all(|other| *other == agreed[0]), "the server says the same to all: {agreed:?}");
+    (streams, agreed[0])
+}
+
+fn upgraded(mut stream: TcpStream, number: usize, offers_deflate: bool) -> io::Result<(TcpStream, Agreed)> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    wire::shake_hands(&mut stream).map_err(|error| io::Error::other(format!("handshake {number}: {error}")))?;
-    Ok(stream)
+    let agreed = wire::shake_hands(&mut stream, offers_deflate)
+        .map_err(|error| io::Error::other(format!("handshake {number}: {error}")))?;
+    Ok((stream, agreed))
 }
 
 /// Connects a client with a small receive buffer: it has to be set before.
@@ -122,7 +142,7 @@ fn small_connection(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_recv_buffer_size(&socket, SMALL_BUFFER)?;
     connect(&socket, &address)?;
-    upgraded(TcpStream::from(socket), 0)
+    Ok(upgraded(TcpStream::from(socket), 0, false)?.0)
 }
 
 /// Waits until the server has written so many clients down: it answers the handshake before.
@@ -135,26 +155,29 @@ pub(super) fn wait_for_clients(server: &mut Server, count: usize) {
 }
 
 impl<'a> Load<'a> {
-    /// Connects `readers` clients, and if asked for one that will not read.
-    pub(super) fn new(server: &'a mut Server, readers: usize, payload: Payload, stalled: bool) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    /// Connects the clients of a cell, and if asked for one that will not read.
+    pub(super) fn new(server: &'a mut Server, cell: &Cell) -> io::Result<Self> {
+        let (epoll, payload) = (epoll::create(epoll::CreateFlags::CLOEXEC)?, cell.payload());
         let open = |(number, stream): (usize, TcpStream)| -> io::Result<Connection> {
             stream.set_nonblocking(true)?;
             epoll::add(&epoll, &stream, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
             Ok(Connection { stream, rest: Vec::with_capacity(payload.max_frame()) })
         };
-        let streams = connections(server.address(), readers);
+        let (streams, agreed) = agreeing_connections(server.address(), cell.connections, cell.is_compressed());
+        assert_eq!(agreed != Agreed::Plain, cell.is_compressed(), "the server compresses for who asks for it");
         let connections = streams.into_iter().enumerate().map(open).collect::<io::Result<Vec<_>>>()?;
-        let stalled = stalled.then(|| small_connection(server.address())).transpose()?;
-        wait_for_clients(server, readers + usize::from(stalled.is_some()));
+        let stalled = cell.stalled.then(|| small_connection(server.address())).transpose()?;
+        wait_for_clients(server, cell.connections + usize::from(cell.stalled));
         Ok(Self {
             server,
             epoll,
             connections,
             stalled,
-            ledger: Ledger::new(readers),
+            inflater: cell.is_compressed().then(|| Inflater::new(agreed, payload.max_frame())),
+            ledger: Ledger::new(cell.connections),
             latencies: Histogram::new(),
             reads: 0,
+            bytes: 0,
             epoch: Instant::now(),
             due: Duration::ZERO,
             buffer: vec![0; READ_SIZE],
@@ -168,7 +191,7 @@ impl<'a> Load<'a> {
         self.due = self.epoch.elapsed();
         self.pump(pace, time / 4);
         self.latencies.clear();
-        self.reads = 0;
+        (self.reads, self.bytes) = (0, 0);
         let before = (Instant::now(), self.server.on_cpu_ns(), machine::on_cpu_ns(process::id()));
         self.pump(pace, time);
         let (server_ns, client_ns) = (self.server.on_cpu_ns() - before.1, machine::on_cpu_ns(process::id()) - before.2);
@@ -178,6 +201,7 @@ impl<'a> Load<'a> {
             server_ns: server_ns as f64,
             client_ns: client_ns as f64,
             reads: self.reads as f64,
+            bytes: self.bytes as f64,
             p50_us: self.latencies.quantile_us(0.5),
             p99_us: self.latencies.quantile_us(0.99),
         };
@@ -257,11 +281,12 @@ impl<'a> Load<'a> {
         };
         let now = self.epoch.elapsed().as_nanos() as u64;
         self.reads += 1;
+        self.bytes += read as u64;
         let mut start = 0;
         while let Some(frame) = wire::front(&self.buffer[start..kept + read]) {
             let payload = start + frame.payload.start..start + frame.payload.end;
             start = payload.end;
-            let Some((seq, at)) = self.payload.read(&self.buffer[payload]).filter(|_| frame.kind == wire::TEXT) else {
+            let Some((seq, at)) = self.message(frame.kind, payload) else {
                 self.fail(&format!("connection {number} got a frame of kind {:#x} that was not sent", frame.kind))
             };
             if let Err(error) = self.ledger.receive(number, seq) {
@@ -272,6 +297,16 @@ impl<'a> Load<'a> {
         let rest = &mut self.connections[number].rest;
         rest.clear();
         rest.extend_from_slice(&self.buffer[start..kept + read]);
+    }
+
+    /// Returns the number and the time of a message, if it is one as it was agreed on.
+    fn message(&mut self, kind: u8, payload: Range<usize>) -> Option<(u64, u64)> {
+        let received = &self.buffer[payload];
+        match (kind, &mut self.inflater) {
+            (wire::TEXT, None) => self.payload.read(received),
+            (wire::COMPRESSED_TEXT, Some(inflater)) => self.payload.read(inflater.inflate(received)?),
+            _ => None,
+        }
     }
 
     fn send_what_is_due(&mut self, pace: Pace) {
@@ -326,7 +361,7 @@ impl<'a> Load<'a> {
             let account = self.server.account(port);
             let resumed = Resumed {
                 offered: account.offered,
-                dropped: account.dropped,
+                dropped: account.counts.dropped,
                 received: reader.received,
                 closed: reader.closed,
                 broken: ended && reader.closed.is_none(),

@@ -1,8 +1,10 @@
 //! The program: as a server when it was started as one, else the tables that were asked for.
 
+mod cell;
 mod engine;
 mod floor;
 mod histogram;
+mod inflate;
 mod ledger;
 mod load;
 mod machine;
@@ -10,6 +12,7 @@ mod members;
 mod rows;
 mod server;
 mod tables;
+mod terms;
 mod wire;
 
 use std::env;
@@ -19,15 +22,17 @@ use std::time::Duration;
 use machine::{Machine, raise_open_files};
 use server::Options;
 use tables::Rig;
+use terms::Terms;
 
 /// 5100 connections and what a process has open anyway.
 const OPEN_FILES: u64 = 6000;
 
 type Table = (&'static str, fn(&Rig) -> bool);
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     ("throughput", Rig::throughput),
     ("large", Rig::large),
+    ("deflate", Rig::deflate),
     ("memory", Rig::memory),
     ("stalled", Rig::stalled),
     ("caller", Rig::caller),
@@ -37,8 +42,8 @@ const TABLES: [Table; 6] = [
 pub(super) fn main() {
     let multi = value("--runtime=").as_deref() == Some("multi");
     match value("--serve=").as_deref() {
-        Some("floor") => end_of_server(floor::serve()),
-        Some("fanfare") => end_of_server(engine::serve(multi)),
+        Some("floor") => end_of_server(floor::serve(Terms::of_this_process())),
+        Some("fanfare") => end_of_server(engine::serve(multi, Terms::of_this_process())),
         Some(other) => panic!("no server `{other}`"),
         None => measure(multi),
     }

@@ -44,6 +44,11 @@ fn rounded(figure: f64) -> f64 {
     format!("{figure:.3e}").parse().expect("it was a number")
 }
 
+/// Tells who waits at a terminal what is being measured.
+pub(super) fn progress(what: std::fmt::Arguments<'_>) {
+    eprintln!("fanout: {what}");
+}
+
 /// Returns the ratio run by run.
 pub(super) fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
     of.iter().zip(to).map(|(of, to)| of / to).collect()

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
 
 use super::machine;
+use super::terms::Terms;
 
 /// How long an answer may take: none waits for anything.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
@@ -44,14 +45,14 @@ impl Peer {
     }
 
     /// Returns what starts it.
-    fn command(self, options: &Options) -> Command {
+    fn command(self, options: &Options, terms: Terms) -> Command {
         let mut command = Command::new(match self {
             Self::Axum | Self::AxumOneTask | Self::AxumLean => options.axum.clone().expect("the tables asked for it"),
             Self::Floor | Self::Fanfare => env::current_exe().expect("a program knows where it is"),
         });
         match self {
-            Self::Floor => command.arg("--serve=floor"),
-            Self::Fanfare => command.arg("--serve=fanfare"),
+            Self::Floor => command.args(["--serve=floor", &terms.argument()]),
+            Self::Fanfare => command.args(["--serve=fanfare", &terms.argument()]),
             Self::Axum => &mut command,
             Self::AxumOneTask => command.arg("--tasks=one"),
             Self::AxumLean => command.args(["--tasks=one", "--read-buffer=4096"]),
@@ -80,8 +81,8 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts it on the cores that this thread may use now.
-    pub(super) fn start(peer: Peer, options: &Options) -> Self {
-        let mut command = peer.command(options);
+    pub(super) fn start(peer: Peer, options: &Options, terms: Terms) -> Self {
+        let mut command = peer.command(options, terms);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("what is built can be run");
         let questions = child.stdin.take();

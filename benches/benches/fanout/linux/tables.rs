@@ -3,13 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cell::{Cell, Content};
 use super::engine::{CALLS, Call, Calls};
 use super::load::{Load, Pace, Resumed, Run, connections, wait_for_clients};
 use super::machine::Machine;
 use super::members;
-use super::rows::{Row, ratios};
+use super::rows::{Row, progress, ratios};
 use super::server::{Options, Peer, Server};
-use super::wire::Payload;
+use super::terms::{Deflate, Terms};
 use fanfare_benches::quantile;
 
 /// What all tables are made with.
@@ -24,22 +25,15 @@ pub(super) struct Rig {
     pub(super) open: Option<u32>,
 }
 
-#[derive(Clone, Copy)]
-struct Cell {
-    connections: usize,
-    bytes: usize,
-    pace: Pace,
-    stalled: bool,
-}
-
 type Figure = (&'static str, fn(&Run) -> f64);
 
 const SERVER_COST: Figure = ("server_us_per_delivery", |run| run.server_ns / run.deliveries / 1000.0);
 const P99: Figure = ("p99_us", |run| run.p99_us);
 const RATE: Figure = ("deliveries_per_s", |run| run.deliveries / run.seconds);
 /// With how much of its core each side was busy says which of them was the limit.
-const FIGURES: [Figure; 7] = [
+const FIGURES: [Figure; 8] = [
     SERVER_COST,
+    ("bytes_per_delivery", |run| run.bytes / run.deliveries),
     RATE,
     ("p50_us", |run| run.p50_us),
     P99,
@@ -51,6 +45,7 @@ const FIGURES: [Figure; 7] = [
 /// One contender's runs of one cell.
 struct Runs {
     peer: Peer,
+    cell: Cell,
     runs: Vec<Run>,
     resumed: Vec<Resumed>,
 }
@@ -62,8 +57,8 @@ impl Runs {
 }
 
 impl Rig {
-    fn start(&self, peer: Peer) -> Server {
-        self.machine.on_the_server_core(|| Server::start(peer, &self.options))
+    fn start(&self, peer: Peer, terms: Terms) -> Server {
+        self.machine.on_the_server_core(|| Server::start(peer, &self.options, terms))
     }
 
     /// Leaves out who is not there.
@@ -81,9 +76,8 @@ impl Rig {
     }
 
     fn run(&self, peer: Peer, cell: Cell) -> (Run, Option<Resumed>) {
-        let mut server = self.start(peer);
-        let payload = Payload::new(cell.bytes);
-        let mut load = Load::new(&mut server, cell.connections, payload, cell.stalled).expect("sockets can be watched");
+        let mut server = self.start(peer, cell.terms);
+        let mut load = Load::new(&mut server, &cell).expect("sockets can be watched");
         let run = load.run(cell.pace, self.time);
         let resumed = cell.stalled.then(|| load.resume().expect("it can read"));
         // The server first: the ports of the side that closes first stay taken for a minute.
@@ -94,13 +88,15 @@ impl Rig {
     }
 
     /// Runs contenders in turns; another one begins each round.
-    fn compare(&self, contenders: &[(Peer, Cell)], runs: usize) -> Vec<Runs> {
-        let mut all: Vec<Runs> =
-            contenders.iter().map(|(peer, _)| Runs { peer: *peer, runs: Vec::new(), resumed: Vec::new() }).collect();
+    fn compare(&self, table: &str, contenders: &[(Peer, Cell)], runs: usize) -> Vec<Runs> {
+        let none =
+            |(peer, cell): &(Peer, Cell)| Runs { peer: *peer, cell: *cell, runs: Vec::new(), resumed: Vec::new() };
+        let mut all: Vec<Runs> = contenders.iter().map(none).collect();
         for round in 0..runs {
             for turn in 0..contenders.len() {
                 let at = (turn + round) % contenders.len();
                 let (peer, cell) = contenders[at];
+                progress(format_args!("{table}: {cell}: {}, run {} of {runs}", peer.name(), round + 1));
                 let (run, resumed) = self.run(peer, cell);
                 all[at].runs.push(run);
                 all[at].resumed.extend(resumed);
@@ -109,8 +105,8 @@ impl Rig {
         all
     }
 
-    fn print(&self, table: &str, cell: Cell, of: &Runs) {
-        let row = Self::cell_row(table, cell).with("peer", of.peer.name());
+    fn print(&self, table: &str, of: &Runs) {
+        let row = Self::cell_row(table, of.cell).with("peer", of.peer.name());
         let row = FIGURES.iter().fold(row, |row, figure| row.with_runs(figure.0, &of.each(*figure)));
         row.with("repeat", self.repeat(table, of.runs.len())).print();
     }
@@ -121,10 +117,11 @@ impl Rig {
             .with("bytes", cell.bytes)
             .with("mode", cell.pace.to_string())
             .with("beside_a_stalled_client", cell.stalled)
+            .with("terms", serde_json::to_value(cell.terms).expect("it is plain data"))
     }
 
-    fn print_ratio(&self, table: &str, cell: Cell, figure: Figure, of: (&str, &Runs), to: (&str, &Runs)) {
-        Self::cell_row(table, cell)
+    fn print_ratio(&self, table: &str, figure: Figure, of: (&str, &Runs), to: (&str, &Runs)) {
+        Self::cell_row(table, of.1.cell)
             .with("figure", figure.0)
             .with("of", of.0)
             .with("to", to.0)
@@ -133,19 +130,19 @@ impl Rig {
     }
 
     /// Prints one figure of one peer over another's, if both are there.
-    fn print_peers(&self, table: &str, cell: Cell, figure: Figure, all: &[Runs], [of, to]: [Peer; 2]) {
+    fn print_peers(&self, table: &str, figure: Figure, all: &[Runs], [of, to]: [Peer; 2]) {
         let find = |peer| all.iter().find(|runs| runs.peer == peer);
         if let (Some(of), Some(to)) = (find(of), find(to)) {
-            self.print_ratio(table, cell, figure, (of.peer.name(), of), (to.peer.name(), to));
+            self.print_ratio(table, figure, (of.peer.name(), of), (to.peer.name(), to));
         }
     }
 
     /// What does a delivery cost the server?
     pub(super) fn throughput(&self) -> bool {
         let mut cells = vec![
-            Cell { connections: 1000, bytes: 128, pace: Pace::InFlight(1), stalled: false },
-            Cell { connections: 1000, bytes: 2048, pace: Pace::InFlight(1), stalled: false },
-            Cell { connections: 1000, bytes: 128, pace: Pace::InFlight(8), stalled: false },
+            Cell::new(1000, 128, Pace::InFlight(1)),
+            Cell::new(1000, 2048, Pace::InFlight(1)),
+            Cell::new(1000, 128, Pace::InFlight(8)),
         ];
         let open = self.open.map(|messages| Cell { pace: Pace::PerSecond(messages), ..cells[0] });
         cells.extend(open);
@@ -155,25 +152,47 @@ impl Rig {
                 .into_iter()
                 .map(|peer| (peer, cell))
                 .collect();
-            let all = self.compare(&contenders, self.runs(5));
-            all.iter().for_each(|runs| self.print("throughput", cell, runs));
-            self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::Fanfare, Peer::Floor]);
-            self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::Axum, Peer::Fanfare]);
-            self.print_peers("throughput", cell, SERVER_COST, &all, [Peer::AxumOneTask, Peer::Fanfare]);
+            let all = self.compare("throughput", &contenders, self.runs(5));
+            all.iter().for_each(|runs| self.print("throughput", runs));
+            self.print_peers("throughput", SERVER_COST, &all, [Peer::Fanfare, Peer::Floor]);
+            self.print_peers("throughput", SERVER_COST, &all, [Peer::Axum, Peer::Fanfare]);
+            self.print_peers("throughput", SERVER_COST, &all, [Peer::AxumOneTask, Peer::Fanfare]);
         }
         true
     }
 
     /// How many deliveries a second, and how late, where there are many connections?
     pub(super) fn large(&self) -> bool {
-        let cell = Cell { connections: 5000, bytes: 128, pace: Pace::InFlight(8), stalled: false };
+        let cell = Cell::new(5000, 128, Pace::InFlight(8));
         let contenders: Vec<_> =
             self.present([Peer::Axum, Peer::Fanfare]).into_iter().map(|peer| (peer, cell)).collect();
-        let all = self.compare(&contenders, self.runs(7));
-        all.iter().for_each(|runs| self.print("large", cell, runs));
-        self.print_peers("large", cell, RATE, &all, [Peer::Fanfare, Peer::Axum]);
-        self.print_peers("large", cell, P99, &all, [Peer::Axum, Peer::Fanfare]);
-        self.print_peers("large", cell, SERVER_COST, &all, [Peer::Axum, Peer::Fanfare]);
+        let all = self.compare("large", &contenders, self.runs(7));
+        all.iter().for_each(|runs| self.print("large", runs));
+        self.print_peers("large", RATE, &all, [Peer::Fanfare, Peer::Axum]);
+        self.print_peers("large", P99, &all, [Peer::Axum, Peer::Fanfare]);
+        self.print_peers("large", SERVER_COST, &all, [Peer::Axum, Peer::Fanfare]);
+        true
+    }
+
+    /// What does it cost to send a compressed message to all?
+    ///
+    /// It is compressed once and shared; or, in the same server, for each member anew; or by a plain loop of
+    /// writes with a compressor for each client, as servers have it that let messages refer to those before.
+    pub(super) fn deflate(&self) -> bool {
+        let plain = Cell { content: Content::Orders, ..Cell::new(1000, 2048, Pace::InFlight(1)) };
+        let compressed = |deflate| Cell { terms: Terms { deflate, ..plain.terms }, ..plain };
+        let contenders = [
+            (Peer::Fanfare, plain),
+            (Peer::Fanfare, compressed(Deflate::Shared)),
+            (Peer::Fanfare, compressed(Deflate::Each)),
+            (Peer::Floor, compressed(Deflate::Each)),
+        ];
+        let all = self.compare("deflate", &contenders, self.runs(5));
+        all.iter().for_each(|runs| self.print("deflate", runs));
+        let [plain, shared, each, streams] = &all[..] else { unreachable!("as many as there are contenders") };
+        self.print_ratio("deflate", SERVER_COST, ("shared", shared), ("plain", plain));
+        self.print_ratio("deflate", SERVER_COST, ("each", each), ("shared", shared));
+        self.print_ratio("deflate", SERVER_COST, ("a compressor each", streams), ("shared", shared));
         true
     }
 
@@ -181,17 +200,17 @@ impl Rig {
     pub(super) fn stalled(&self) -> bool {
         let mut exact = true;
         for pace in [8, 1].map(Pace::InFlight) {
-            let alone = Cell { connections: 999, bytes: 2048, pace, stalled: false };
+            let alone = Cell::new(999, 2048, pace);
             let beside = Cell { stalled: true, ..alone };
             let peers = self.present([Peer::Axum, Peer::Fanfare]);
             let contenders: Vec<_> = peers.iter().flat_map(|peer| [(*peer, alone), (*peer, beside)]).collect();
-            let all = self.compare(&contenders, self.runs(7));
+            let all = self.compare("stalled", &contenders, self.runs(7));
             for pair in all.chunks(2) {
                 let [without, with] = pair else { unreachable!("they come in pairs") };
-                self.print("stalled", alone, without);
-                self.print("stalled", beside, with);
+                self.print("stalled", without);
+                self.print("stalled", with);
                 for figure in [P99, SERVER_COST] {
-                    self.print_ratio("stalled", beside, figure, (with.peer.name(), with), ("alone", without));
+                    self.print_ratio("stalled", figure, (with.peer.name(), with), ("alone", without));
                 }
                 exact &= self.print_accounts(beside, with);
             }
@@ -235,7 +254,7 @@ impl Rig {
 
     /// Returns the resident KiB before and after; the first connections pay for what is made only once.
     fn idle(&self, peer: Peer, first: usize, more: usize) -> [f64; 2] {
-        let mut server = self.start(peer);
+        let mut server = self.start(peer, Terms::default());
         let mut open = connections(server.address(), first);
         wait_for_clients(&mut server, first);
         let before = settled_kib(&server);
@@ -264,8 +283,9 @@ impl Rig {
     }
 
     fn time_socket_calls(&self, connections: usize, call: Call, times: u64, bytes: usize) -> Calls {
-        let mut server = self.start(Peer::Fanfare);
-        let mut load = Load::new(&mut server, connections, Payload::new(bytes), false).expect("sockets can be watched");
+        let mut server = self.start(Peer::Fanfare, Terms::default());
+        let cell = Cell::new(connections, bytes, Pace::InFlight(1));
+        let mut load = Load::new(&mut server, &cell).expect("sockets can be watched");
         let mut calls = Calls::default();
         // They fit into the sockets, which nobody reads from meanwhile.
         load.expect(times as usize, |server| calls = server.ask(&format!("{CALLS} {} {times} {bytes}", call.name())));

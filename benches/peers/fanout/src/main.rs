@@ -19,7 +19,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use fanfare_benches::served::{Books, answer_questions};
+use fanfare_benches::served::{Books, Counts, answer_questions};
 use futures_util::{Sink, SinkExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -84,7 +84,7 @@ impl Client {
         let (messages, missed) = (everybody.subscribe(), Arc::new(AtomicU64::new(0)));
         books.joined(port, {
             let missed = Arc::clone(&missed);
-            move || missed.load(Ordering::Relaxed)
+            move || Counts { dropped: missed.load(Ordering::Relaxed), ..Counts::default() }
         });
         Self { books: books.clone(), everybody, messages, missed }
     }

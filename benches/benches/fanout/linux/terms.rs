@@ -1,0 +1,70 @@
+//! How a server treats its connections, as one argument of its command line. A plain value.
+
+use std::env;
+
+use fanfare::channel::{OutboxLimits, Overflow};
+use serde::{Deserialize, Serialize};
+
+const ARGUMENT: &str = "--terms=";
+
+/// What a server is told about its connections; by default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) struct Terms {
+    pub(super) deflate: Deflate,
+    pub(super) rule: Rule,
+    /// Instead of what an outbox holds by default.
+    pub(super) outbox_bytes: Option<usize>,
+}
+
+/// Who compresses what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) enum Deflate {
+    /// Nobody.
+    #[default]
+    Off,
+    /// A message is compressed once, for all.
+    Shared,
+    /// A message is compressed for each client anew.
+    Each,
+}
+
+/// What happens to a message for a client whose outbox is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) enum Rule {
+    #[default]
+    Close,
+    DropNewest,
+    DropOldest,
+    Conflate,
+}
+
+impl Terms {
+    pub(super) fn argument(&self) -> String {
+        format!("{ARGUMENT}{}", serde_json::to_string(self).expect("it is plain data"))
+    }
+
+    /// Returns what this process was started with.
+    pub(super) fn of_this_process() -> Self {
+        let argument = env::args().find_map(|argument| argument.strip_prefix(ARGUMENT).map(str::to_owned));
+        argument.map_or_else(Self::default, |terms| {
+            serde_json::from_str(&terms).expect("they were written by this program")
+        })
+    }
+
+    pub(super) fn outbox(&self) -> OutboxLimits {
+        let default = OutboxLimits::default();
+        let bytes = self.outbox_bytes.unwrap_or(default.bytes);
+        OutboxLimits { bytes, overflow: self.rule.overflow(), ..default }
+    }
+}
+
+impl Rule {
+    fn overflow(self) -> Overflow {
+        match self {
+            Self::Close => Overflow::Close,
+            Self::DropNewest => Overflow::DropNewest,
+            Self::DropOldest => Overflow::DropOldest,
+            Self::Conflate => Overflow::Conflate,
+        }
+    }
+}
