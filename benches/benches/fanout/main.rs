@@ -19,7 +19,11 @@
 //! for each client: fewer bytes, since a message may refer to those before.
 //!
 //! Of a client that does not read, what it was offered must be what it receives in the end and what the server
-//! says it dropped; where that does not hold the program ends with an error, after its last table.
+//! says it dropped; and for each rule of fanfare's outboxes, what the server counts for it must add up to what it was
+//! offered, and no more may be held for it than the outbox's bound and twice the kernel's send buffer, which doubles
+//! what it is asked for. Where that does not hold the program ends with an error, after its last table. The client
+//! comes after the warm-up: a server that closes its connection soon does so while it is measured. With one message
+//! in flight outboxes hold 128 KiB in place of 1 MiB, so that they fill in a slow run too.
 //!
 //! Contenders take turns. Each line on stdout is one JSON object: medians over the runs, with the figure of
 //! each run beside them; ratios are the medians of the runs' ratios.

@@ -8,6 +8,7 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfare_benches::served::Account;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use super::inflate::Inflater;
 use super::ledger::Ledger;
 use super::machine;
 use super::server::Server;
+use super::terms::{SEND_QUEUE, Terms};
 use super::wire::{self, Agreed, Payload};
 
 /// After this long without a byte a run has failed.
@@ -65,6 +67,8 @@ pub(super) struct Run {
 /// What became of the messages for a client that did not read for a while.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Resumed {
+    /// What was held for it before it read again.
+    pub(super) held: Held,
     /// By the server's books.
     pub(super) offered: u64,
     pub(super) dropped: u64,
@@ -74,6 +78,25 @@ pub(super) struct Resumed {
     pub(super) closed: Option<u16>,
     /// The connection ended without a close.
     pub(super) broken: bool,
+}
+
+/// What is held for a client that does not read.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Held {
+    /// By the server.
+    pub(super) account: Account,
+    /// By the kernel of the server's side; nothing where the connection is over.
+    pub(super) send_queue_bytes: u64,
+}
+
+impl Held {
+    /// Tells whether each message offered is counted once, and no more is held than the bounds of the terms allow.
+    pub(super) fn is_within(&self, terms: Terms) -> bool {
+        let counts = self.account.counts;
+        counts.written + counts.waiting + counts.dropped == self.account.offered
+            && counts.waiting_bytes <= terms.outbox().bytes as u64
+            && self.send_queue_bytes <= SEND_QUEUE
+    }
 }
 
 impl Resumed {
@@ -93,7 +116,8 @@ pub(super) struct Load<'a> {
     server: &'a mut Server,
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    /// A client that does not read.
+    /// A client that does not read is to come.
+    stalls: bool,
     stalled: Option<TcpStream>,
     payload: Payload,
     /// Where messages come compressed.
@@ -155,7 +179,7 @@ pub(super) fn wait_for_clients(server: &mut Server, count: usize) {
 }
 
 impl<'a> Load<'a> {
-    /// Connects the clients of a cell, and if asked for one that will not read.
+    /// Connects the clients of a cell but for one that will not read.
     pub(super) fn new(server: &'a mut Server, cell: &Cell) -> io::Result<Self> {
         let (epoll, payload) = (epoll::create(epoll::CreateFlags::CLOEXEC)?, cell.payload());
         let open = |(number, stream): (usize, TcpStream)| -> io::Result<Connection> {
@@ -166,13 +190,13 @@ impl<'a> Load<'a> {
         let (streams, agreed) = agreeing_connections(server.address(), cell.connections, cell.is_compressed());
         assert_eq!(agreed != Agreed::Plain, cell.is_compressed(), "the server compresses for who asks for it");
         let connections = streams.into_iter().enumerate().map(open).collect::<io::Result<Vec<_>>>()?;
-        let stalled = cell.stalled.then(|| small_connection(server.address())).transpose()?;
-        wait_for_clients(server, cell.connections + usize::from(cell.stalled));
+        wait_for_clients(server, cell.connections);
         Ok(Self {
             server,
             epoll,
             connections,
-            stalled,
+            stalls: cell.stalled,
+            stalled: None,
             inflater: cell.is_compressed().then(|| Inflater::new(agreed, payload.max_frame())),
             ledger: Ledger::new(cell.connections),
             latencies: Histogram::new(),
@@ -187,9 +211,15 @@ impl<'a> Load<'a> {
     }
 
     /// Sends at this pace: for a quarter of the time to warm up, then measured; then waits for what is in flight.
+    ///
+    /// Who does not read comes in between: however soon the server has had enough of it, that was measured.
     pub(super) fn run(&mut self, pace: Pace, time: Duration) -> Run {
-        self.due = self.epoch.elapsed();
         self.pump(pace, time / 4);
+        self.drain();
+        if self.stalls {
+            self.stalled = Some(small_connection(self.server.address()).expect("the server accepts one more"));
+            wait_for_clients(self.server, self.connections.len() + 1);
+        }
         self.latencies.clear();
         (self.reads, self.bytes) = (0, 0);
         let before = (Instant::now(), self.server.on_cpu_ns(), machine::on_cpu_ns(process::id()));
@@ -228,8 +258,8 @@ impl<'a> Load<'a> {
     }
 
     fn pump(&mut self, pace: Pace, time: Duration) {
-        let end = self.epoch.elapsed() + time;
-        let mut heard = self.epoch.elapsed();
+        self.due = self.epoch.elapsed();
+        let (end, mut heard) = (self.due + time, self.due);
         self.send_what_is_due(pace);
         loop {
             let now = self.epoch.elapsed();
@@ -343,6 +373,8 @@ impl<'a> Load<'a> {
     pub(super) fn resume(&mut self) -> io::Result<Resumed> {
         let mut stream = self.stalled.take().expect("there is one");
         let port = stream.local_addr()?.port();
+        let send_queue_bytes = machine::send_queue_bytes(self.server.address().port(), port).unwrap_or(0);
+        let held = Held { account: self.server.account(port), send_queue_bytes };
         stream.set_read_timeout(Some(Duration::from_millis(50)))?;
         let deadline = Instant::now() + PATIENCE;
         let mut reader = Resuming::default();
@@ -360,6 +392,7 @@ impl<'a> Load<'a> {
             }
             let account = self.server.account(port);
             let resumed = Resumed {
+                held: held.clone(),
                 offered: account.offered,
                 dropped: account.counts.dropped,
                 received: reader.received,

@@ -73,3 +73,20 @@ pub(super) fn resident_kib(process: u32) -> u64 {
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("there is a line for it");
     line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
 }
+
+/// Returns the bytes that the kernel keeps for a client of a server on this machine, until the client's kernel has them.
+pub(super) fn send_queue_bytes(server: u16, client: u16) -> Option<u64> {
+    let sockets = fs::read_to_string("/proc/net/tcp").expect("Linux lists its sockets");
+    let queue = |line: &str| -> Option<u64> {
+        let mut columns = line.split_whitespace().skip(1);
+        let (local, remote, _state) = (columns.next()?, columns.next()?, columns.next()?);
+        let is_it = port(local) == Some(server) && port(remote) == Some(client);
+        let (waiting, _unread) = columns.next()?.split_once(':')?;
+        is_it.then(|| u64::from_str_radix(waiting, 16).ok())?
+    };
+    sockets.lines().find_map(queue)
+}
+
+fn port(address: &str) -> Option<u16> {
+    u16::from_str_radix(address.split_once(':')?.1, 16).ok()
+}

@@ -1,17 +1,21 @@
 //! The tables over real sockets, and their rows.
 
+use std::iter;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, Content};
 use super::engine::{CALLS, Call, Calls};
-use super::load::{Load, Pace, Resumed, Run, connections, wait_for_clients};
+use super::load::{Held, Load, Pace, Resumed, Run, connections, wait_for_clients};
 use super::machine::Machine;
 use super::members;
 use super::rows::{Row, progress, ratios};
 use super::server::{Options, Peer, Server};
-use super::terms::{Deflate, Terms};
+use super::terms::{Deflate, Rule, Terms};
 use fanfare_benches::quantile;
+
+/// With one message in flight a slow run may send less than an outbox holds by default.
+const SMALL_OUTBOX: usize = 128 << 10;
 
 /// What all tables are made with.
 pub(super) struct Rig {
@@ -198,39 +202,61 @@ impl Rig {
 
     /// What does a client cost the others, and the server, by not reading? And is each of its messages accounted for?
     pub(super) fn stalled(&self) -> bool {
-        let mut exact = true;
-        for pace in [8, 1].map(Pace::InFlight) {
-            let alone = Cell::new(999, 2048, pace);
-            let beside = Cell { stalled: true, ..alone };
-            let peers = self.present([Peer::Axum, Peer::Fanfare]);
-            let contenders: Vec<_> = peers.iter().flat_map(|peer| [(*peer, alone), (*peer, beside)]).collect();
-            let all = self.compare("stalled", &contenders, self.runs(7));
-            for pair in all.chunks(2) {
-                let [without, with] = pair else { unreachable!("they come in pairs") };
-                self.print("stalled", without);
-                self.print("stalled", with);
-                for figure in [P99, SERVER_COST] {
-                    self.print_ratio("stalled", figure, (with.peer.name(), with), ("alone", without));
-                }
-                exact &= self.print_accounts(beside, with);
-            }
-        }
-        exact
+        [8, 1].map(Pace::InFlight).into_iter().fold(true, |right, pace| {
+            let outbox_bytes = (pace == Pace::InFlight(1)).then_some(SMALL_OUTBOX);
+            let alone = Cell { terms: Terms { outbox_bytes, ..Terms::default() }, ..Cell::new(999, 2048, pace) };
+            let closing = |right, peer| self.beside_stalled(peer, alone, &[Rule::Close], self.runs(7)) & right;
+            let right = self.present([Peer::Axum, Peer::Fanfare]).into_iter().fold(right, closing);
+            self.beside_stalled(Peer::Fanfare, alone, &Rule::DROPPING, self.runs(3)) & right
+        })
     }
 
-    fn print_accounts(&self, cell: Cell, of: &Runs) -> bool {
+    /// Compares runs without a client that does not read, and with one under each of these rules.
+    fn beside_stalled(&self, peer: Peer, alone: Cell, rules: &[Rule], runs: usize) -> bool {
+        let beside = |rule: &Rule| Cell { stalled: true, terms: Terms { rule: *rule, ..alone.terms }, ..alone };
+        let contenders: Vec<_> = iter::once(alone).chain(rules.iter().map(beside)).map(|cell| (peer, cell)).collect();
+        let all = self.compare("stalled", &contenders, runs);
+        all.iter().for_each(|runs| self.print("stalled", runs));
+        let (without, with) = all.split_first().expect("at least one");
+        with.iter().fold(true, |right, with| {
+            for figure in [P99, SERVER_COST] {
+                self.print_ratio("stalled", figure, (with.peer.name(), with), ("alone", without));
+            }
+            right & self.print_accounts(with)
+        })
+    }
+
+    /// Prints where each message for the stalled client is; false when one is missing, or too much was held for it.
+    fn print_accounts(&self, of: &Runs) -> bool {
         let unaccounted: Vec<i64> = of.resumed.iter().map(Resumed::unaccounted).collect();
         let exact = unaccounted.iter().all(|messages| *messages == 0);
-        Self::cell_row("stalled", cell)
+        // The others' own bounds are their own affair.
+        let bounded =
+            of.peer != Peer::Fanfare || of.resumed.iter().all(|resumed| resumed.held.is_within(of.cell.terms));
+        let held =
+            |part: fn(&Held) -> u64| of.resumed.iter().map(|resumed| part(&resumed.held) as f64).collect::<Vec<_>>();
+        Self::cell_row("stalled", of.cell)
             .with("peer", of.peer.name())
             .with("exact", exact)
+            .with("bounded", bounded)
             .with("unaccounted", unaccounted)
+            // Zero says that the outbox was never full: a run to repeat for longer.
+            .with_runs("dropped", &of.resumed.iter().map(|resumed| resumed.dropped as f64).collect::<Vec<_>>())
+            .with_runs("outbox_bytes_held", &held(|held| held.account.counts.waiting_bytes))
+            .with_runs("send_queue_bytes_held", &held(|held| held.send_queue_bytes))
             .with("each", serde_json::to_value(&of.resumed).expect("it is plain data"))
             .print();
         if !exact {
-            eprintln!("fanout: {}: offered = received + dropped does not hold", of.peer.name());
+            eprintln!("fanout: {}: {}: offered = received + dropped does not hold", of.peer.name(), of.cell);
         }
-        exact
+        if !bounded {
+            eprintln!(
+                "fanout: {}: {}: more is held than the bounds allow, or than is counted",
+                of.peer.name(),
+                of.cell
+            );
+        }
+        exact && bounded
     }
 
     /// What does a connection take while nobody says anything?

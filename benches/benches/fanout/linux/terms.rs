@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 const ARGUMENT: &str = "--terms=";
 
+/// The send buffer that a connection gets by default.
+const SEND_BUFFER: u64 = 64 << 10;
+/// What the kernel may hold of a client's messages: it doubles what it is asked for, for its own bookkeeping.
+pub(super) const SEND_QUEUE: u64 = 2 * SEND_BUFFER;
+
 /// What a server is told about its connections; by default nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Terms {
@@ -59,6 +64,9 @@ impl Terms {
 }
 
 impl Rule {
+    /// Those that keep the client.
+    pub(super) const DROPPING: [Self; 3] = [Self::DropNewest, Self::DropOldest, Self::Conflate];
+
     fn overflow(self) -> Overflow {
         match self {
             Self::Close => Overflow::Close,
