@@ -25,10 +25,13 @@
 //! comes after the warm-up: a server that closes its connection soon does so while it is measured. With one message
 //! in flight outboxes hold 128 KiB in place of 1 MiB, so that they fill in a slow run too.
 //!
+//! `groups` has 100 000 groups of 10 in-memory channels, each of 10 000 channels in a hundred of them; every channel
+//! must get what is sent to its groups, and when all have left there must be no group.
+//!
 //! Contenders take turns. Each line on stdout is one JSON object: medians over the runs, with the figure of
 //! each run beside them; ratios are the medians of the runs' ratios.
 //!
-//! Tables: `throughput`, `large`, `deflate`, `memory`, `stalled`, `caller`, `joins`; all without an argument.
+//! Tables: `throughput`, `large`, `deflate`, `memory`, `stalled`, `caller`, `joins`, `groups`; all without an argument.
 //! `--open=N` adds to `throughput` a cell with N messages a second. What is being measured is told on stderr.
 
 #![allow(missing_docs, reason = "a program")]

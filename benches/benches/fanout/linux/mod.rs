@@ -3,6 +3,7 @@
 mod cell;
 mod engine;
 mod floor;
+mod groups;
 mod histogram;
 mod inflate;
 mod ledger;
@@ -29,7 +30,7 @@ const OPEN_FILES: u64 = 6000;
 
 type Table = (&'static str, fn(&Rig) -> bool);
 
-const TABLES: [Table; 7] = [
+const TABLES: [Table; 8] = [
     ("throughput", Rig::throughput),
     ("large", Rig::large),
     ("deflate", Rig::deflate),
@@ -37,9 +38,13 @@ const TABLES: [Table; 7] = [
     ("stalled", Rig::stalled),
     ("caller", Rig::caller),
     ("joins", Rig::joins),
+    ("groups", Rig::groups),
 ];
 
 pub(super) fn main() {
+    if value("--measure=").as_deref() == Some("groups") {
+        return groups::print_costs();
+    }
     let multi = value("--runtime=").as_deref() == Some("multi");
     match value("--serve=").as_deref() {
         Some("floor") => end_of_server(floor::serve(Terms::of_this_process())),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Cell, Content};
 use super::engine::{CALLS, Call, Calls};
+use super::groups::{self, Costs};
 use super::load::{Held, Load, Pace, Resumed, Run, connections, wait_for_clients};
 use super::machine::Machine;
 use super::members;
@@ -349,6 +350,33 @@ impl Rig {
             .with_runs("last_thousand_ns", &last)
             .with_runs("ratio", &ratios(&last, &first))
             .with("repeat", self.repeat("joins", runs.len()))
+            .print();
+        true
+    }
+
+    /// What do many small groups take, and cost?
+    pub(super) fn groups(&self) -> bool {
+        self.machine.anywhere();
+        let runs = self.runs(3);
+        let measured: Vec<_> = (1..=runs)
+            .map(|run| {
+                progress(format_args!("groups: run {run} of {runs}"));
+                groups::measure()
+            })
+            .collect();
+        let each = |part: fn(&Costs) -> f64| measured.iter().map(part).collect::<Vec<_>>();
+        Row::new("groups")
+            .with("groups", groups::GROUPS)
+            .with("members_each", groups::MEMBERS)
+            .with("channels", groups::CHANNELS)
+            .with_runs("bytes_per_membership", &each(|costs| costs.bytes_per_membership))
+            .with_runs("join_ns", &each(|costs| costs.join_ns))
+            .with_runs("send_ns", &each(|costs| costs.send_ns))
+            .with_runs("send_p99_ns", &each(|costs| costs.send_p99_ns))
+            .with_runs("send_again_ns", &each(|costs| costs.send_again_ns))
+            .with_runs("leave_ns", &each(|costs| costs.leave_ns))
+            .with_runs("second_round_kib", &each(|costs| costs.second_round_kib))
+            .with("repeat", self.repeat("groups", runs))
             .print();
         true
     }
