@@ -16,15 +16,19 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::runtime;
 
+use super::machine;
 use super::terms::{Deflate, Terms};
 use super::wire::Payload;
 
 pub(super) const GROUP: &str = "all";
-/// Asks for the times of [`Calls`]; their name, number and size follow.
+/// Asks for the times of [`Calls`]; their name, number and size follow, and the caller's core.
 pub(super) const CALLS: &str = "calls";
 
 /// From one call, or some in a row, to the next.
 const PACE: Duration = Duration::from_millis(1);
+/// Twice the cache of most machines, and about what a sweep of 100 000 in-memory members goes through.
+const OTHER_DATA: usize = 64 << 20;
+const CACHE_LINE: usize = 64;
 
 /// Serves from one thread: the runtime's own, or a worker of it.
 pub(super) fn serve(multi: bool, terms: Terms) -> io::Result<()> {
@@ -92,6 +96,8 @@ fn counts(sender: &Sender) -> Counts {
 pub(super) enum Call {
     /// A frame that is there, a millisecond after the one before: a sweep begins, and a sleeping thread wakes.
     Idle,
+    /// As `Idle`, and neither the caller nor the sweep finds anything in its caches.
+    Cold,
     /// A frame that is there, right behind another one: a sweep is on its way.
     Burst,
     /// As `Idle`, with the message still to be serialised.
@@ -99,14 +105,20 @@ pub(super) enum Call {
 }
 
 impl Call {
-    pub(super) const ALL: [Self; 3] = [Self::Idle, Self::Burst, Self::Json];
+    pub(super) const ALL: [Self; 4] = [Self::Idle, Self::Cold, Self::Burst, Self::Json];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Cold => "cold",
             Self::Burst => "burst",
             Self::Json => "json",
         }
+    }
+
+    /// Returns how many calls are timed in one run: fewer where the next one has to wait for a large sweep, or more.
+    pub(super) fn times(self, members: usize) -> u64 {
+        if self == Self::Cold || members > 10_000 { 100 } else { 400 }
     }
 
     /// Returns how many calls follow each other before the group is let come to rest.
@@ -119,41 +131,64 @@ impl Call {
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Calls {
     pub(super) ns: Vec<u64>,
+    /// What a cold call goes through before.
+    #[serde(skip)]
+    other_data: Vec<u8>,
 }
 
 impl Calls {
     /// Sends the messages from `first` on, some in a row, and waits until they have reached their members' pipes.
-    pub(super) fn send(&mut self, channels: &ChannelBox, payload: &mut Payload, call: Call, first: u64) {
-        let last = (first..).take(call.in_a_row()).map(|seq| self.time(channels, payload, call, seq)).last();
-        let delivery = block_on(last.expect("there is one").settled());
+    pub(super) async fn send(&mut self, channels: &ChannelBox, payload: &mut Payload, call: Call, first: u64) {
+        self.rest(call);
+        let last = (first..).take(call.in_a_row()).map(|seq| self.send_one(channels, payload, call, seq)).last();
+        let delivery = last.expect("there is one").settled().await;
         assert_eq!(delivery.dropped, 0, "everybody reads: {delivery:?}");
-        // No wait for anything: calls that come at this pace are what is measured.
-        thread::sleep(PACE);
     }
 
-    fn time(&mut self, channels: &ChannelBox, payload: &mut Payload, call: Call, seq: u64) -> SendReport {
-        let (started, report) = if call == Call::Json {
+    fn send_one(&mut self, channels: &ChannelBox, payload: &mut Payload, call: Call, seq: u64) -> SendReport {
+        let report = if call == Call::Json {
             let message = payload.message(seq, 0);
-            (Instant::now(), channels.group_send(GROUP, &message).expect("strings are JSON"))
+            self.time(|| channels.group_send(GROUP, &message).expect("strings are JSON"))
         } else {
             let frame = Frame::text(payload.stamped(seq, 0));
-            (Instant::now(), channels.group(GROUP).send_frame(&frame))
+            self.time(|| channels.group(GROUP).send_frame(&frame))
         };
-        self.ns.push(started.elapsed().as_nanos() as u64);
         assert!(report.accepted(), "a group at rest takes it");
         report
+    }
+
+    pub(super) fn time<T>(&mut self, act: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = act();
+        self.ns.push(start.elapsed().as_nanos() as u64);
+        done
+    }
+
+    /// Lets time pass between calls.
+    pub(super) fn rest(&mut self, call: Call) {
+        // No wait for anything: calls that come at this pace are what is measured. Nobody else runs in this thread.
+        thread::sleep(PACE);
+        if call == Call::Cold {
+            self.other_data.resize(OTHER_DATA, 0);
+            self.other_data.iter_mut().step_by(CACHE_LINE).for_each(|byte| *byte = byte.wrapping_add(1));
+        }
     }
 }
 
 /// Sends to the real clients from the thread that answers questions, which is none of the runtime's.
 fn time_calls(channels: &ChannelBox, question: &str) -> Option<String> {
     let mut words = question.split(' ');
-    let (CALLS, name, times, len) = (words.next()?, words.next()?, words.next()?, words.next()?) else { return None };
+    let (CALLS, name, times, len, core) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?)
+    else {
+        return None;
+    };
+    // Off the runtime's core: a thread that is woken by a call would take its place in the middle of it.
+    machine::stay_on(core.parse().ok()?);
     let call = Call::ALL.into_iter().find(|call| call.name() == name)?;
     let (times, mut payload) = (times.parse().ok()?, Payload::new(len.parse().ok()?));
     let mut calls = Calls::default();
     for first in (0..times).step_by(call.in_a_row()) {
-        calls.send(channels, &mut payload, call, first);
+        block_on(calls.send(channels, &mut payload, call, first));
     }
     Some(json(&calls))
 }

@@ -30,10 +30,21 @@ impl Machine {
         started
     }
 
+    /// Keeps this thread on the load's core, and returns which one that is.
+    pub(super) fn stay_on_the_load_core(&self) -> usize {
+        pin(&self.load);
+        (0..CpuSet::MAX_CPU).find(|core| self.load.is_set(*core)).expect("there is one")
+    }
+
     /// Lets this thread, and those that it starts, run anywhere.
     pub(super) fn anywhere(&self) {
         pin(&self.all);
     }
+}
+
+/// Keeps this thread on one core.
+pub(super) fn stay_on(core: usize) {
+    pin(&only(core));
 }
 
 fn only(core: usize) -> CpuSet {

@@ -9,12 +9,14 @@ use super::engine::{CALLS, Call, Calls};
 use super::groups::{self, Costs};
 use super::load::{Held, Load, Pace, Resumed, Run, connections, wait_for_clients};
 use super::machine::Machine;
-use super::members;
+use super::members::{self, Caller};
 use super::rows::{Row, progress, ratios};
 use super::server::{Options, Peer, Server};
 use super::terms::{Deflate, Rule, Terms};
 use fanfare_benches::quantile;
 
+/// The size of a message whose sender is timed.
+const BYTES: usize = 128;
 /// With one message in flight a slow run may send less than an outbox holds by default.
 const SMALL_OUTBOX: usize = 128 << 10;
 
@@ -292,50 +294,76 @@ impl Rig {
         [before, after].map(|kib| kib as f64)
     }
 
-    /// How long does a send take the one who calls it?
+    /// How long does a send take the one who calls it, and does that depend on the number of members?
     pub(super) fn caller(&self) -> bool {
-        let (bytes, times) = (128, 400);
-        let runs = self.runs(5);
         for call in Call::ALL {
-            let sockets: Vec<_> = (0..runs).map(|_| self.time_socket_calls(1000, call, times, bytes)).collect();
-            self.print_calls(1000, "sockets", bytes, call, &sockets);
-            for members in [1000, 10_000, 100_000] {
-                // A call takes as long as a sweep until the next one can be timed.
-                let times = if members == 100_000 { times / 4 } else { times };
-                let in_memory: Vec<_> = (0..runs).map(|_| members::time_calls(members, call, times, bytes)).collect();
-                self.print_calls(members, "in memory", bytes, call, &in_memory);
+            if call == Call::Json {
+                let (times, machine) = (call.times(0), &self.machine);
+                self.time_calls(0, "serialising alone", call, &|| {
+                    members::time_serialising(machine, call, times, BYTES)
+                });
             }
+            self.time_calls(1000, "sockets, from outside", call, &|| self.time_socket_calls(1000, call));
+            self.in_memory_calls(Caller::Outside, call);
+            self.in_memory_calls(Caller::Inside, call);
         }
         true
     }
 
-    fn time_socket_calls(&self, connections: usize, call: Call, times: u64, bytes: usize) -> Calls {
-        let mut server = self.start(Peer::Fanfare, Terms::default());
-        let cell = Cell::new(connections, bytes, Pace::InFlight(1));
-        let mut load = Load::new(&mut server, &cell).expect("sockets can be watched");
-        let mut calls = Calls::default();
-        // They fit into the sockets, which nobody reads from meanwhile.
-        load.expect(times as usize, |server| calls = server.ask(&format!("{CALLS} {} {times} {bytes}", call.name())));
-        let connections = load.into_connections();
-        drop(server);
-        drop(connections);
-        calls
+    fn in_memory_calls(&self, caller: Caller, call: Call) {
+        let (machine, from) = (&self.machine, caller.name());
+        if matches!(call, Call::Idle | Call::Cold) {
+            let empty = || members::time_empty_tasks(machine, caller, call, call.times(0));
+            self.time_calls(0, &format!("an empty task, {from}"), call, &empty);
+        }
+        let medians = [1000, 10_000, 100_000].map(|members| {
+            let calls = || members::time_calls(machine, caller, members, call, BYTES);
+            self.time_calls(members, &format!("in memory, {from}"), call, &calls)
+        });
+        Row::new("caller")
+            .with("call", call.name())
+            .with("figure", "p50_ns")
+            .with("of", format!("100 000 members, {from}"))
+            .with("to", "1000 members")
+            .with_runs("ratio", &ratios(&medians[2], &medians[0]))
+            .print();
     }
 
-    fn print_calls(&self, members: usize, kind: &str, bytes: usize, call: Call, runs: &[Calls]) {
+    /// Prints a row, and returns the median of each run.
+    fn time_calls(&self, members: usize, what: &str, call: Call, measure: &dyn Fn() -> Calls) -> Vec<f64> {
+        progress(format_args!("caller: {}, {members} members, {what}", call.name()));
+        let runs: Vec<_> = (0..self.runs(3)).map(|_| measure()).collect();
         let each = |part| -> Vec<f64> {
             let of = |calls: &Calls| quantile(calls.ns.iter().map(|ns| *ns as f64).collect(), part);
             runs.iter().map(of).collect()
         };
+        let medians = each(0.5);
         Row::new("caller")
             .with("members", members)
-            .with("kind", kind)
-            .with("bytes", bytes)
+            .with("kind", what)
+            .with("bytes", BYTES)
             .with("call", call.name())
-            .with_runs("p50_ns", &each(0.5))
+            .with_runs("p50_ns", &medians)
             .with_runs("p99_ns", &each(0.99))
             .with("repeat", self.repeat("caller", runs.len()))
             .print();
+        medians
+    }
+
+    fn time_socket_calls(&self, connections: usize, call: Call) -> Calls {
+        let mut server = self.start(Peer::Fanfare, Terms::default());
+        let cell = Cell::new(connections, BYTES, Pace::InFlight(1));
+        let mut load = Load::new(&mut server, &cell).expect("sockets can be watched");
+        let (name, core) = (call.name(), self.machine.stay_on_the_load_core());
+        let (mut calls, times) = (Calls::default(), call.times(connections));
+        // They fit into the sockets, which nobody reads from meanwhile.
+        load.expect(times as usize, |server| {
+            calls = server.ask(&format!("{CALLS} {name} {times} {BYTES} {core}"));
+        });
+        let connections = load.into_connections();
+        drop(server);
+        drop(connections);
+        calls
     }
 
     /// What does a join cost in a large group?
