@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Measures what it costs to reach many connections: one JSON object a line. See benches/fanout/main.rs.
 #
-#   benches/fanout.sh [throughput|large|deflate|memory|stalled|caller|joins|groups ...] [--runs=N] [--seconds=S] [--open=N]
+#   benches/fanout.sh [throughput|large|deflate|memory|stalled|caller|joins|groups ...]
+#                     [--runs=N] [--seconds=S] [--open=N]
 #
-# All tables without a name: some ten minutes, on a machine that does nothing else. Server and load have a core
-# each. A runtime of one thread serves both fanfare and axum: it is as cheap or cheaper for either than tokio's
-# multi-threaded one with one worker, which `--runtime=multi` takes.
+# All tables without a name: a quarter of an hour, on a machine that does nothing else; the first line and the last of
+# the output tell. Server and load have a core each. A runtime of one thread serves both fanfare and axum: it is as
+# cheap or cheaper for either than tokio's multi-threaded one with one worker, which `--runtime=multi` takes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -38,6 +38,10 @@
 //! Contenders take turns. Each line on stdout is one JSON object: medians over the runs, with the figure of
 //! each run beside them; ratios are the medians of the runs' ratios.
 //!
+//! The first line and the last say what else the machine does, with nothing done here for a second: where that is more
+//! than a tenth of a core, the figures in between are worthless. The load average is beside it, but just after a build
+//! it still counts that.
+//!
 //! Tables: `throughput`, `large`, `deflate`, `memory`, `stalled`, `caller`, `joins`, `groups`; all without an argument.
 //! `--open=N` adds to `throughput` a cell with N messages a second. What is being measured is told on stderr.
 

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -100,4 +102,38 @@ pub(super) fn send_queue_bytes(server: u16, client: u16) -> Option<u64> {
 
 fn port(address: &str) -> Option<u16> {
     u16::from_str_radix(address.split_once(':')?.1, 16).ok()
+}
+
+/// Returns how many processes of the whole machine ran or wanted to, on average over the last minute.
+pub(super) fn load_average() -> f64 {
+    let averages = fs::read_to_string("/proc/loadavg").expect("Linux has one");
+    averages.split(' ').next().and_then(|minute| minute.parse().ok()).expect("it begins with that of a minute")
+}
+
+/// Looks for a second how many cores of the whole machine are busy, while nothing is done here.
+pub(super) fn cores_busy() -> f64 {
+    let before = ticks();
+    thread::sleep(Duration::from_secs(1));
+    let after = ticks();
+    (after.busy - before.busy) as f64 / (after.all - before.all) as f64 * after.cores as f64
+}
+
+/// Clock ticks since the machine was started.
+struct Ticks {
+    cores: usize,
+    /// Of all cores together.
+    all: u64,
+    /// Those in which a core had something to do, or a hypervisor had taken it for others.
+    busy: u64,
+}
+
+fn ticks() -> Ticks {
+    let stat = fs::read_to_string("/proc/stat").expect("Linux counts its time");
+    // First the sum of all cores, then a line for each.
+    let cores = stat.lines().filter(|line| line.starts_with("cpu")).count() - 1;
+    let sum = stat.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok());
+    // user, nice, system, idle, iowait, irq, softirq, steal; the time of guests is in the first two.
+    let ticks: Vec<u64> = sum.take(8).collect();
+    let all = ticks.iter().sum();
+    Ticks { cores, all, busy: all - ticks[3] - ticks[4] }
 }

@@ -79,7 +79,9 @@ fn measure(multi: bool) {
         time: Duration::from_secs_f64(number("--seconds=").unwrap_or(2.5)),
         open: number("--open="),
     };
+    Rig::print_machine("at the start");
     let all_hold = asked.iter().fold(true, |hold, (_, table)| table(&rig) & hold);
+    Rig::print_machine("at the end");
     if !all_hold {
         exit(1);
     }

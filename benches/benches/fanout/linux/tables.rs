@@ -8,13 +8,15 @@ use super::cell::{Cell, Content};
 use super::engine::{CALLS, Call, Calls};
 use super::groups::{self, Costs};
 use super::load::{Held, Load, Pace, Resumed, Run, connections, wait_for_clients};
-use super::machine::Machine;
+use super::machine::{Machine, cores_busy, load_average};
 use super::members::{self, Caller};
 use super::rows::{Row, progress, ratios};
 use super::server::{Options, Peer, Server};
 use super::terms::{Deflate, Rule, Terms};
 use fanfare_benches::quantile;
 
+/// So many cores may do something else.
+const QUIET: f64 = 0.1;
 /// The size of a message whose sender is timed.
 const BYTES: usize = 128;
 /// With one message in flight a slow run may send less than an outbox holds by default.
@@ -72,6 +74,21 @@ impl Rig {
     fn present<const N: usize>(&self, peers: [Peer; N]) -> Vec<Peer> {
         let is_ours = |peer: &Peer| matches!(peer, Peer::Floor | Peer::Fanfare);
         peers.into_iter().filter(|peer| self.options.axum.is_some() || is_ours(peer)).collect()
+    }
+
+    /// Prints what else the machine does, and whether that leaves the figures worth something.
+    pub(super) fn print_machine(when: &str) {
+        let (load_average, busy) = (load_average(), cores_busy());
+        let quiet = busy < QUIET;
+        Row::new("machine")
+            .with("when", when)
+            .with("load_average", load_average)
+            .with("cores_busy_with_something_else", (busy * 100.0).round() / 100.0)
+            .with("note", if quiet { "quiet" } else { "busy with something else: the figures are worthless" })
+            .print();
+        if !quiet {
+            eprintln!("fanout: {when}: {busy:.2} cores are busy with something else: the figures are worthless");
+        }
     }
 
     fn runs(&self, default: usize) -> usize {
@@ -267,6 +284,7 @@ impl Rig {
         let (first, more) = (100, 5000);
         let runs = self.runs(3);
         for peer in self.present([Peer::Axum, Peer::AxumLean, Peer::Fanfare]) {
+            progress(format_args!("memory: {more} connections: {}", peer.name()));
             let idle: Vec<[f64; 2]> = (0..runs).map(|_| self.idle(peer, first, more)).collect();
             let per_connection: Vec<f64> = idle.iter().map(|[before, after]| (after - before) / more as f64).collect();
             Row::new("memory")
@@ -370,6 +388,7 @@ impl Rig {
     pub(super) fn joins(&self) -> bool {
         self.machine.anywhere();
         let joins = 100_000;
+        progress(format_args!("joins: {joins}"));
         let runs: Vec<[f64; 2]> = (0..self.runs(5)).map(|_| members::time_joins(joins)).collect();
         let [first, last] = [0, 1].map(|at| runs.iter().map(|run| run[at]).collect::<Vec<_>>());
         Row::new("joins")
