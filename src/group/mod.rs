@@ -182,8 +182,8 @@ impl ChannelBox {
 
     /// Sends a payload as JSON text to all members of a group, serialised and framed once.
     ///
-    /// Never waits for a client. Up to 32 members are written to before it returns, more by a task. A group
-    /// without members takes it and delivers to nobody. When too much waits in the group already the
+    /// Never waits for a client: a task writes to the members, where there is a runtime. A group without
+    /// members takes it and delivers to nobody. When too much waits in the group already the
     /// frame is not taken, which is no error: [`SendReport::accepted`] tells.
     ///
     /// # Errors
