@@ -244,3 +244,16 @@ async fn a_write_delay_lets_messages_go_out_together() {
     channel.send_text("after it").unwrap();
     assert_eq!((far.try_recv(), far.try_recv()), (text("3"), text("after it")), "the caller's order is kept");
 }
+
+#[test]
+fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
+    let (channel, mut far) = Channel::in_memory();
+    for code in [0, 999, 1004, 1005, 1006, 1015, 2000, 5000] {
+        let sender = channel.sender();
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sender.close(code, "")));
+        let says = *refused.expect_err("it may not be sent").downcast::<String>().expect("a text");
+        assert!(says.contains(&format!("close code {code} must not be sent")), "{says}");
+    }
+    assert_eq!(far.try_recv(), None);
+    assert!(channel.close(4999, "bye"), "nothing has happened before");
+}

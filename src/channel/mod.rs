@@ -36,7 +36,7 @@ pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
 pub(crate) use out::{Look, NORMAL, State, Terms, Transport};
 
 use crate::dispatch::Dispatcher;
-use crate::frame::Frame;
+use crate::frame::{Frame, require_close_code};
 use crate::sync::{Arc, unique_number};
 
 /// Names a channel: unique within the process, never used again.
@@ -288,7 +288,13 @@ impl Channel {
     }
 
     /// Begins to close the channel: see [`Sender::close`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Sender::close`].
+    #[track_caller]
     pub fn close(&self, code: u16, reason: &str) -> bool {
+        require_close_code(code);
         self.out.close(code, reason)
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::ChannelId;
 use super::error::SendError;
 use super::out::{NORMAL, Out, OutboxCounts, State};
-use crate::frame::Frame;
+use crate::frame::{Frame, require_close_code};
 use crate::sync::Arc;
 
 /// Sends to one client. Cheap to clone, `Send + Sync + 'static`: it fits in an event's payload.
@@ -110,7 +110,14 @@ impl Sender {
     ///
     /// From now on sends are refused, and `recv` ends; what the client says meanwhile is lost. It has five
     /// seconds to answer, and five more if something still goes before the close. A reason is cut at 123
-    /// bytes. The code is not checked: use 1000, or one of your own from 3000 to 4999.
+    /// bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the code is none that may be sent (RFC 6455, section 7.4): use 1000, or one of your own from
+    /// 3000 to 4999.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use fanfare::channel::{Channel, FarMessage};
@@ -124,7 +131,9 @@ impl Sender {
     /// assert_eq!(far_end.try_recv(), Some(FarMessage::Close { code: 4001, reason: "signed out".into() }));
     /// # Ok::<(), fanfare::channel::SendError>(())
     /// ```
+    #[track_caller]
     pub fn close(&self, code: u16, reason: &str) -> bool {
+        require_close_code(code);
         self.out.close(code, reason)
     }
 

@@ -34,7 +34,7 @@ pub use report::{Delivery, SendReport};
 use self::log::{Entry, Log};
 use self::members::{Members, Place};
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError};
-use crate::frame::{EncodeError, Frame};
+use crate::frame::{EncodeError, Frame, require_close_code};
 use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
 
@@ -274,7 +274,13 @@ impl ChannelBox {
     /// Begins to close every channel that this box knows, and returns how many.
     ///
     /// What was sent to a channel before arrives before the close.
+    ///
+    /// # Panics
+    ///
+    /// As [`Sender::close`](crate::channel::Sender::close).
+    #[track_caller]
     pub fn close_all(&self, code: u16, reason: &str) -> usize {
+        require_close_code(code);
         self.shared.channels.values().iter().filter(|out| out.close(code, reason)).count()
     }
 

@@ -254,6 +254,11 @@ impl Session {
     }
 
     /// Begins to close the connection: see [`Sender::close`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Sender::close`].
+    #[track_caller]
     pub fn close(&self, code: u16, reason: &str) -> bool {
         self.sender.close(code, reason)
     }

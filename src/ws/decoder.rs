@@ -59,6 +59,8 @@ use std::{error::Error, fmt, mem};
 
 use bytes::{Buf, Bytes};
 
+use crate::frame::is_close_code;
+
 use inflate::Inflater;
 
 /// A control frame may carry this much and no more (RFC 6455, section 5.5).
@@ -712,19 +714,13 @@ fn close_event(payload: &[u8]) -> Result<Event, ProtocolError> {
         [_] => return Err(ProtocolError::CloseTooShort),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
     };
-    if !may_be_sent(code) {
+    if !is_close_code(code) {
         return Err(ProtocolError::CloseCode(code));
     }
     let Ok(reason) = simdutf8::basic::from_utf8(reason) else {
         return Err(ProtocolError::ReasonNotUtf8);
     };
     Ok(Event::Close { code: Some(code), reason: reason.to_owned() })
-}
-
-/// Says whether a close frame may carry `code`: registered with IANA and not for local use only
-/// (1004 to 1006, 1015), or in the ranges left to libraries (3000) and applications (4000).
-fn may_be_sent(code: u16) -> bool {
-    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 #[cfg(test)]
