@@ -20,10 +20,10 @@
 //!
 //! Of a client that does not read, what it was offered must be what it receives in the end and what the server
 //! says it dropped; and for each rule of fanfare's outboxes, what the server counts for it must add up to what it was
-//! offered, and no more may be held for it than the outbox's bound and twice the kernel's send buffer, which doubles
-//! what it is asked for. Where that does not hold the program ends with an error, after its last table. The client
-//! comes after the warm-up: a server that closes its connection soon does so while it is measured. With one message
-//! in flight outboxes hold 128 KiB in place of 1 MiB, so that they fill in a slow run too.
+//! offered, and no more may be held for it than the outbox's bound and what the kernel makes of the send buffer: twice
+//! what it is asked for, and a segment. Where that does not hold the program ends with an error, after its last table.
+//! The client comes after the warm-up: a server that closes its connection soon does so while it is measured. With one
+//! message in flight outboxes hold 128 KiB in place of 1 MiB, so that they fill in a slow run too.
 //!
 //! `caller` times single sends to a group that is swept by a task, from the thread that sweeps ("inside", as a handler
 //! in a runtime of one thread) and from another core ("outside"). `burst` calls find a sweep on its way: that is what a

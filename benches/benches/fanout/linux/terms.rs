@@ -9,8 +9,9 @@ const ARGUMENT: &str = "--terms=";
 
 /// The send buffer that a connection gets by default.
 const SEND_BUFFER: u64 = 64 << 10;
-/// What the kernel may hold of a client's messages: it doubles what it is asked for, for its own bookkeeping.
-pub(super) const SEND_QUEUE: u64 = 2 * SEND_BUFFER;
+/// What the kernel may hold of a client's messages: it doubles what it is asked for, for its own bookkeeping, and looks
+/// whether that is full before it begins a segment, which on the loopback device has up to 64 KiB.
+pub(super) const SEND_QUEUE: u64 = 2 * SEND_BUFFER + (64 << 10);
 
 /// What a server is told about its connections; by default nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
