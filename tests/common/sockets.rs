@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+pub(crate) type Ours = fanfare::ws::Server<TcpListener>;
 pub(crate) type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The opcodes that a client by hand needs.
@@ -70,6 +71,14 @@ pub(crate) async fn serve_router(router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(axum::serve(listener, router).into_future());
+    address
+}
+
+/// As [`serve_router`], by our own loop.
+pub(crate) async fn serve_ours(router: Router, options: impl FnOnce(Ours) -> Ours) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(options(fanfare::ws::serve(listener, router)).into_future());
     address
 }
 
@@ -135,12 +144,30 @@ impl Raw {
         Self::shake_hands(soon(socket.connect(address)).await.expect("the port is open"), address).await
     }
 
+    /// As `connect`, offering permessage-deflate.
+    pub(crate) async fn connect_deflating(address: SocketAddr) -> Self {
+        let (client, head) = Self::ask(address, "Sec-WebSocket-Extensions: permessage-deflate\r\n").await;
+        assert!(head.contains("permessage-deflate"), "{head}");
+        client
+    }
+
+    /// Asks for a channel with more headers, each with its line end, and returns the head of the answer.
+    pub(crate) async fn ask(address: SocketAddr, headers: &str) -> (Self, String) {
+        let mut stream = soon(TcpStream::connect(address)).await.expect("the port is open");
+        // A server that refuses may not read to the end.
+        let _ = soon(stream.write_all(upgrade(address, headers).as_bytes())).await;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match soon(stream.read_u8()).await {
+                Ok(byte) => head.push(byte),
+                Err(_) => break,
+            }
+        }
+        (Self { stream, arrived: BytesMut::new() }, String::from_utf8_lossy(&head).into_owned())
+    }
+
     async fn shake_hands(mut stream: TcpStream, address: SocketAddr) -> Self {
-        let request = format!(
-            "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.expect("it is sent");
+        stream.write_all(upgrade(address, "").as_bytes()).await.expect("it is sent");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(soon(stream.read_u8()).await.expect("an answer comes"));
@@ -202,6 +229,14 @@ impl Raw {
     }
 }
 
+/// The request for a channel, with more headers.
+pub(crate) fn upgrade(address: SocketAddr, headers: &str) -> String {
+    format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
+}
+
 /// Makes a frame as a client sends it; the key is zero, so that the payload stays readable.
 pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
@@ -221,7 +256,7 @@ pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Takes a whole frame of a server off the front: opcode and payload.
+/// Takes a whole frame of a server off the front: opcode with reserved bits, and payload.
 fn take_frame(bytes: &mut BytesMut) -> Option<(u8, Vec<u8>)> {
     let (header, len) = match *bytes.get(1)? {
         126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
@@ -231,7 +266,7 @@ fn take_frame(bytes: &mut BytesMut) -> Option<(u8, Vec<u8>)> {
     if bytes.len() < header + len {
         return None;
     }
-    let opcode = bytes[0] & 0x0f;
+    let opcode = bytes[0] & 0x7f;
     bytes.advance(header);
     Some((opcode, bytes.split_to(len).to_vec()))
 }
