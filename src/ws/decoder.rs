@@ -302,7 +302,10 @@ pub enum Event {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most payload bytes that one frame may declare, as on the wire; 1 MiB by default.
+    /// The most payload bytes that one frame may declare, as on the wire; by default what the message may have.
+    ///
+    /// What does not shrink is a little longer compressed: a limit as small as that of the message would refuse some
+    /// messages that just fit.
     pub max_frame_size: usize,
     /// The most payload bytes of one message, over all its frames, inflated; 1 MiB by default.
     pub max_message_size: usize,
@@ -323,7 +326,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_frame_size: 1 << 20, max_message_size: 1 << 20 }
+        Self { max_frame_size: usize::MAX, max_message_size: 1 << 20 }
     }
 }
 

@@ -117,12 +117,11 @@ impl Upgrade {
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.limits.max_message_size = bytes;
-        self.options.limits.max_frame_size = bytes;
         self
     }
 
-    /// Sets the size of the largest frame taken from the client, if that is to be less than the largest
-    /// message; call it after [`max_message_size`](Self::max_message_size), which sets both.
+    /// Sets the size of the largest frame taken from the client, as on the wire, if that is to be less than
+    /// the [largest message](Self::max_message_size).
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.options.limits.max_frame_size = bytes;

@@ -197,7 +197,7 @@ fn a_length_not_in_its_shortest_form_is_refused() {
 fn a_length_of_2_to_the_63_is_refused() {
     assert_refused(&header_only(FIN | BINARY, 1 << 63), ProtocolError::LengthTooLarge, 1002);
     assert_refused(&header_only(FIN | BINARY, u64::MAX), ProtocolError::LengthTooLarge, 1002);
-    assert_refused(&header_only(FIN | BINARY, (1 << 63) - 1), ProtocolError::FrameTooBig, 1009);
+    assert_refused(&header_only(FIN | BINARY, (1 << 63) - 1), ProtocolError::MessageTooBig, 1009);
 }
 
 #[test]
