@@ -12,21 +12,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use fanfare::channel::{OutboxLimits, Overflow, Sender};
+use axum::serve::Listener;
+use fanfare::channel::{Channel, OutboxLimits, Overflow, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
-use fanfare::ws::Upgrade;
+use fanfare::ws::{Counters, Drained, Server, Upgrade, serve};
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use sockets::{assert_adds_up, echo, soon, tells, told, until};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -51,19 +54,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("there is a random source");
-        let trusted = made.cert.der().clone();
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![trusted.clone()], key)
-            .expect("the key is the certificate's");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let socket = TcpSocket::new_v4().expect("there are sockets");
-        // Else the kernel would take all of these tests' messages for a client that stalls.
-        socket.set_send_buffer_size(16 << 10).expect("it takes a size");
-        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
-        let listener = socket.listen(64).expect("it is bound");
+        let (listener, acceptor, trusted) = bind();
         let address = listener.local_addr().expect("it is bound");
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -78,6 +69,11 @@ impl Tls {
     }
 
     async fn connect(&self) -> Client {
+        soon(client_async("ws://localhost/", self.stream().await)).await.expect("the handshake is good").0
+    }
+
+    /// A client that has shaken hands by TLS, and said nothing since.
+    async fn stream(&self) -> client::TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.trusted.clone()).expect("it is a certificate");
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -85,8 +81,79 @@ impl Tls {
         socket.set_recv_buffer_size(4096).expect("it takes a size");
         let stream = soon(socket.connect(self.address)).await.expect("the port is open");
         let name = ServerName::try_from("localhost").expect("it is a name");
-        let stream = soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("it is trusted");
-        soon(client_async("ws://localhost/", stream)).await.expect("the handshake is good").0
+        soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("it is trusted")
+    }
+}
+
+/// A port, and what its clients are to be shown and to trust.
+fn bind() -> (TcpListener, TlsAcceptor, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("there is a random source");
+    let trusted = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![trusted.clone()], key)
+        .expect("the key is the certificate's");
+    let socket = TcpSocket::new_v4().expect("there are sockets");
+    // Else the kernel would take all of these tests' messages for a client that stalls.
+    socket.set_send_buffer_size(16 << 10).expect("it takes a size");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+    (socket.listen(64).expect("it is bound"), TlsAcceptor::from(Arc::new(config)), trusted)
+}
+
+/// A listener of one's own: its `accept` hands out who has shaken hands.
+struct TlsListener {
+    ready: mpsc::Receiver<(server::TlsStream<TcpStream>, SocketAddr)>,
+    address: SocketAddr,
+}
+
+impl TlsListener {
+    fn of(listener: TcpListener, acceptor: TlsAcceptor) -> Self {
+        let (tell, ready) = mpsc::channel(64);
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move {
+            while let Ok((stream, address)) = listener.accept().await {
+                let (acceptor, tell) = (acceptor.clone(), tell.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        let _ = tell.send((stream, address)).await;
+                    }
+                });
+            }
+        });
+        Self { ready, address }
+    }
+}
+
+impl Listener for TlsListener {
+    type Io = server::TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        self.ready.recv().await.expect("it accepts as long as this lives")
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Our server, with TLS.
+struct Ours {
+    tls: Tls,
+    counters: Counters,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Drained>,
+}
+
+impl Ours {
+    fn serve(router: Router, options: impl FnOnce(Server<TlsListener>) -> Server<TlsListener>) -> Self {
+        let (listener, acceptor, trusted) = bind();
+        let listener = TlsListener::of(listener, acceptor);
+        let tls = Tls { address: listener.address, trusted };
+        let (stop, stopped) = oneshot::channel();
+        let server = options(serve(listener, router)).shutdown_on(async { drop(stopped.await) });
+        Self { tls, counters: server.counters(), stop, task: tokio::spawn(server.into_future()) }
     }
 }
 
@@ -169,7 +236,7 @@ async fn drained_waits_for_a_tls_client_that_stalls() {
     for _ in 0..16 {
         sender.send_bytes(vec![7; 1 << 20]).expect("there is room");
     }
-    let stays = tokio::time::timeout(std::time::Duration::from_millis(200), sender.drained()).await;
+    let stays = tokio::time::timeout(Duration::from_millis(200), sender.drained()).await;
     assert!(stays.is_err(), "nobody read");
     let reads = async {
         for _ in 0..16 {
@@ -251,7 +318,6 @@ async fn a_tls_client_that_breaks_the_protocol_is_told_why() {
 
 #[tokio::test]
 async fn a_tls_client_that_breaks_the_protocol_and_ends_its_side_at_once_is_told_why() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let tls = Tls::serve(Router::new().route("/", get(async |upgrade: Upgrade| upgrade.run(echo)))).await;
     let mut stream = tls.connect().await.into_inner();
     stream.write_all(&[0x81, 1, b'x']).await.expect("it is sent");
@@ -259,6 +325,80 @@ async fn a_tls_client_that_breaks_the_protocol_and_ends_its_side_at_once_is_told
     let mut answer = Vec::new();
     let _ = soon(stream.read_to_end(&mut answer)).await;
     assert!(matches!(answer[..], [0x88, _, 0x03, 0xea, ..]), "not close 1002: {answer:?}");
+}
+
+// Through our own server.
+
+#[tokio::test]
+async fn our_server_takes_a_listener_of_tls_and_its_channels_know_their_clients() {
+    let (tell, mut tells) = tells();
+    let route = async move |upgrade: Upgrade| {
+        upgrade.run(async move |channel: Channel| {
+            tell.send(channel.peer_addr())?;
+            echo(channel).await
+        })
+    };
+    let ours = Ours::serve(Router::new().route("/", get(route)), |server| server);
+    let mut client = ours.tls.connect().await;
+    let address = client.get_ref().get_ref().0.local_addr().expect("it is connected");
+    assert_eq!(told(&mut tells).await, Some(address));
+    for len in [0, 125, 126, 65_536, 1 << 20] {
+        let message = Message::binary(vec![7; len]);
+        client.send(message.clone()).await.expect("the connection lives");
+        assert!(next(&mut client).await == message, "{len} bytes did not come back");
+    }
+    client.close(None).await.expect("the connection lives");
+    assert!(matches!(next(&mut client).await, Message::Close(_)));
+    assert!(soon(client.next()).await.is_none());
+    until(|| ours.counters.open() == 0).await;
+}
+
+#[tokio::test]
+async fn our_server_keeps_its_caps_and_deadlines_over_tls() {
+    const SHORT: Duration = Duration::from_millis(200);
+    let route = async |upgrade: Upgrade| upgrade.run(echo);
+    let options = |server: Server<TlsListener>| server.max_connections_per_address(1).header_timeout(SHORT);
+    let ours = Ours::serve(Router::new().route("/", get(route)), options);
+    let start = Instant::now();
+    let mut silent = ours.tls.stream().await;
+    let mut refused = ours.tls.stream().await;
+    let mut answer = String::new();
+    soon(refused.read_to_string(&mut answer)).await.expect("it ends in order");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("from one address\n"), "{answer}");
+    let _ = soon(silent.read_to_end(&mut Vec::new())).await;
+    assert!(start.elapsed() >= SHORT);
+    until(|| ours.counters.open() == 0).await;
+    ours.tls.connect().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_over_tls_delivers_what_waits_then_1001_and_cuts_who_stalls() {
+    const WAITING: usize = 32;
+    let (tell, mut tells) = tells();
+    let channels = ChannelBox::new();
+    let router = room(&channels, OutboxLimits { bytes: 64 << 20, ..OutboxLimits::default() }, tell);
+    let ours = Ours::serve(router, |server| server.drain_timeout(Duration::from_secs(1)));
+    let mut slow = ours.tls.connect().await;
+    told(&mut tells).await;
+    let _stalled = ours.tls.connect().await;
+    let stalled_sender = told(&mut tells).await;
+    let frame = Frame::binary(vec![7; 64 << 10]);
+    for _ in 0..WAITING {
+        assert!(channels.group("room").send_frame(&frame).accepted());
+    }
+    drop(ours.stop);
+    for n in 0..WAITING {
+        assert_eq!(next(&mut slow).await.len(), 64 << 10, "message {n}");
+    }
+    let Message::Close(Some(close)) = next(&mut slow).await else { panic!("a close is due") };
+    assert_eq!(u16::from(close.code), 1001);
+    // Without the end that TLS has of its own this would be an error.
+    assert!(soon(slow.next()).await.is_none());
+    let drained = soon(ours.task).await.expect("the server does not panic");
+    assert_eq!((drained.ended, drained.cut), (1, 1));
+    soon(stalled_sender.closed()).await;
+    assert_adds_up(&stalled_sender, WAITING as u64);
+    until(|| ours.counters.open() + channels.channel_count() == 0).await;
 }
 
 #[cfg(unix)]
