@@ -13,7 +13,7 @@ use axum::routing::get;
 use fanfare::channel::{Channel, RecvError};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
-use fanfare::ws::Upgrade;
+use fanfare::ws::{Excess, RateLimit, Upgrade};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use sockets::{BINARY, CLOSE, PING, PONG, Raw, TEXT, echo, masked, serve_ours, serve_router, serve_with, tells, told};
 use tokio::sync::mpsc;
@@ -206,6 +206,34 @@ async fn endless_blocks_that_hold_nothing_end() {
         };
         assert_eq!(sockets::soon(ends).await, 4, "a close");
         assert!(sent * fragment.len() < 100 * LIMIT, "{sent} fragments");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_may_send_over_time_counts_inflated() {
+    const SIZE: usize = 50_000;
+    let wire = deflate(&[7; SIZE], 9);
+    for (excess, ends) in [(Excess::Close, Some(1008)), (Excess::Throttle, None)] {
+        let (tell, mut tells) = tells();
+        let limit = RateLimit::per_second(1000, 2 * SIZE).excess(excess);
+        let options = move |upgrade: Upgrade| upgrade.deflate().rate_limit(limit);
+        let address = serve_with(options, move |channel| tell_lengths(channel, tell.clone())).await;
+        let mut client = Raw::connect_deflating(address).await;
+        let start = Instant::now();
+        for _ in 0..4 {
+            client.send(RSV1 | BINARY, &wire).await;
+        }
+        assert_eq!(told(&mut tells).await, Ok(SIZE));
+        match ends {
+            Some(code) => assert_eq!(client.close_code().await, Some(code)),
+            None => {
+                for _ in 0..3 {
+                    assert_eq!(told(&mut tells).await, Ok(SIZE));
+                }
+                // Two at once; the third is taken on credit, and the last one waits for it.
+                assert!(start.elapsed() >= Duration::from_millis(450), "{:?}", start.elapsed());
+            }
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Connection {
     decoder: Decoder,
     /// Read, not yet decoded: empty unless a message waits to be received, or the client is throttled.
     input: BytesMut,
+    /// Bytes decoded since the last message.
+    wire: usize,
     out: Arc<Out>,
     mailbox: Arc<Mailbox>,
     phase: Phase,
@@ -78,6 +80,7 @@ impl Connection {
             socket,
             decoder,
             input: input.into(),
+            wire: 0,
             out,
             mailbox: Arc::default(),
             phase: Phase::Talking,
@@ -194,7 +197,10 @@ impl Connection {
     /// Decodes until a message is there, the client or its turn has to wait, or `input` is empty.
     fn decode(&mut self, input: &mut impl Buf, cx: &Context<'_>) {
         while self.times.resume.is_none() && self.events_left > 0 {
-            let message = match self.decoder.decode(input) {
+            let before = input.remaining();
+            let decoded = self.decoder.decode(input);
+            self.wire += before - input.remaining();
+            let message = match decoded {
                 Ok(None) => return,
                 Ok(Some(event)) => self.take(event, cx),
                 Err(error) => {
@@ -222,7 +228,8 @@ impl Connection {
     /// Answers a control frame, or returns the message.
     fn take(&mut self, event: Event, cx: &Context<'_>) -> Option<Message> {
         self.events_left -= 1;
-        self.charge(1, 0, cx);
+        let inflated = self.inflated(&event);
+        self.charge(1, inflated, cx);
         match event {
             Event::Text(text) => {
                 Some(Message::Text(String::from_utf8(text.into()).expect("the decoder lets only UTF-8 through")))
@@ -239,6 +246,16 @@ impl Connection {
                 self.leave(Phase::Left, None, cx);
                 None
             }
+        }
+    }
+
+    /// Returns how many bytes a message has more than it took on the wire, which were counted as they came.
+    fn inflated(&mut self, event: &Event) -> usize {
+        match event {
+            Event::Text(payload) | Event::Binary(payload) => {
+                payload.len().saturating_sub(std::mem::take(&mut self.wire))
+            }
+            _ => 0,
         }
     }
 

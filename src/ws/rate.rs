@@ -8,8 +8,9 @@ use tokio::time::Instant;
 /// How much one client may send over time: [`Upgrade::rate_limit`](super::Upgrade::rate_limit).
 ///
 /// Pings, pongs and closes count as messages too, a message once it is complete; bytes count as they
-/// arrive, headers and fragments included, so that no flood is free. One client's messages amplified to
-/// a large group cost the server most: the limit is per connection.
+/// arrive, headers and fragments included, so that no flood is free. What a compressed message is longer
+/// than it was on the wire counts when it is complete. One client's messages amplified to a large group
+/// cost the server most: the limit is per connection.
 ///
 /// ```
 /// use fanfare::ws::{Excess, RateLimit};
