@@ -44,6 +44,7 @@ enum Said {
     All { text: String },
     Others { text: String },
     Leave,
+    Return,
     Panic,
 }
 
@@ -60,6 +61,12 @@ impl Consumer for Room {
     async fn on_receive(&mut self, session: &mut Session, Json(said): Json<Said>) -> Result<(), Error> {
         self.received += 1;
         match said {
+            // An administrator has made it leave; it comes back.
+            Said::Return => {
+                assert!(session.channels().leave(session.id(), &self.name));
+                session.join(&self.name)?;
+                drop(session.broadcast(&self.name, "here again")?);
+            }
             Said::All { text } => drop(session.broadcast(&self.name, &text)?),
             Said::Others { text } => drop(session.broadcast_others(&self.name, &text)?),
             Said::Leave => {
@@ -133,11 +140,13 @@ async fn a_consumer_joins_broadcasts_leaves_and_is_told_of_the_end() {
     say(&mut ada, r#"{"type":"all","text":"there"}"#).await;
     assert_eq!((next(&mut bob).await, next(&mut bob).await), ("\"hi\"".into(), "\"there\"".into()));
     assert_eq!(next(&mut ada).await, "\"there\"");
+    say(&mut ada, r#"{"type":"return"}"#).await;
+    assert_eq!((next(&mut ada).await, next(&mut bob).await), ("\"here again\"".into(), "\"here again\"".into()));
     say(&mut bob, r#"{"type":"leave"}"#).await;
     assert_eq!(next(&mut bob).await, "true");
     assert_eq!(app.channels.member_count("lounge"), 1);
     ada.close(None).await.expect("the connection lives");
-    assert_eq!(soon(ended.recv()).await.as_deref(), Some("lounge after 2"));
+    assert_eq!(soon(ended.recv()).await.as_deref(), Some("lounge after 3"));
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+use std::sync::Arc;
+use std::task::Context;
+
 use fanfare::channel::{Channel, FarMessage, OutboxLimits, RecvError, SendError};
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, Delivery, GroupOptions, JoinErrorReason};
@@ -256,4 +259,55 @@ fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
     }
     assert_eq!(far.try_recv(), None);
     assert!(channel.close(4999, "bye"), "nothing has happened before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_is_served_in_turn_and_who_gives_up_passes_it_on() {
+    let delay = Duration::from_millis(10);
+    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay).max_waiting(1, 1000));
+    let (channel, mut far) = Channel::in_memory();
+    let _membership = channels.join(&channel, "room").unwrap();
+    assert!(channels.group("room").send_frame(&Frame::text("first")).accepted());
+    let mut waiting: Vec<_> = (0..100)
+        .map(|n| {
+            let channels = channels.clone();
+            Box::pin(async move { channels.group("room").send_frame_when_room(&Frame::text(n.to_string())).await })
+        })
+        .collect();
+    for future in &mut waiting {
+        assert!(future.now_or_never().is_none(), "there is no room");
+    }
+    // Every other one gives up: some before they are woken, some after.
+    let mut sent = Vec::new();
+    for (n, future) in waiting.into_iter().enumerate() {
+        if n % 2 == 0 {
+            tokio::time::sleep(delay * (n as u32 % 3)).await;
+            drop(future);
+        } else {
+            assert!(future.await.accepted());
+            sent.push(text(&n.to_string()));
+        }
+    }
+    tokio::time::sleep(2 * delay).await;
+    assert_eq!(far.try_recv(), text("first"));
+    assert_eq!(std::iter::from_fn(|| Some(far.try_recv()).filter(Option::is_some)).collect::<Vec<_>>(), sent);
+}
+
+#[test]
+fn a_waker_that_panics_does_not_end_a_group() {
+    struct Bad;
+    impl std::task::Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+    let channels = ChannelBox::new();
+    let (channel, mut far) = Channel::in_memory();
+    let _membership = channels.join(&channel, "room").unwrap();
+    let waker = Arc::new(Bad).into();
+    assert!(Box::pin(far.recv()).poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+    let send = |n: u32| channels.group_send("room", &n).unwrap().accepted();
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(1))).is_err());
+    assert!(send(2), "somebody sweeps still");
+    assert_eq!((far.try_recv(), far.try_recv()), (text("1"), text("2")));
 }

@@ -17,7 +17,9 @@ use fanfare::group::ChannelBox;
 use fanfare::ws::{HANDLER_FAILED, Upgrade};
 use futures_util::SinkExt;
 use sockets::{CLOSE, PING, PONG, Raw, TEXT, close_code, connect, next, serve, serve_router, serve_with, soon};
-use sockets::{tells, told};
+use sockets::{masked, tells, told, upgrade};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Panics; of a type that handlers can return.
@@ -230,4 +232,28 @@ async fn one_client_that_floods_leaves_its_thread_to_others() {
     assert_eq!(received, MESSAGES);
     assert!(most_in_turn <= 256, "{most_in_turn} messages of one client in a row");
     drop(flooding.join().expect("no panic"));
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_before_the_handler_begins_is_no_failure_of_the_handler() {
+    let (events, channels) = (Dispatcher::new(), ChannelBox::new());
+    let (tell, mut tells) = tells();
+    let _listening = events.on(HANDLER_FAILED, move |failed| tell.send(failed.is_clients_fault()));
+    let address = serve_with(
+        move |upgrade| upgrade.events(&events),
+        move |channel| {
+            let channels = channels.clone();
+            async move {
+                // The close came with the request: the driver has read it by now.
+                let _membership = channels.join(&channel, "room")?;
+                Ok(())
+            }
+        },
+    )
+    .await;
+    let mut stream = TcpStream::connect(address).await.expect("the port is open");
+    let mut request = upgrade(address, "").into_bytes();
+    request.extend(masked(0x80 | CLOSE, &1000u16.to_be_bytes()));
+    stream.write_all(&request).await.expect("it is sent");
+    assert!(told(&mut tells).await);
 }

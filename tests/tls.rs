@@ -421,3 +421,25 @@ async fn a_unix_socket_goes_through_the_generic_path_alike() {
     assert!(matches!(soon(client.next()).await, Some(Ok(Message::Close(_)))));
     assert!(soon(client.next()).await.is_none());
 }
+
+#[tokio::test]
+async fn a_burst_that_the_group_takes_closes_no_client_that_reads() {
+    const SENDS: u32 = 4000;
+    let channels = ChannelBox::new();
+    let (tell, mut tells) = tells();
+    let tls = Tls::serve(room(&channels, OutboxLimits::default(), tell)).await;
+    let mut clients = [tls.connect().await, tls.connect().await];
+    let senders = [told(&mut tells).await, told(&mut tells).await];
+    // Nobody else runs meanwhile: all of it is one turn's, and four times what an outbox has room for.
+    for n in 0..SENDS {
+        assert!(channels.group_send("room", &n).expect("it is JSON").accepted());
+    }
+    let read_all = async |client: &mut Client| {
+        for n in 0..SENDS {
+            assert_eq!(next(client).await, Message::text(n.to_string()));
+        }
+    };
+    let [first, second] = &mut clients;
+    tokio::join!(read_all(first), read_all(second));
+    assert!(senders.iter().all(|sender| sender.counts().dropped == 0));
+}

@@ -131,7 +131,7 @@ impl Drop for NearInbox {
 
 impl Inbox for NearInbox {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
-        if self.out.poll_look(cx).state == State::Closing {
+        if self.out.poll_state(cx) == State::Closing {
             return Poll::Ready(None);
         }
         let (next, gone) = {
@@ -149,7 +149,7 @@ impl Inbox for NearInbox {
                 self.out.die();
                 Poll::Ready(Some(Err(RecvError::Lost(io::ErrorKind::ConnectionReset.into()))))
             }
-            None if self.out.poll_look(cx).state == State::Open => Poll::Pending,
+            None if self.out.poll_state(cx) == State::Open => Poll::Pending,
             None => Poll::Ready(None),
         }
     }

@@ -12,6 +12,7 @@ mod in_memory;
 mod out;
 mod outbox;
 mod sender;
+mod waitlist;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -33,7 +34,8 @@ pub use sender::Sender;
 
 pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
 #[cfg(feature = "ws")]
-pub(crate) use out::{Look, NORMAL, State, Terms, Transport};
+pub(crate) use out::{NORMAL, State, Terms, Transport};
+pub(crate) use waitlist::{Ticket, Waitlist};
 
 use crate::dispatch::Dispatcher;
 use crate::frame::{Frame, require_close_code};

@@ -33,6 +33,7 @@ use tokio::runtime::Handle;
 use super::ChannelId;
 use super::error::SendError;
 use super::outbox::{Outbox, OutboxLimits, Overflow, Rule};
+use super::waitlist::{Ticket, Waitlist};
 use crate::frame::Frame;
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 
@@ -77,7 +78,7 @@ struct Inner {
     /// The task that reads, keeps time, and flushes when there is room again.
     driver: Option<Waker>,
     /// Who waits until nothing waits, or for the end.
-    watchers: Vec<Waker>,
+    watchers: Waitlist,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,15 +86,6 @@ pub(crate) enum State {
     Open,
     Closing,
     Dead,
-}
-
-/// What the driver of a connection sees of its sending half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
-    pub(crate) state: State,
-    /// Nothing waits for the sink.
-    #[cfg(feature = "ws")]
-    pub(crate) is_empty: bool,
 }
 
 /// How far a connection has come with what had to wait.
@@ -194,7 +186,7 @@ impl Out {
             feeds: Vec::new(),
             homes: Vec::new(),
             driver: None,
-            watchers: Vec::new(),
+            watchers: Waitlist::default(),
         };
         Arc::new(Self { inner: Mutex::new(inner), deflates: terms.deflates, id: ChannelId::next(), terms })
     }
@@ -318,20 +310,27 @@ impl Out {
     }
 
     /// Resolves when nothing waits here or in the logs of this connection's groups, or never will go out.
-    pub(crate) fn poll_drained(self: &Arc<Self>, cx: &Context<'_>) -> Poll<()> {
+    ///
+    /// Whoever drops the future that polls this, or the next, calls [`unwatch`](Self::unwatch).
+    pub(crate) fn poll_drained(self: &Arc<Self>, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
         #[cfg(fault = "late_watcher")]
         if !lock(&self.inner).outbox.is_empty() {
-            return self.locked(|access| access.watch(cx, |_| false));
+            return self.locked(|access| access.watch(ticket, cx, |_| false));
         }
         self.locked(|access| {
             access.catch_up();
-            access.watch(cx, |inner| inner.outbox.is_empty())
+            access.watch(ticket, cx, |inner| inner.outbox.is_empty())
         })
     }
 
     /// Resolves when the connection is over.
-    pub(crate) fn poll_closed(self: &Arc<Self>, cx: &Context<'_>) -> Poll<()> {
-        self.locked(|access| access.watch(cx, |inner| inner.state == State::Dead))
+    pub(crate) fn poll_closed(self: &Arc<Self>, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
+        self.locked(|access| access.watch(ticket, cx, |inner| inner.state == State::Dead))
+    }
+
+    /// Forgets who polled with this ticket.
+    pub(crate) fn unwatch(&self, ticket: Ticket) {
+        lock(&self.inner).watchers.remove(ticket);
     }
 
     /// Runs `deliver` with the right to push: how a sweep hands over what a member has not had.
@@ -388,17 +387,13 @@ impl Out {
         homes.iter().filter_map(Weak::upgrade).for_each(|home| home.forget(self.id));
     }
 
-    /// Returns what the driver has to know, and has it woken when that changes.
-    pub(crate) fn poll_look(&self, cx: &Context<'_>) -> Look {
+    /// Returns the state, and has the driver woken when it changes or the sink is to be flushed.
+    pub(crate) fn poll_state(&self, cx: &Context<'_>) -> State {
         let mut inner = lock(&self.inner);
         if !inner.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
             inner.driver = Some(cx.waker().clone());
         }
-        Look {
-            state: inner.state,
-            #[cfg(feature = "ws")]
-            is_empty: inner.outbox.is_empty(),
-        }
+        inner.state
     }
 
     /// Returns the bytes of a frame as this client is to get them.
@@ -437,7 +432,7 @@ impl Inner {
             wakes.extend(self.driver.take());
         }
         if self.state == State::Dead || empty {
-            wakes.extend(self.watchers.drain(..));
+            wakes.extend(self.watchers.take_all());
         }
     }
 }
@@ -600,13 +595,11 @@ impl Access<'_> {
     }
 
     /// Ready when `is_so` or the connection is over; otherwise `cx` is woken when either may have changed.
-    fn watch(&mut self, cx: &Context<'_>, is_so: impl Fn(&Inner) -> bool) -> Poll<()> {
+    fn watch(&mut self, ticket: Ticket, cx: &Context<'_>, is_so: impl Fn(&Inner) -> bool) -> Poll<()> {
         if self.inner.state == State::Dead || is_so(&self.inner) {
             return Poll::Ready(());
         }
-        if !self.inner.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
-            self.inner.watchers.push(cx.waker().clone());
-        }
+        self.inner.watchers.put(ticket, cx.waker());
         Poll::Pending
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::ChannelId;
 use super::error::SendError;
 use super::out::{NORMAL, Out, OutboxCounts, State};
+use super::waitlist::Ticket;
 use crate::frame::{Frame, require_close_code};
 use crate::sync::Arc;
 
@@ -36,14 +37,39 @@ use crate::sync::Arc;
 /// assert!(matches!(sender.send_text("late"), Err(SendError::Closed)));
 /// # Ok::<(), SendError>(())
 /// ```
-#[derive(Clone)]
 pub struct Sender {
     out: Arc<Out>,
+    /// Once this was polled as a sink.
+    watch: Option<Watch>,
+}
+
+/// A place among those who wait for the channel, given back at the end.
+struct Watch {
+    out: Arc<Out>,
+    ticket: Ticket,
+}
+
+impl Watch {
+    fn new(out: &Arc<Out>) -> Self {
+        Self { out: Arc::clone(out), ticket: Ticket::new() }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.out.unwatch(self.ticket);
+    }
+}
+
+impl Clone for Sender {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.out))
+    }
 }
 
 impl Sender {
     pub(crate) fn new(out: Arc<Out>) -> Self {
-        Self { out }
+        Self { out, watch: None }
     }
 
     /// Returns the id of the channel.
@@ -172,7 +198,8 @@ impl Sender {
     /// # Ok(()) }
     /// ```
     pub async fn drained(&self) {
-        poll_fn(|cx| self.out.poll_drained(cx)).await;
+        let watch = Watch::new(&self.out);
+        poll_fn(|cx| self.out.poll_drained(watch.ticket, cx)).await;
     }
 
     /// Waits until the connection is over: both closes are through, or it broke.
@@ -185,7 +212,15 @@ impl Sender {
     ///
     /// Dropping the future changes nothing.
     pub async fn closed(&self) {
-        poll_fn(|cx| self.out.poll_closed(cx)).await;
+        let watch = Watch::new(&self.out);
+        poll_fn(|cx| self.out.poll_closed(watch.ticket, cx)).await;
+    }
+}
+
+impl Sender {
+    fn poll_drained(&mut self, cx: &Context<'_>) -> Poll<Result<(), SendError>> {
+        let watch = self.watch.get_or_insert_with(|| Watch::new(&self.out));
+        watch.out.poll_drained(watch.ticket, cx).map(Ok)
     }
 }
 
@@ -218,7 +253,7 @@ impl Sink<Frame> for Sender {
     type Error = SendError;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.out.poll_drained(cx).map(Ok)
+        self.get_mut().poll_drained(cx)
     }
 
     fn start_send(self: Pin<&mut Self>, frame: Frame) -> Result<(), SendError> {
@@ -226,12 +261,12 @@ impl Sink<Frame> for Sender {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.out.poll_drained(cx).map(Ok)
+        self.get_mut().poll_drained(cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         self.close(NORMAL, "");
-        self.out.poll_drained(cx).map(Ok)
+        self.get_mut().poll_drained(cx)
     }
 }
 

@@ -41,6 +41,9 @@ use crate::sync::{Arc, lock};
 const INLINE_MEMBERS: usize = 1;
 /// As many where the first member is in memory: a test finds what was sent when `send` returns.
 const INLINE_IN_MEMORY: usize = 32;
+/// Turns after which a caller that sweeps hands over to a task, where there is a runtime: others may go on
+/// sending for ever.
+const TURNS_FOR_OTHERS: usize = 64;
 /// How often a sweeping task waits for messages that arrive at this moment before it begins.
 const GATHERING_TURNS: usize = 16;
 /// Members between two yields of a sweeping task: a write that succeeds spends no coop budget. It is also
@@ -68,43 +71,61 @@ impl Group {
         if members <= INLINE_MEMBERS && !waits {
             return None;
         }
+        let callers = || if members > INLINE_IN_MEMORY || waits { Handle::try_current().ok() } else { None };
+        self.members_runtime().or_else(callers)
+    }
+
+    fn members_runtime(&self) -> Option<Handle> {
         let mut log = lock(&self.log);
         if log.runtime.is_none() {
             let first = log.members.iter().next().and_then(|member| member.out.upgrade());
             log.runtime = first.and_then(|out| out.runtime().cloned());
         }
-        let callers = || if members > INLINE_IN_MEMORY || waits { Handle::try_current().ok() } else { None };
-        log.runtime.clone().or_else(callers)
+        log.runtime.clone()
     }
 
-    fn sweep_now(&self) {
+    fn any_runtime(&self) -> Option<Handle> {
+        self.members_runtime().or_else(|| Handle::try_current().ok())
+    }
+
+    fn sweep_now(self: &Arc<Self>) {
+        let mut sweeping = Sweeping::new(self);
+        let mut turns = 0;
         loop {
             // Acquire: pairs with the AcqRel of `sweep`.
             let seen = self.requests.load(Ordering::Acquire);
-            let mut sweep = self.begin();
+            let mut sweep = self.begin(true);
             while !sweep.is_done() {
-                let passed = sweep.advance(MEMBERS_PER_TURN);
-                self.let_go(passed, &mut sweep, true);
+                self.let_go(sweep.advance(MEMBERS_PER_TURN), &mut sweep);
+                turns += 1;
+                if turns == TURNS_FOR_OTHERS {
+                    sweep.close();
+                }
             }
+            drop(sweep);
             if self.has_ended(seen) {
+                sweeping.finished = true;
                 return;
+            }
+            if turns >= TURNS_FOR_OTHERS
+                && let Some(runtime) = self.any_runtime()
+            {
+                return drop(runtime.spawn(sweep_in_turns(sweeping)));
             }
         }
     }
 
-    fn begin(&self) -> Sweep {
-        Sweep::new(&lock(&self.log))
+    fn begin(&self, open: bool) -> Sweep {
+        Sweep::new(&lock(&self.log), open)
     }
 
     /// Forgets what everybody has, and lets the sweep take up what has come meanwhile.
-    fn let_go(&self, passed: Passed, sweep: &mut Sweep, takes_up: bool) {
+    fn let_go(&self, passed: Passed, sweep: &mut Sweep) {
         let waiting = {
             let mut log = lock(&self.log);
-            log.forget_until(passed.end);
-            if takes_up {
-                sweep.take_up(&log);
-            }
-            log.waiting_for_room()
+            let waiting = log.forget_until(passed.end);
+            sweep.take_up(&log);
+            waiting
         };
         waiting.into_iter().for_each(Waker::wake);
         passed.settle();
@@ -132,7 +153,8 @@ impl Group {
     }
 }
 
-/// The sweep of one group while a task has it.
+/// The sweep of one group while somebody has it. It may end early: a task by its runtime, a caller by a panic
+/// of somebody's waker.
 struct Sweeping {
     group: Arc<Group>,
     finished: bool,
@@ -163,11 +185,10 @@ async fn sweep_in_turns(mut sweeping: Sweeping) {
         // Acquire: pairs with the AcqRel of `sweep`.
         let seen = group.requests.load(Ordering::Acquire);
         group.gather().await;
-        let mut sweep = group.begin();
+        // With a delay, what comes from now on waits for the next sweep.
+        let mut sweep = group.begin(delay.is_zero());
         while !sweep.is_done() {
-            let passed = sweep.advance(MEMBERS_PER_TURN);
-            // With a delay, what comes now waits for the next sweep.
-            group.let_go(passed, &mut sweep, delay.is_zero());
+            group.let_go(sweep.advance(MEMBERS_PER_TURN), &mut sweep);
             if !sweep.is_done() {
                 tokio::task::yield_now().await;
             }

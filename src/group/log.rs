@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use super::members::Members;
 use super::options::GroupOptions;
 use super::report::Tally;
-use crate::channel::ChannelId;
+use crate::channel::{ChannelId, Waitlist};
 use crate::frame::Frame;
 use crate::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) struct Log {
     /// A runtime that drives a member, once it was looked for; forgotten when one leaves, who may have been its last.
     pub(super) runtime: Option<Handle>,
     /// Who waits until there is room.
-    waiting: Vec<Waker>,
+    pub(super) waiting: Waitlist,
 }
 
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl Log {
             next_member: 0,
             closed: false,
             runtime: None,
-            waiting: Vec::new(),
+            waiting: Waitlist::default(),
         }
     }
 
@@ -87,26 +87,15 @@ impl Log {
         self.entries.is_empty()
     }
 
-    /// Has `waker` woken when a sweep has made room.
-    pub(super) fn wake_when_room(&mut self, waker: &Waker) {
-        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
-            self.waiting.push(waker.clone());
-        }
-    }
-
-    /// Returns who waits for room, if there may be some now.
-    pub(super) fn waiting_for_room(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.waiting)
-    }
-
     /// Returns what lies from `cursor` to the head.
     pub(super) fn since(&self, cursor: u64) -> impl Iterator<Item = &Entry> {
         // The cursor lies between first and head, so the difference fits.
         self.entries.iter().skip((cursor - self.first) as usize)
     }
 
-    /// Forgets the frames before `end`.
-    pub(super) fn forget_until(&mut self, end: u64) {
+    /// Forgets the frames before `end`, and returns who has waited for the room they took, one for each.
+    #[must_use]
+    pub(super) fn forget_until(&mut self, end: u64) -> Vec<Waker> {
         let count = (end - self.first) as usize;
         self.bytes -= self.entries.drain(..count).map(|entry| entry.frame.bytes().len()).sum::<usize>();
         self.first = end;
@@ -114,6 +103,15 @@ impl Log {
             // An idle group keeps no memory for the busiest moment it had.
             self.entries.shrink_to(SPARE_ENTRIES);
         }
+        self.waiting.take_first(count)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // The task that would have taken them to the members went with its runtime: these have left since,
+        // and got them as they left. Nobody is to wait for more.
+        self.entries.iter().for_each(|entry| entry.tally.settle());
     }
 }
 
@@ -146,7 +144,7 @@ mod tests {
         let mut log = Log::new();
         assert!((0..10).all(|_| log.append(entry(1), &OPTIONS)));
         assert!(!log.append(entry(1), &OPTIONS));
-        log.forget_until(log.head());
+        assert!(log.forget_until(log.head()).is_empty());
         assert!(!log.append(entry(1000), &OPTIONS), "a frame above the bound never fits");
         assert!(log.append(entry(900), &OPTIONS));
         assert!(!log.append(entry(100), &OPTIONS));
@@ -157,7 +155,7 @@ mod tests {
     fn since_begins_at_the_cursor() {
         let mut log = Log::new();
         assert!(append_all(&mut log, 1..=5));
-        log.forget_until(2);
+        assert!(log.forget_until(2).is_empty());
         let lens: Vec<_> = log.since(3).map(|entry| entry.frame.payload().len()).collect();
         assert_eq!(lens, [4, 5]);
     }

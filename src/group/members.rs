@@ -25,7 +25,7 @@ pub(super) struct Place {
     /// Weak: the `Out` holds this place as one of its feeds.
     pub(super) out: Weak<Out>,
     pub(super) channel: ChannelId,
-    /// The position of the next frame for this member. Read and written under its `Out` alone.
+    /// The position of the next frame for this member. Written under its `Out` alone; read without it for a guess.
     pub(super) cursor: AtomicU64,
 }
 

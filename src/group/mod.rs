@@ -22,7 +22,7 @@ mod sweep;
 use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -33,7 +33,7 @@ pub use report::{Delivery, SendReport};
 
 use self::log::{Entry, Log};
 use self::members::{Members, Place};
-use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError};
+use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError, Ticket};
 use crate::frame::{EncodeError, Frame, require_close_code};
 use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
@@ -406,6 +406,11 @@ impl Group {
         }
     }
 
+    /// Returns the group of this name that there is now.
+    fn successor(&self) -> Option<Arc<Self>> {
+        self.shared.upgrade()?.groups.with(&*self.name, Arc::clone)
+    }
+
     /// Takes a closed group out of the map. Whoever meets one may do it; the first one does.
     fn vanish(&self) {
         if let (Some(shared), Some(me)) = (self.shared.upgrade(), self.me.upgrade()) {
@@ -524,9 +529,19 @@ impl GroupSend {
     /// assert!(channels.group("room").send_frame_when_room(&frame).await.accepted());
     /// # Ok(()) }
     /// ```
-    pub async fn send_frame_when_room(self, frame: &Frame) -> SendReport {
-        let Some(group) = &self.group else { return SendReport::nobody() };
+    pub async fn send_frame_when_room(mut self, frame: &Frame) -> SendReport {
+        let mut place = None;
         poll_fn(|cx| {
+            // A group whose last member left meanwhile may have been opened anew.
+            while let Some(closed) = self.group.take_if(|group| lock(&group.log).closed) {
+                closed.vanish();
+                self.group = closed.successor();
+            }
+            let Some(group) = &self.group else { return Poll::Ready(SendReport::nobody()) };
+            let place = place.get_or_insert_with(|| Waiting::new(group));
+            if !Arc::ptr_eq(&place.group, group) {
+                *place = Waiting::new(group);
+            }
             let entry = self.entry(frame);
             let tally = Arc::clone(&entry.tally);
             let (accepted, members) = {
@@ -535,8 +550,9 @@ impl GroupSend {
                 // An empty log will not have more room than it has.
                 let waits = !accepted && !log.is_empty();
                 if waits {
-                    log.wake_when_room(cx.waker());
+                    log.waiting.put(place.ticket, cx.waker());
                 }
+                place.woken_for_nothing = waits;
                 ((!waits).then_some(accepted), log.members.len())
             };
             // Asked for by who waits as well: the task of an earlier sweep may have gone with its runtime.
@@ -550,6 +566,31 @@ impl GroupSend {
 
     fn entry(&self, frame: &Frame) -> Entry {
         Entry { except: self.except, key: self.key.clone(), ..Entry::new(frame.clone()) }
+    }
+}
+
+/// A place among those who wait for room in a group, given back at the end.
+struct Waiting {
+    group: Arc<Group>,
+    ticket: Ticket,
+    /// The last look found no room: if it is woken after that and goes, the room is somebody else's.
+    woken_for_nothing: bool,
+}
+
+impl Waiting {
+    fn new(group: &Arc<Group>) -> Self {
+        Self { group: Arc::clone(group), ticket: Ticket::new(), woken_for_nothing: false }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let next = {
+            let mut log = lock(&self.group.log);
+            let was_woken = !log.waiting.remove(self.ticket) && self.woken_for_nothing;
+            if was_woken { log.waiting.take_first(1) } else { Vec::new() }
+        };
+        next.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -27,6 +27,10 @@ use crate::sync::Arc;
 
 /// A run of frames is joined into pieces of about this size.
 const PIECE: usize = 60 << 10;
+/// Frames, and bytes, that a sweep takes up at a time: a quarter of what an outbox has room for. A member
+/// gets them in one visit, in which its own task cannot empty its outbox.
+const WINDOW_FRAMES: usize = 256;
+const WINDOW_BYTES: usize = 256 << 10;
 /// Joined runs that are kept for the next members. More than one, since some clients take compressed
 /// frames, and some have had a part already.
 const JOINS: usize = 4;
@@ -39,6 +43,10 @@ pub(super) struct Sweep {
     entries: VecDeque<Entry>,
     first: u64,
     end: u64,
+    /// What lies behind is for the next sweep.
+    limit: u64,
+    /// The head of the log at the beginning: whoever had asked for a sweep by then has appended before it.
+    owed: u64,
     /// Who does not get a frame, with its position.
     excepted: SmallVec<[(u64, ChannelId); 4]>,
     members: Arc<Members>,
@@ -76,14 +84,16 @@ struct Piece {
 }
 
 impl Sweep {
-    /// Begins with what is in the log.
-    pub(super) fn new(log: &Log) -> Self {
+    /// Begins with what is in the log. One that is `open` takes up what comes later, too.
+    pub(super) fn new(log: &Log, open: bool) -> Self {
         // Nobody is always the last one: the beginning jumps about, evenly (by the golden ratio).
         let number = log.first().wrapping_mul(0x9e37_79b9_7f4a_7c15) % log.next_member.max(1);
         let mut sweep = Self {
             entries: VecDeque::new(),
             first: log.first(),
             end: log.first(),
+            limit: if open { u64::MAX } else { log.head() },
+            owed: log.head(),
             excepted: SmallVec::new(),
             members: Arc::clone(&log.members),
             at: Stop { round: 0, number },
@@ -92,6 +102,11 @@ impl Sweep {
         };
         sweep.take_up(log);
         sweep
+    }
+
+    /// Takes no more up than it owes.
+    pub(super) fn close(&mut self) {
+        self.limit = self.end.max(self.owed);
     }
 
     /// Tells whether everybody has all that was taken up.
@@ -127,16 +142,33 @@ impl Sweep {
     /// Takes up what the log has got since, and who is a member now: under its lock.
     pub(super) fn take_up(&mut self, log: &Log) {
         self.members = Arc::clone(&log.members);
-        if log.head() == self.end {
+        let end = self.window(log);
+        if end == self.end {
             return;
         }
         self.tell();
-        for (position, entry) in (self.end..).zip(log.since(self.end)) {
+        for (position, entry) in (self.end..end).zip(log.since(self.end)) {
             self.excepted.extend(entry.except.map(|channel| (position, channel)));
             self.entries.push_back(entry.clone());
         }
-        self.end = log.head();
+        self.end = end;
         self.marks.push_back(Mark { end: self.end, due: Stop { round: self.at.round + 1, ..self.at } });
+    }
+
+    /// Returns how far the sweep may go now: as far as there is, with no more on its way than a window.
+    fn window(&self, log: &Log) -> u64 {
+        let mut bytes: usize = self.entries.iter().map(|entry| entry.frame.bytes().len()).sum();
+        let mut end = self.end;
+        for entry in log.since(self.end) {
+            bytes += entry.frame.bytes().len();
+            let frames = (end - self.first) as usize;
+            // One of any size passes when it is alone.
+            if end >= self.limit || frames >= WINDOW_FRAMES || (bytes > WINDOW_BYTES && frames > 0) {
+                break;
+            }
+            end += 1;
+        }
+        end
     }
 
     /// Tells whether everybody has been visited since the last frame was taken up.

@@ -24,7 +24,7 @@ use super::decoder::{Decoder, Event, ProtocolError};
 use super::mailbox::{Mailbox, Receiver, Room};
 use super::rate::{Allowance, Excess, RateLimit};
 use super::transport::Socket;
-use crate::channel::{Channel, Look, Message, NORMAL, Out, RecvError, State};
+use crate::channel::{Channel, Message, NORMAL, Out, RecvError, State};
 use crate::sync::Arc;
 
 /// How long a client has to answer a close, and once more as long to read what goes before it.
@@ -106,8 +106,8 @@ impl Connection {
         if self.phase == Phase::Over {
             return Poll::Ready(());
         }
-        let look = self.out.poll_look(cx);
-        match self.poll_step(look, cx) {
+        let state = self.out.poll_state(cx);
+        match self.poll_step(state, cx) {
             Ok(()) => {}
             Err(error) => self.end(error, cx),
         }
@@ -124,19 +124,19 @@ impl Connection {
         }
     }
 
-    fn poll_step(&mut self, look: Look, cx: &mut Context<'_>) -> io::Result<()> {
-        if look.state == State::Dead {
+    fn poll_step(&mut self, state: State, cx: &mut Context<'_>) -> io::Result<()> {
+        if state == State::Dead {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if look.state == State::Closing && self.phase == Phase::Talking {
+        if state == State::Closing && self.phase == Phase::Talking {
             self.leave(Phase::Leaving, None, cx);
         }
         self.poll_read(cx)?;
+        self.poll_times(cx)?;
         if self.events_left == 0 {
             // Woken when other tasks, and other sockets, have had their turn.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
-        self.poll_times(cx)?;
         let flushed = self.socket.poll_flush(cx, &self.out)?.is_ready();
         // Our close is out: then the end of the stream. Of a client that broke the protocol its own end
         // is awaited, so that unread bytes do not reset the connection under our close.
@@ -338,7 +338,8 @@ impl Connection {
         let Some((interval, deadline)) = self.times.pace.heartbeat else { return Ok(()) };
         // Whoever does not receive cannot hear an answer either; that the client has gone may still be seen.
         let is_deaf = self.is_deaf();
-        if is_deaf && self.socket.has_hung_up(cx) {
+        // A throttled client is read to its end in time; nobody knows when a message will be received.
+        if self.mailbox.room() == Room::Taken && self.socket.has_hung_up(cx) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // A socket that was full takes more only when the client has read: our ping is still before it.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::upgrade::Upgrade;
 use crate::channel::{Channel, ChannelId, Message, RecvError, SendError, Sender};
 use crate::frame::EncodeError;
-use crate::group::{ChannelBox, JoinError, Membership, SendReport};
+use crate::group::{ChannelBox, JoinError, JoinErrorReason, Membership, SendReport};
 use crate::sync::guard;
 
 /// The message is of a type that is not taken: a close code of RFC 6455, section 7.4.1.
@@ -215,9 +215,11 @@ impl Session {
     /// As [`ChannelBox::join`].
     pub fn join(&mut self, group: impl AsRef<str>) -> Result<(), JoinError> {
         let group = group.as_ref();
-        if !self.memberships.contains_key(group) {
-            let membership = self.channels.join(&self.channel, group)?;
-            self.memberships.insert(group.to_owned(), membership);
+        match self.channels.join(&self.channel, group) {
+            // Somebody else may have made it leave since: then this replaces a membership that has ended.
+            Ok(membership) => drop(self.memberships.insert(group.to_owned(), membership)),
+            Err(error) if error.reason() == JoinErrorReason::AlreadyMember => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use super::connection::Connection;
 use crate::channel::{Channel, ChannelId, RecvError, SendError};
 use crate::dispatch::Dispatcher;
+use crate::group::{JoinError, JoinErrorReason};
 use crate::name::Key;
 use crate::sync::{Arc, guard};
 
@@ -59,12 +60,14 @@ impl HandlerFailed {
     }
 
     /// Tells whether the error is that of a channel whose client is gone, reads too slowly, or broke the
-    /// protocol: a `recv` or `send` whose error the handler returned. It says nothing about the handler.
+    /// protocol: a `recv`, `send` or `join` whose error the handler returned. It says nothing about the handler.
     #[must_use]
     pub fn is_clients_fault(&self) -> bool {
         let Cause::Error(error) = &self.cause else { return false };
         let lost = error.downcast_ref::<RecvError>().is_some_and(RecvError::is_fatal);
-        lost || error.downcast_ref::<SendError>().is_some_and(|error| !matches!(error, SendError::Encode(_)))
+        // Whoever joins a group for a client that is gone by then finds out that way.
+        let gone = error.downcast_ref::<JoinError>().is_some_and(|error| error.reason() == JoinErrorReason::Closed);
+        lost || gone || error.downcast_ref::<SendError>().is_some_and(|error| !matches!(error, SendError::Encode(_)))
     }
 
     /// Tells whether the handler panicked.

@@ -366,8 +366,9 @@ fn decoder(limits: Limits, deflates: bool) -> Decoder {
 fn socket(upgraded: Upgraded, send_buffer: usize) -> io::Result<(Socket, Option<SocketAddr>, Bytes)> {
     match into_tcp(upgraded) {
         Ok((stream, input)) => {
-            stream.set_nodelay(true)?;
-            SockRef::from(&stream).set_send_buffer_size(send_buffer)?;
+            // Neither is needed for a connection to work; some systems refuse large buffers.
+            let _ = stream.set_nodelay(true);
+            let _ = SockRef::from(&stream).set_send_buffer_size(send_buffer);
             let peer_addr = stream.peer_addr().ok();
             Ok((Socket::tcp(stream), peer_addr, input))
         }

@@ -78,7 +78,7 @@ impl Guests {
 
     /// Takes a connection in; one without an address counts towards the total alone.
     pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>, caps: Caps) -> Result<Arc<Place>, Full> {
-        let counted = address.filter(|address| !(caps.spares_loopback && address.is_loopback()));
+        let counted = address.filter(|address| !(caps.spares_loopback && address.to_canonical().is_loopback()));
         let network = counted.map(network);
         let mut inner = lock(&self.inner);
         let from_there = network.and_then(|network| inner.by_network.get(&network).copied()).unwrap_or(0);
