@@ -168,6 +168,9 @@ pub(crate) trait Feed: Any + Send + Sync {
 
     /// As `catch_up`, and ends the feed.
     fn leave(&self, access: &mut Access<'_>);
+
+    /// Clears up behind `leave`. Called without the lock.
+    fn left(&self);
 }
 
 /// Who knows a channel by its id.
@@ -360,12 +363,13 @@ impl Out {
 
     /// Ends a feed; false when it has ended before.
     pub(crate) fn end_feed(self: &Arc<Self>, feed: &Arc<dyn Feed>) -> bool {
-        self.locked(|access| {
-            let Some(at) = access.inner.feeds.iter().position(|known| Arc::ptr_eq(known, feed)) else { return false };
+        let left = self.locked(|access| {
+            let at = access.inner.feeds.iter().position(|known| Arc::ptr_eq(known, feed))?;
             let feed = access.inner.feeds.swap_remove(at);
             feed.leave(access);
-            true
-        })
+            Some(feed)
+        });
+        left.inspect(|feed| feed.left()).is_some()
     }
 
     /// Makes `home` forget this channel when it ends.
@@ -378,12 +382,12 @@ impl Out {
 
     /// Ends all feeds and leaves all homes: the channel is no more.
     pub(crate) fn retire(self: &Arc<Self>) {
-        let homes = self.locked(|access| {
-            for feed in std::mem::take(&mut access.inner.feeds) {
-                feed.leave(access);
-            }
-            std::mem::take(&mut access.inner.homes)
+        let (feeds, homes) = self.locked(|access| {
+            let feeds = std::mem::take(&mut access.inner.feeds);
+            feeds.iter().for_each(|feed| feed.leave(access));
+            (feeds, std::mem::take(&mut access.inner.homes))
         });
+        feeds.iter().for_each(|feed| feed.left());
         homes.iter().filter_map(Weak::upgrade).for_each(|home| home.forget(self.id));
     }
 

@@ -99,8 +99,10 @@ impl Feed for Place {
         {
             log.closed = alone;
         }
-        let closed = log.closed;
-        drop(log);
+    }
+
+    fn left(&self) {
+        let closed = lock(&self.group.log).closed;
         if closed {
             self.group.vanish();
         }
