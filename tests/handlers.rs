@@ -257,3 +257,30 @@ async fn a_client_that_is_gone_before_the_handler_begins_is_no_failure_of_the_ha
     stream.write_all(&request).await.expect("it is sent");
     assert!(told(&mut tells).await);
 }
+
+#[tokio::test]
+async fn a_handler_that_returns_what_its_client_did_closes_with_a_code_for_that() {
+    let (events, channels) = (Dispatcher::new(), ChannelBox::new());
+    let (tell, mut tells) = tells();
+    let _listening = events.on(HANDLER_FAILED, move |failed| tell.send(failed.is_clients_fault()));
+    let address = serve_with(
+        move |upgrade| upgrade.events(&events),
+        move |mut channel| {
+            let channels = channels.clone();
+            async move {
+                let Some(room) = channel.recv::<String>().await else { return Ok(()) };
+                let _membership = channels.join(&channel, room?)?;
+                Ok(())
+            }
+        },
+    )
+    .await;
+    for (message, code) in
+        [(Message::text("no JSON"), 1007), (Message::binary(vec![1]), 1003), (Message::text(r#""\u0000""#), 1008)]
+    {
+        let mut client = connect(address).await;
+        client.send(message).await.expect("the connection lives");
+        assert_eq!(close_code(&mut client).await, code);
+        assert!(told(&mut tells).await);
+    }
+}

@@ -66,6 +66,19 @@ pub enum RecvError {
 }
 
 impl RecvError {
+    /// Returns the close code of RFC 6455, section 7.4.1, and a reason, for a handler that ends with this error.
+    #[cfg(feature = "ws")]
+    pub(crate) fn close(&self) -> (u16, &'static str) {
+        match self {
+            Self::Json(_) => (1007, "message is not the JSON asked for"),
+            Self::Binary => (1003, "message is binary, text was asked for"),
+            Self::Text => (1003, "message is text, bytes were asked for"),
+            // The connection is closed already, or gone.
+            Self::Protocol { code, .. } => (*code, "client broke the protocol"),
+            Self::Lost(_) => (1011, "connection was lost"),
+        }
+    }
+
     /// Tells whether nothing more will be received.
     ///
     /// ```

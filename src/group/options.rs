@@ -37,6 +37,10 @@ impl Default for GroupOptions {
 impl GroupOptions {
     /// Sets what happens to this group's messages for a member whose outbox is full, instead of the
     /// rule of the member's channel.
+    ///
+    /// What waits in the kernels, ours and the client's, comes before the outbox and cannot be taken back:
+    /// many small messages. Where a slow client is to skip to the latest value soon, set a small
+    /// `Upgrade::send_buffer` too, of 4 KiB say.
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = Some(overflow);

@@ -18,11 +18,6 @@ use crate::frame::EncodeError;
 use crate::group::{ChannelBox, JoinError, JoinErrorReason, Membership, SendReport};
 use crate::sync::guard;
 
-/// The message is of a type that is not taken: a close code of RFC 6455, section 7.4.1.
-const UNSUPPORTED: u16 = 1003;
-/// The message's content is not of its type.
-const INVALID: u16 = 1007;
-
 /// Handles one connection: made anew by the route for each, from whatever it extracts.
 ///
 /// [`Upgrade::consume`] calls [`on_connect`](Self::on_connect) first, then
@@ -86,16 +81,16 @@ pub trait Consumer: Send + 'static {
     /// A message was not what [`Message`](Self::Message) asks for, or the connection broke.
     ///
     /// Unless it says otherwise, the first closes the connection, with code 1003 for a wrong type and
-    /// 1007 for wrong content, and the second is left to `on_disconnect`.
+    /// 1007 for wrong content, and the second is left to `on_disconnect`. Neither is a failure of the
+    /// handler: [`HANDLER_FAILED`](super::HANDLER_FAILED) is emitted for errors that a method returns.
     fn on_error(
         &mut self,
         session: &mut Session,
         error: RecvError,
     ) -> impl Future<Output = Result<(), crate::Error>> + Send {
-        match &error {
-            RecvError::Binary | RecvError::Text => drop(session.close(UNSUPPORTED, &error.to_string())),
-            RecvError::Json(_) => drop(session.close(INVALID, &error.to_string())),
-            _ => {}
+        if !error.is_fatal() {
+            let (code, reason) = error.close();
+            session.close(code, reason);
         }
         async { Ok(()) }
     }

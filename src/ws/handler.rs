@@ -16,6 +16,8 @@ use crate::sync::{Arc, guard};
 
 /// A handler failed: the close code of RFC 6455, section 7.4.1.
 const INTERNAL_ERROR: u16 = 1011;
+/// The client asked for what it may not have.
+const POLICY: u16 = 1008;
 
 /// The event of a handler that returned an error, or panicked: see [`Upgrade::events`](super::Upgrade::events).
 ///
@@ -59,15 +61,29 @@ impl HandlerFailed {
         self.peer_addr
     }
 
-    /// Tells whether the error is that of a channel whose client is gone, reads too slowly, or broke the
-    /// protocol: a `recv`, `send` or `join` whose error the handler returned. It says nothing about the handler.
+    /// Tells whether the error says something about the client, and nothing about the handler: any error of
+    /// `recv` (the client is gone, broke the protocol, or sent something else than was asked for), any of
+    /// `send` but a payload that cannot be serialised, any of `join` but being a member already.
     #[must_use]
     pub fn is_clients_fault(&self) -> bool {
         let Cause::Error(error) = &self.cause else { return false };
-        let lost = error.downcast_ref::<RecvError>().is_some_and(RecvError::is_fatal);
-        // Whoever joins a group for a client that is gone by then finds out that way.
-        let gone = error.downcast_ref::<JoinError>().is_some_and(|error| error.reason() == JoinErrorReason::Closed);
-        lost || gone || error.downcast_ref::<SendError>().is_some_and(|error| !matches!(error, SendError::Encode(_)))
+        let by_join = |error: &JoinError| error.reason() != JoinErrorReason::AlreadyMember;
+        error.is::<RecvError>()
+            || error.downcast_ref::<SendError>().is_some_and(|error| !matches!(error, SendError::Encode(_)))
+            || error.downcast_ref::<JoinError>().is_some_and(by_join)
+    }
+
+    /// Returns the code and the reason that tell the client.
+    fn close(&self) -> (u16, &'static str) {
+        let received = match &self.cause {
+            Cause::Error(error) => error.downcast_ref::<RecvError>(),
+            Cause::Panic(_) => None,
+        };
+        match received {
+            Some(error) => error.close(),
+            None if self.is_clients_fault() => (POLICY, "not allowed"),
+            None => (INTERNAL_ERROR, "internal error"),
+        }
     }
 
     /// Tells whether the handler panicked.
@@ -147,11 +163,12 @@ where
 }
 
 /// Closes the connection, and tells who listens. When nobody does it is one line to stderr, unless all it
-/// says is that the client is gone or broke the protocol: clients do not fill the log.
+/// says is about the client: clients do not fill the log.
 fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
-    connection.close(INTERNAL_ERROR, "internal error");
     let out = connection.out();
     let failed = HandlerFailed { channel: out.id(), peer_addr: out.peer_addr(), cause };
+    let (code, reason) = failed.close();
+    connection.close(code, reason);
     let heard =
         events.and_then(|events| events.emit(HANDLER_FAILED, &failed).ok()).is_some_and(|report| report.ran() > 0);
     if !heard && !failed.is_clients_fault() {

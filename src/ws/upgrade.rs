@@ -230,6 +230,8 @@ impl Upgrade {
     /// A message is compressed once, for all members of a group, at the price of smaller savings than a
     /// window per connection would bring, which takes 300 KB for each. Where secrets and what an attacker
     /// chooses are in one message, its compressed length tells about the secret (CRIME, BREACH).
+    ///
+    /// With the feature `deflate`.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self) -> Self {
@@ -253,7 +255,8 @@ impl Upgrade {
     ///
     /// When the handler returns `Ok` the connection is closed with code 1000, unless it is closed
     /// already; a channel that it has handed to another task is closed when that drops it. On `Err`, or
-    /// a panic, it is closed with 1011 and [`events`](Self::events) are told. Nothing of that touches
+    /// a panic, it is closed with 1011 (with 1003, 1007 or 1008 for an error that says that the
+    /// [client](super::HandlerFailed::is_clients_fault) was wrong) and [`events`](Self::events) are told. Nothing of that touches
     /// another connection.
     ///
     /// The handler runs in the task that also reads, writes what waits and answers pings: one that
