@@ -311,3 +311,34 @@ fn a_waker_that_panics_does_not_end_a_group() {
     assert!(send(2), "somebody sweeps still");
     assert_eq!((far.try_recv(), far.try_recv()), (text("1"), text("2")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_finds_the_group_that_was_opened_anew() {
+    let delay = Duration::from_millis(10);
+    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay).max_waiting(1, 1000));
+    let (old, _far_old) = Channel::in_memory();
+    let membership = channels.join(&old, "room").unwrap();
+    assert!(channels.group("room").send_frame(&Frame::text("fills it")).accepted());
+    let mut waiting = Box::pin(async { channels.group("room").send_frame_when_room(&Frame::text("waited")).await });
+    assert!((&mut waiting).now_or_never().is_none(), "there is no room");
+    drop(membership);
+    let (new, mut far_new) = Channel::in_memory();
+    let _membership = channels.join(&new, "room").unwrap();
+    let report = waiting.await;
+    assert_eq!((report.members(), report.settled().await.written), (1, 1));
+    assert_eq!(far_new.try_recv(), text("waited"));
+}
+
+#[test]
+fn a_send_is_settled_though_the_runtime_of_its_sweep_and_its_members_are_gone() {
+    let channels = ChannelBox::with_options(|_| GroupOptions::default().write_delay(Duration::from_secs(3600)));
+    let (channel, mut far) = Channel::in_memory();
+    let membership = channels.join(&channel, "room").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let report = runtime.block_on(async { channels.group_send("room", &1).unwrap() });
+    drop(runtime);
+    assert!(report.settled().now_or_never().is_none(), "nobody has swept");
+    drop(membership);
+    assert_eq!(report.settled().now_or_never(), Some(Delivery { written: 1, ..Delivery::default() }));
+    assert_eq!(far.try_recv(), text("1"));
+}

@@ -123,3 +123,18 @@ async fn a_throttled_client_hears_what_is_sent_to_it_meanwhile() {
     assert!(sender.close(1000, "that will do"));
     assert_eq!(client.close_code().await, Some(1000), "a close does not wait for the limit");
 }
+
+#[tokio::test]
+async fn what_was_read_before_a_client_had_to_wait_is_gone_through_to_its_end() {
+    let (tell, mut tells) = tells();
+    // No heartbeat: nothing else would wake the connection.
+    let limit = RateLimit::per_second(100_000, 6000);
+    let configure = move |upgrade: fanfare::ws::Upgrade| upgrade.no_heartbeat().rate_limit(limit);
+    let address = serve_with(configure, move |c| tell_all(c, tell.clone())).await;
+    let mut client = Raw::connect(address).await;
+    // More frames than a turn takes, in one read that is over the rate.
+    let mut bytes = sockets::masked(0x80 | PING, b"").repeat(1200);
+    bytes.extend(sockets::masked(0x80 | TEXT, b"the end"));
+    client.send_bytes(&bytes).await;
+    assert_eq!(told(&mut tells).await, Ok("the end".into()));
+}

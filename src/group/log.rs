@@ -107,14 +107,6 @@ impl Log {
     }
 }
 
-impl Drop for Log {
-    fn drop(&mut self) {
-        // The task that would have taken them to the members went with its runtime: these have left since,
-        // and got them as they left. Nobody is to wait for more.
-        self.entries.iter().for_each(|entry| entry.tally.settle());
-    }
-}
-
 /// Entries that an idle log keeps room for.
 const SPARE_ENTRIES: usize = 16;
 

@@ -102,9 +102,17 @@ impl Feed for Place {
     }
 
     fn left(&self) {
-        let closed = lock(&self.group.log).closed;
+        let (closed, owes) = {
+            let log = lock(&self.group.log);
+            (log.closed, !log.is_empty())
+        };
         if closed {
             self.group.vanish();
+        }
+        // Everybody had these as they left; but a sweep that went with its runtime has settled none of them,
+        // and no send may ever ask for another.
+        if closed && owes {
+            self.group.sweep(0);
         }
     }
 }
