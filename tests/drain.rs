@@ -80,7 +80,7 @@ async fn waiting(drain_timeout: Duration) -> (Running, ChannelBox, Raw, Sender) 
 async fn a_client_that_reads_slowly_has_all_that_waits_before_its_1001() {
     let (server, channels, mut client, sender) = waiting(Duration::from_secs(20)).await;
     drop(server.stop);
-    until(|| !sender.is_open()).await;
+    until(|| !sender.is_active()).await;
     assert!(sender.send_text("too late").is_err());
     let mut pace = tokio::time::interval(Duration::from_micros(500));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);

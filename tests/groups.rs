@@ -96,7 +96,7 @@ fn a_client_that_does_not_read_delays_nobody_and_is_closed_with_1013() {
         dropped += delivery.dropped;
         assert!(quick_far.try_recv().is_some(), "the quick one has it at once");
     }
-    assert!(!slow.sender().is_open());
+    assert!(!slow.sender().is_active());
     assert!(dropped > 0);
     let mut whole = 0;
     loop {

@@ -81,7 +81,7 @@ async fn a_failed_handler_is_an_event_and_no_other_connection_notices() {
 async fn a_handler_that_panics_before_its_first_await_is_closed_too() {
     let route = async |upgrade: Upgrade| {
         upgrade.run(|channel: Channel| {
-            if channel.sender().is_open() {
+            if channel.sender().is_active() {
                 panic!("before there is a future")
             }
             async { Ok(()) }

@@ -65,7 +65,7 @@ async fn a_silent_client_is_pinged_and_lives_by_answering() {
     client.send(TEXT, b"still here").await;
     let sender = open(&mut tells).await;
     assert!(matches!(told(&mut tells).await, Told::Message(text) if text == "still here"));
-    assert!(sender.is_open());
+    assert!(sender.is_active());
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn any_data_is_an_answer() {
         assert!(matches!(told(&mut tells).await, Told::Message(_)));
     }
     assert!(matches!(told(&mut tells).await, Told::Message(text) if text == "x"));
-    assert!(sender.is_open());
+    assert!(sender.is_active());
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn without_a_heartbeat_nobody_is_asked() {
     let mut client = Raw::connect(address).await;
     let asked = tokio::time::timeout(SILENCE * 5, client.frame()).await;
     assert!(asked.is_err(), "{asked:?}");
-    assert!(open(&mut tells).await.is_open());
+    assert!(open(&mut tells).await.is_active());
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn a_time_without_end_is_no_time() {
     .await;
     let mut client = Raw::connect(address).await;
     client.send(TEXT, b"hello").await;
-    assert!(open(&mut tells).await.is_open());
+    assert!(open(&mut tells).await.is_active());
     assert!(matches!(told(&mut tells).await, Told::Message(_)));
 }
 
@@ -199,7 +199,7 @@ async fn a_handler_that_never_receives_keeps_a_live_client() {
     client.send(TEXT, b"two").await;
     let beats = tokio::time::timeout((SILENCE + SHORT) * 5, async { while client.frame().await.is_some() {} }).await;
     assert!(beats.is_err(), "the connection ended");
-    assert!(sender.is_open());
+    assert!(sender.is_active());
 }
 
 #[tokio::test]
@@ -347,5 +347,5 @@ async fn a_client_that_reads_slowly_but_reads_is_not_lost() {
         assert_eq!(frame.expect("it was not lost").1.len(), 2000);
     }
     assert!(start.elapsed() > Duration::from_secs(1), "it was too quick for this test");
-    assert!(sender.is_open());
+    assert!(sender.is_active());
 }

@@ -370,7 +370,7 @@ async fn drained_resolves_when_all_is_out_and_not_before() {
     }
     let gone = async move { drop(client) };
     tokio::join!(soon(sender.drained()), gone);
-    assert!(!sender.is_open());
+    assert!(!sender.is_active());
     assert_adds_up(&sender, sent + MANY);
 }
 

@@ -294,7 +294,7 @@ async fn one_stalled_reader_among_a_hundred_delays_nobody_and_costs_its_bound() 
     let frame = Frame::binary(vec![7; 16 << 10]);
     let mut slowest = Duration::ZERO;
     let mut sends = 0;
-    while stalled_sender.is_open() {
+    while stalled_sender.is_active() {
         let start = Instant::now();
         let report = channels.group("room").send_frame(&frame);
         for reader in &mut readers {

@@ -276,7 +276,7 @@ impl Player {
         tokio::pin!(drained);
         let mut is_drained = false;
         // One that is being closed for reading too slowly has its close still to come.
-        while !is_drained || seen.received < member.sender.counts().written || !member.sender.is_open() {
+        while !is_drained || seen.received < member.sender.counts().written || !member.sender.is_active() {
             tokio::select! {
                 () = &mut drained, if !is_drained => is_drained = true,
                 frame = client.frame() => {

@@ -120,7 +120,7 @@ async fn a_stalled_client_on_a_real_socket_delays_nobody_and_loses_its_channel()
 
     let frame = Frame::text("x".repeat(32 << 10));
     let mut sent = 0;
-    while stalled_sender.is_open() {
+    while stalled_sender.is_active() {
         assert!(channels.group("room").send_frame(&frame).accepted());
         assert!(matches!(next(&mut reader).await, Message::Text(text) if text.len() == 32 << 10));
         sent += 1;

@@ -12,8 +12,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::out::{Inbox, NORMAL, Out, State, Terms, Transport};
-use super::outbox::OutboxLimits;
+use super::close_code::NORMAL;
+use super::options::ChannelOptions;
+use super::out::{Inbox, Out, State, Terms, Transport};
 use super::{Channel, Message, RecvError};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
@@ -40,10 +41,11 @@ impl Channel {
     /// ```
     #[must_use]
     pub fn in_memory() -> (Self, FarEnd) {
-        Self::in_memory_with(OutboxLimits::default())
+        Self::in_memory_with(ChannelOptions::default())
     }
 
-    /// As [`in_memory`](Self::in_memory), with limits of one's own: to see how a slow client fares.
+    /// As [`in_memory`](Self::in_memory), with options of one's own, or [`OutboxLimits`](super::OutboxLimits) alone:
+    /// to see how a slow client fares.
     ///
     /// ```
     /// use fanfare::channel::{Channel, OutboxLimits, Overflow, SendError};
@@ -55,9 +57,9 @@ impl Channel {
     /// # Ok::<(), SendError>(())
     /// ```
     #[must_use]
-    pub fn in_memory_with(limits: OutboxLimits) -> (Self, FarEnd) {
+    pub fn in_memory_with(options: impl Into<ChannelOptions>) -> (Self, FarEnd) {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
-        let out = Out::new(Terms { limits, ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
+        let out = Out::new(Terms { options: options.into(), ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
         let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
         (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new(), finished: false })
     }
@@ -131,6 +133,7 @@ impl Drop for NearInbox {
 
 impl Inbox for NearInbox {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
+        self.out.expire();
         if self.out.poll_state(cx) == State::Closing {
             return Poll::Ready(None);
         }
@@ -140,7 +143,10 @@ impl Inbox for NearInbox {
             (ends.up.pop_front(), ends.gone)
         };
         match next {
-            Some(Upward::Message(message)) => Poll::Ready(Some(Ok(message))),
+            Some(Upward::Message(message)) => {
+                self.out.touch();
+                Poll::Ready(Some(Ok(message)))
+            }
             Some(Upward::Close(code)) => {
                 self.out.close(code, "");
                 Poll::Ready(None)

@@ -7,19 +7,25 @@
 //! waits in the channel's outbox, within [`OutboxLimits`]. How that goes on, and how a connection
 //! ends, is told in `fanfare::docs::groups`.
 
+pub mod close_code;
 mod error;
+mod identity;
 mod in_memory;
+mod life;
+mod options;
 mod out;
 mod outbox;
 mod sender;
 mod waitlist;
 
+use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -27,14 +33,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::{RecvError, SendError};
+pub use identity::{InvalidUserId, MAX_USER_ID_LEN, UserId};
 pub use in_memory::{FarEnd, FarMessage};
+pub use options::{ChannelOptions, PayloadType};
 pub use out::OutboxCounts;
 pub use outbox::{OutboxLimits, Overflow};
 pub use sender::Sender;
 
 pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
 #[cfg(feature = "ws")]
-pub(crate) use out::{NORMAL, State, Terms, Transport};
+pub(crate) use out::{State, Terms, Transport};
 pub(crate) use waitlist::{Ticket, Waitlist};
 
 use crate::dispatch::Dispatcher;
@@ -114,6 +122,42 @@ impl Channel {
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.out.peer_addr()
+    }
+
+    /// Returns whose connection this is, where the server has found out: see [`ChannelOptions::user`].
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.out.options().user.as_ref()
+    }
+
+    /// Returns the value that was given to the channel as its metadata, if that is an `M`. What of it changes
+    /// lies in atomics or locks of its own.
+    #[must_use]
+    pub fn metadata<M: Any>(&self) -> Option<&M> {
+        self.out.options().metadata.as_ref()?.downcast_ref()
+    }
+
+    /// Returns when the channel began.
+    #[must_use]
+    pub fn created(&self) -> SystemTime {
+        self.out.created()
+    }
+
+    /// Returns what the client is to send.
+    #[must_use]
+    pub fn payload_type(&self) -> PayloadType {
+        self.out.options().payload_type
+    }
+
+    /// Tells whether messages are still taken for the client.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.out.is_active()
+    }
+
+    /// Takes note that the client is active: see [`Sender::touch`].
+    pub fn touch(&self) -> bool {
+        self.out.touch()
     }
 
     /// Returns a handle that sends to this client from anywhere.
@@ -245,12 +289,26 @@ impl Channel {
         if self.finished {
             return Poll::Ready(None);
         }
-        let received = ready!(self.inbox.poll_recv(cx));
+        let received =
+            ready!(self.inbox.poll_recv(cx)).map(|received| received.and_then(|message| self.check(message)));
         self.finished = match &received {
             None => true,
             Some(result) => result.as_ref().is_err_and(RecvError::is_fatal),
         };
         Poll::Ready(received)
+    }
+
+    /// Refuses a message of another type than the channel's.
+    fn check(&self, message: Message) -> Result<Message, RecvError> {
+        match (self.payload_type(), &message) {
+            (PayloadType::Json | PayloadType::Text, Message::Binary(_)) => Err(RecvError::Binary),
+            (PayloadType::Bytes, Message::Text(_)) => Err(RecvError::Text),
+            (PayloadType::Json, Message::Text(text)) => match serde_json::from_str(text) {
+                Ok(serde::de::IgnoredAny) => Ok(message),
+                Err(error) => Err(RecvError::Json(error)),
+            },
+            _ => Ok(message),
+        }
     }
 
     /// Sends a payload as JSON text: see [`Sender::send`].
@@ -322,6 +380,7 @@ impl fmt::Debug for Channel {
         f.debug_struct("Channel")
             .field("id", &self.id())
             .field("peer_addr", &self.peer_addr())
+            .field("user", &self.user())
             .field("state", &self.out.state())
             .finish_non_exhaustive()
     }

@@ -20,26 +20,29 @@
 //! DEAD      no               never
 //! ```
 
+mod access;
+
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::ControlFlow;
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::ChannelId;
 use super::error::SendError;
-use super::outbox::{Outbox, OutboxLimits, Overflow, Rule};
+use super::life::{End, Life};
+use super::options::ChannelOptions;
+use super::outbox::{Outbox, Overflow};
 use super::waitlist::{Ticket, Waitlist};
 use crate::frame::Frame;
-use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
+use crate::sync::{Arc, Mutex, Weak, lock};
 
-/// Close codes of RFC 6455, section 7.4.1, and of the registry it made.
-pub(crate) const NORMAL: u16 = 1000;
-pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+pub(crate) use access::Access;
 
 /// The sending half of one connection.
 ///
@@ -51,6 +54,7 @@ pub(crate) struct Out {
     /// Of the terms, beside what is touched with it.
     deflates: bool,
     id: ChannelId,
+    created: SystemTime,
     terms: Terms,
 }
 
@@ -58,7 +62,7 @@ pub(crate) struct Out {
 #[derive(Debug, Default)]
 pub(crate) struct Terms {
     pub(crate) peer_addr: Option<SocketAddr>,
-    pub(crate) limits: OutboxLimits,
+    pub(crate) options: ChannelOptions,
     /// The client takes compressed frames.
     pub(crate) deflates: bool,
     /// Drives the connection, if one does.
@@ -68,6 +72,8 @@ pub(crate) struct Terms {
 #[repr(C)]
 struct Inner {
     state: State,
+    /// It has a `life`: asked at every message.
+    mortal: bool,
     /// `None` when the connection is dead.
     transport: Option<Arc<dyn Transport>>,
     written: u64,
@@ -75,6 +81,8 @@ struct Inner {
     dropped: u64,
     feeds: Vec<Arc<dyn Feed>>,
     homes: Vec<Weak<dyn Home>>,
+    /// When the channel ends by itself, if ever.
+    life: Option<Box<Life>>,
     /// The task that reads, keeps time, and flushes when there is room again.
     driver: Option<Waker>,
     /// Who waits until nothing waits, or for the end.
@@ -180,8 +188,11 @@ pub(crate) trait Home: Send + Sync {
 
 impl Out {
     pub(crate) fn new(terms: Terms, transport: Arc<dyn Transport>) -> Arc<Self> {
+        let life = Life::of(&terms.options);
         let inner = Inner {
             state: State::Open,
+            mortal: life.is_some(),
+            life,
             outbox: Outbox::default(),
             transport: Some(transport),
             written: 0,
@@ -191,7 +202,13 @@ impl Out {
             driver: None,
             watchers: Waitlist::default(),
         };
-        Arc::new(Self { inner: Mutex::new(inner), deflates: terms.deflates, id: ChannelId::next(), terms })
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+            deflates: terms.deflates,
+            id: ChannelId::next(),
+            created: SystemTime::now(),
+            terms,
+        })
     }
 
     pub(crate) fn id(&self) -> ChannelId {
@@ -200,6 +217,55 @@ impl Out {
 
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.terms.peer_addr
+    }
+
+    pub(crate) fn created(&self) -> SystemTime {
+        self.created
+    }
+
+    pub(crate) fn options(&self) -> &ChannelOptions {
+        &self.terms.options
+    }
+
+    /// Changes how long the channel lives; the driver looks at the clock anew.
+    pub(crate) fn change_life(&self, change: impl FnOnce(&mut Life)) {
+        let driver = {
+            let mut inner = lock(&self.inner);
+            change(inner.life.get_or_insert_default());
+            inner.mortal = true;
+            inner.driver.take()
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Takes note that the client, or somebody for it, has been active; false when the channel is closed.
+    pub(crate) fn touch(self: &Arc<Self>) -> bool {
+        self.locked(|access| {
+            if access.inner.mortal {
+                access.expire();
+                if let Some(life) = &mut access.inner.life {
+                    life.touch(Instant::now());
+                }
+            }
+            access.inner.state == State::Open
+        })
+    }
+
+    /// Returns what ends the channel by itself.
+    pub(crate) fn end(&self) -> Option<End> {
+        lock(&self.inner).life.as_ref()?.end()
+    }
+
+    /// Closes the channel if its time is over, behind all that was sent before.
+    pub(crate) fn expire(self: &Arc<Self>) {
+        self.locked(|access| {
+            if access.inner.mortal {
+                access.catch_up();
+                access.expire();
+            }
+        });
     }
 
     /// Tells whether the client takes compressed frames.
@@ -214,6 +280,12 @@ impl Out {
 
     pub(crate) fn state(&self) -> State {
         lock(&self.inner).state
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.state == State::Open
+            && inner.life.as_ref().and_then(|life| life.end()).is_none_or(|end| end.at > Instant::now())
     }
 
     pub(crate) fn counts(&self) -> OutboxCounts {
@@ -272,6 +344,14 @@ impl Out {
             if !cfg!(fault = "close_no_catch_up") {
                 access.catch_up();
             }
+            access.close(code, reason)
+        })
+    }
+
+    /// As `close`, ahead of all that waits here or in groups: that is dropped.
+    pub(crate) fn close_now(self: &Arc<Self>, code: u16, reason: &str) -> bool {
+        self.locked(|access| {
+            access.drop_waiting();
             access.close(code, reason)
         })
     }
@@ -372,12 +452,14 @@ impl Out {
         left.inspect(|feed| feed.left()).is_some()
     }
 
-    /// Makes `home` forget this channel when it ends.
-    pub(crate) fn add_home(&self, home: Weak<dyn Home>) {
+    /// Makes `home` forget this channel when it ends; false when it does already.
+    pub(crate) fn add_home(&self, home: Weak<dyn Home>) -> bool {
         let mut inner = lock(&self.inner);
-        if !inner.homes.iter().any(|known| Weak::ptr_eq(known, &home)) {
+        let known = inner.homes.iter().any(|known| Weak::ptr_eq(known, &home));
+        if !known {
             inner.homes.push(home);
         }
+        !known
     }
 
     /// Ends all feeds and leaves all homes: the channel is no more.
@@ -447,241 +529,6 @@ impl std::fmt::Debug for Out {
     }
 }
 
-/// The right to write, as long as the lock is held.
-pub(crate) struct Access<'a> {
-    inner: MutexGuard<'a, Inner>,
-    out: &'a Arc<Out>,
-    /// Something was written, or asks for room.
-    tell_far: bool,
-}
-
-impl Access<'_> {
-    /// Sends a message.
-    pub(crate) fn push(&mut self, frame: &Frame, route: &Route<'_>) -> Outcome {
-        if self.inner.state != State::Open {
-            self.inner.dropped += 1;
-            return Outcome::Closed;
-        }
-        let bytes = self.out.wire(frame);
-        if !self.inner.outbox.is_empty() && !cfg!(fault = "overtake") {
-            return self.queue(bytes.clone(), route);
-        }
-        match self.write(bytes) {
-            None => self.lose(),
-            Some(written) if written == bytes.len() => {
-                self.inner.written += 1;
-                Outcome::Written
-            }
-            Some(written) => self.queue_rest(bytes, written, route),
-        }
-    }
-
-    /// Sends many frames that were joined into one piece; true when all of it was written, which is
-    /// the common case. Otherwise `note` hears of each frame, in order.
-    pub(crate) fn push_joined<'f>(
-        &mut self,
-        joined: &[u8],
-        frames: impl ExactSizeIterator<Item = (&'f Frame, Route<'f>)>,
-        mut note: impl FnMut(Outcome),
-    ) -> bool {
-        let mut written = 0;
-        if self.inner.state == State::Open && self.inner.outbox.is_empty() {
-            written = self.write(joined).unwrap_or(0);
-            if written == joined.len() {
-                self.inner.written += frames.len() as u64;
-                return true;
-            }
-        }
-        for (frame, route) in frames {
-            let bytes = self.out.wire(frame);
-            let part = written.min(bytes.len());
-            written -= part;
-            note(match part {
-                0 => self.push_behind(bytes, &route),
-                _ if part == bytes.len() => {
-                    self.inner.written += 1;
-                    Outcome::Written
-                }
-                _ => self.queue_rest(bytes, part, &route),
-            });
-        }
-        false
-    }
-
-    /// Queues a message of a run whose writing has come to an end before it.
-    fn push_behind(&mut self, bytes: &Bytes, route: &Route<'_>) -> Outcome {
-        if self.inner.state != State::Open { self.lose() } else { self.queue(bytes.clone(), route) }
-    }
-
-    /// Passes on what waits in the logs of this connection's groups.
-    fn catch_up(&mut self) {
-        // Taken out for the walk: a feed pushes through `self`. Nobody else can look meanwhile.
-        let feeds = std::mem::take(&mut self.inner.feeds);
-        feeds.iter().for_each(|feed| feed.catch_up(self));
-        self.inner.feeds = feeds;
-    }
-
-    #[cold]
-    fn lose(&mut self) -> Outcome {
-        self.inner.dropped += 1;
-        Outcome::Closed
-    }
-
-    /// Puts a message behind what waits, as its rule allows.
-    #[cold]
-    fn queue(&mut self, bytes: Bytes, route: &Route<'_>) -> Outcome {
-        let overflow = route.overflow.unwrap_or(self.out.terms.limits.overflow);
-        let was_empty = self.inner.outbox.is_empty();
-        let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.out.terms.limits);
-        self.inner.dropped += offered.evicted as u64;
-        if offered.taken {
-            if was_empty {
-                self.await_room();
-            }
-            return Outcome::Queued;
-        }
-        self.inner.dropped += 1;
-        if overflow != Overflow::Close {
-            return Outcome::Full;
-        }
-        self.inner.dropped += self.inner.outbox.drop_waiting() as u64;
-        self.close(TRY_AGAIN_LATER, "client reads too slowly");
-        Outcome::Overflowed
-    }
-
-    /// Queues a message whose first `written` bytes the sink has taken; the outbox is empty.
-    #[cold]
-    fn queue_rest(&mut self, bytes: &Bytes, written: usize, route: &Route<'_>) -> Outcome {
-        if written == 0 {
-            return self.queue(bytes.clone(), route);
-        }
-        let overflow = route.overflow.unwrap_or(self.out.terms.limits.overflow);
-        // A slice: what waits shares the bytes with every other connection.
-        self.inner.outbox.append_rest(bytes.slice(written..), route.rule(overflow));
-        self.await_room();
-        Outcome::Queued
-    }
-
-    fn push_control(&mut self, mut bytes: Bytes) {
-        if self.inner.state == State::Dead {
-            return;
-        }
-        if !self.inner.outbox.is_empty() {
-            return self.inner.outbox.append(bytes, Rule::Control);
-        }
-        let Some(written) = self.write(&bytes) else { return };
-        if written < bytes.len() {
-            match written {
-                0 => self.inner.outbox.append(bytes, Rule::Control),
-                _ => self.inner.outbox.append_rest(bytes.split_off(written), Rule::Control),
-            }
-            self.await_room();
-        }
-    }
-
-    fn close(&mut self, code: u16, reason: &str) -> bool {
-        if self.inner.state != State::Open {
-            return false;
-        }
-        self.push_control(Frame::close(code, reason).bytes().clone());
-        if self.inner.state == State::Open {
-            self.inner.state = State::Closing;
-        }
-        true
-    }
-
-    fn die(&mut self) {
-        self.inner.state = State::Dead;
-        self.inner.dropped += self.inner.outbox.clear() as u64;
-        if let Some(transport) = self.inner.transport.take() {
-            transport.shut_down();
-        }
-    }
-
-    /// Ready when `is_so` or the connection is over; otherwise `cx` is woken when either may have changed.
-    fn watch(&mut self, ticket: Ticket, cx: &Context<'_>, is_so: impl Fn(&Inner) -> bool) -> Poll<()> {
-        if self.inner.state == State::Dead || is_so(&self.inner) {
-            return Poll::Ready(());
-        }
-        self.inner.watchers.put(ticket, cx.waker());
-        Poll::Pending
-    }
-
-    fn await_room(&mut self) {
-        // Also when nothing was written: who makes room may have looked after the sink pushed back and before this.
-        self.tell_far |= !cfg!(fault = "flusher_not_told");
-        if let Some(transport) = &self.inner.transport
-            && !cfg!(fault = "lost_flusher")
-        {
-            transport.await_room(Arc::downgrade(self.out));
-        }
-    }
-
-    fn flush(&mut self) {
-        while !self.inner.outbox.is_empty() {
-            match self.write_front() {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => return self.await_room(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.await_room(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.die(),
-            }
-        }
-    }
-
-    /// Writes the front of the outbox, many frames in one call; breaks when the sink took only a part.
-    fn write_front(&mut self) -> io::Result<ControlFlow<()>> {
-        let Inner { outbox, transport, .. } = &mut *self.inner;
-        let Some(transport) = transport else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let slices = outbox.slices();
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let written = transport.try_write_vectored(&slices)?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        drop(slices);
-        self.tell_far = true;
-        self.inner.written += self.inner.outbox.advance(written) as u64;
-        Ok(if written < offered { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    /// Writes until the sink pushes back, and returns how much that was; `None` when the connection broke.
-    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match self.inner.transport.as_ref()?.try_write(&bytes[written..]) {
-                Ok(0) => return self.broken(),
-                Ok(n) => {
-                    written += n;
-                    self.tell_far = true;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.broken(),
-            }
-        }
-        Some(written)
-    }
-
-    #[cold]
-    fn broken(&mut self) -> Option<usize> {
-        self.die();
-        None
-    }
-}
-
-impl Route<'_> {
-    fn rule(&self, overflow: Overflow) -> Rule {
-        match overflow {
-            Overflow::Close | Overflow::DropNewest => Rule::Keep,
-            Overflow::DropOldest => Rule::Yield,
-            // What is sent to one channel without a key is a value of its own.
-            Overflow::Conflate if self.source == 0 && self.key.is_none() => Rule::Yield,
-            Overflow::Conflate => Rule::Replace((self.source, self.key.cloned())),
-        }
-    }
-}
-
 /// Received messages, one after the other. Told of its channel's end by being dropped.
 pub(crate) trait Inbox: Send + Sync {
     /// Returns the next message; `None` after the end. Dropping the caller's future loses nothing.
@@ -691,6 +538,7 @@ pub(crate) trait Inbox: Send + Sync {
 #[cfg(all(test, feature = "ws"))]
 mod tests {
     use super::*;
+    use crate::channel::close_code::NORMAL;
 
     /// A socket whose client reads nothing.
     struct Stalled;

@@ -1,17 +1,22 @@
 //! [`Sender`]: the way to a client from anywhere in the program.
 
+use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Sink;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::ChannelId;
+use super::close_code::NORMAL;
 use super::error::SendError;
-use super::out::{NORMAL, Out, OutboxCounts, State};
+use super::identity::UserId;
+use super::out::{Out, OutboxCounts};
 use super::waitlist::Ticket;
 use crate::frame::{Frame, require_close_code};
 use crate::sync::Arc;
@@ -163,10 +168,56 @@ impl Sender {
         self.out.close(code, reason)
     }
 
+    /// Returns whose connection it is: see [`Channel::user`](super::Channel::user).
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.out.options().user.as_ref()
+    }
+
+    /// Returns the channel's metadata, if that is an `M`: see [`Channel::metadata`](super::Channel::metadata).
+    #[must_use]
+    pub fn metadata<M: Any>(&self) -> Option<&M> {
+        self.out.options().metadata.as_ref()?.downcast_ref()
+    }
+
     /// Tells whether messages are still taken.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.out.state() == State::Open
+    pub fn is_active(&self) -> bool {
+        self.out.is_active()
+    }
+
+    /// Takes note that the client is active, as a message from it does; false when the channel is closed.
+    ///
+    /// A channel that has a [time to live](super::ChannelOptions::ttl) begins that anew.
+    pub fn touch(&self) -> bool {
+        self.out.touch()
+    }
+
+    /// Sets how long the channel lives from now on, whatever happens on it; another call replaces the time.
+    ///
+    /// Then it gets nothing more, to the moment, and is closed with code
+    /// [4408](super::close_code::EXPIRED). Its connection has a timer for this; a channel in memory has none, and
+    /// is closed when somebody sends to it or receives.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use fanfare::channel::{Channel, FarMessage, SendError};
+    ///
+    /// let (channel, mut far_end) = Channel::in_memory();
+    /// channel.sender().expire_in(Duration::ZERO);
+    /// assert!(matches!(channel.send_text("late"), Err(SendError::Closed)));
+    /// let close = FarMessage::Close { code: 4408, reason: "channel has expired".into() };
+    /// assert_eq!(far_end.try_recv(), Some(close));
+    /// # Ok::<(), SendError>(())
+    /// ```
+    pub fn expire_in(&self, time: Duration) {
+        self.out.change_life(|life| life.expire_at(Instant::now().checked_add(time)));
+    }
+
+    /// Sets how long the channel may be idle from now on, or that it may be so for ever: see
+    /// [`ChannelOptions::ttl`](super::ChannelOptions::ttl).
+    pub fn set_ttl(&self, ttl: Option<Duration>) {
+        self.out.change_life(|life| life.set_ttl(ttl, Instant::now()));
     }
 
     /// Tells what became of the messages so far, all as of one moment.
@@ -272,6 +323,6 @@ impl Sink<Frame> for Sender {
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("id", &self.id()).field("open", &self.is_open()).finish()
+        f.debug_struct("Sender").field("id", &self.id()).field("active", &self.is_active()).finish()
     }
 }

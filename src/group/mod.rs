@@ -12,28 +12,36 @@
 //!
 //! Locks: a channel's `Out` first, then a group's log; no socket is written under a log's lock.
 
+mod builder;
+mod error;
 mod fanout;
 mod log;
 mod members;
 mod options;
 mod report;
+mod send;
 mod sweep;
+mod users;
 
 use std::any::Any;
 use std::fmt;
-use std::future::poll_fn;
-use std::task::{Poll, Waker};
 
 use serde::Serialize;
 use tokio::sync::Notify;
 
+pub use builder::ChannelBoxBuilder;
+pub use error::{Denied, JoinError, JoinErrorReason};
 pub use members::Membership;
 pub use options::GroupOptions;
 pub use report::{Delivery, SendReport};
+pub use send::GroupSend;
 
-use self::log::{Entry, Log};
+use self::builder::Rules;
+use self::log::Log;
 use self::members::{Members, Place};
-use crate::channel::{Channel, ChannelId, Feed, Home, Out, SendError, Ticket};
+use self::users::Users;
+use crate::channel::close_code::REVOKED;
+use crate::channel::{Channel, ChannelId, Feed, Home, Out, Overflow, SendError, Sender, UserId};
 use crate::frame::{EncodeError, Frame, require_close_code};
 use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
@@ -69,17 +77,28 @@ pub struct ChannelBox {
 
 struct Shared {
     groups: NameMap<Arc<str>, Group>,
+    /// One for each user that has a channel which is told what its offline queue gets.
+    inboxes: NameMap<Arc<str>, Group>,
     channels: NameMap<ChannelId, Out>,
+    users: Users,
     /// Told whenever a channel is forgotten.
     forgotten: Notify,
-    options: Box<OptionsOf>,
+    rules: Rules,
 }
 
-type OptionsOf = dyn Fn(&str) -> GroupOptions + Send + Sync;
+/// What a group is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Of the name that it is joined by.
+    Named,
+    /// The channels of the user whose id is its name.
+    Inbox,
+}
 
-/// One group. It is in the map as long as it has members.
+/// One group. It is in its map as long as it has members.
 struct Group {
     name: Arc<str>,
+    kind: Kind,
     /// Unique within the process: an outbox tells the groups of its messages by it.
     number: u64,
     options: GroupOptions,
@@ -94,7 +113,24 @@ impl ChannelBox {
     /// Makes a box without groups.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_options(|_| GroupOptions::default())
+        Self::builder().build()
+    }
+
+    /// Starts a box with options of its own.
+    pub fn builder() -> ChannelBoxBuilder {
+        ChannelBoxBuilder::new()
+    }
+
+    fn with_rules(rules: Rules) -> Self {
+        let shared = Shared {
+            groups: NameMap::new(),
+            inboxes: NameMap::new(),
+            channels: NameMap::new(),
+            users: Users::default(),
+            forgotten: Notify::new(),
+            rules,
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Makes a box whose groups are treated as `options` says of their names.
@@ -102,9 +138,7 @@ impl ChannelBox {
     /// It is asked whenever a first channel joins a group, and should say the same of a name each time.
     #[must_use]
     pub fn with_options(options: impl Fn(&str) -> GroupOptions + Send + Sync + 'static) -> Self {
-        let (groups, channels) = (NameMap::new(), NameMap::new());
-        let shared = Shared { groups, channels, forgotten: Notify::new(), options: Box::new(options) };
-        Self { shared: Arc::new(shared) }
+        Self::builder().groups(options).build()
     }
 
     /// Makes a channel a member of a group, which is made when there is none.
@@ -115,7 +149,8 @@ impl ChannelBox {
     /// # Errors
     ///
     /// When the name is empty, longer than 255 bytes or has control characters; when the channel is
-    /// closed, is a member already, or is in 1024 groups.
+    /// closed, is a member already, or is in 1024 groups; when [`on_join`](ChannelBoxBuilder::on_join) says no, or the
+    /// channel's user was [revoked](Self::revoke) since it began.
     ///
     /// ```
     /// use fanfare::channel::Channel;
@@ -130,14 +165,24 @@ impl ChannelBox {
     /// ```
     pub fn join(&self, channel: &Channel, group: impl AsRef<str>) -> Result<Membership, JoinError> {
         let name = group.as_ref();
-        let error = |reason| JoinError { group: name.chars().take(MAX_NAME_LEN).collect(), reason };
+        let error = |reason| JoinError::new(name, reason);
         if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
             return Err(error(JoinErrorReason::InvalidName));
         }
+        if !(self.shared.rules.may_join)(&channel.sender(), name) {
+            return Err(error(JoinErrorReason::Denied));
+        }
+        if !self.add(channel) {
+            return Err(error(JoinErrorReason::Denied));
+        }
+        self.admit(Kind::Named, channel, name).map(Membership::new).map_err(error)
+    }
+
+    /// Makes a channel a member of a group that is there, or is made.
+    fn admit(&self, kind: Kind, channel: &Channel, name: &str) -> Result<Arc<Place>, JoinErrorReason> {
         let out = channel.out();
-        self.add(channel);
         loop {
-            let group = self.open(name);
+            let group = self.open(kind, name);
             let added = out.add_feed(|feeds| {
                 if feeds.len() >= MAX_GROUPS_PER_CHANNEL {
                     return Err(Some(JoinErrorReason::TooManyGroups));
@@ -148,7 +193,7 @@ impl ChannelBox {
                 group.admit(out).ok_or(None)
             });
             let reason = match added {
-                Some(Ok(place)) => return Ok(Membership::new(place)),
+                Some(Ok(place)) => return Ok(place),
                 // Its last member left meanwhile: help it out of the map, and open a new one.
                 Some(Err(None)) => {
                     group.vanish();
@@ -159,16 +204,65 @@ impl ChannelBox {
             };
             // It was opened for nobody, perhaps.
             group.vanish_if_empty();
-            return Err(error(reason));
+            return Err(reason);
         }
     }
 
-    /// Lets [`send_to`](Self::send_to) and [`close_all`](Self::close_all) find a channel that is in no group.
-    pub fn add(&self, channel: &Channel) {
+    /// Lets [`send_to`](Self::send_to), [`close_all`](Self::close_all) and, by its user,
+    /// [`revoke`](Self::revoke) find a channel that is in no group.
+    ///
+    /// False when its user was revoked since the channel began: then it is closed with code 4403.
+    pub fn add(&self, channel: &Channel) -> bool {
         let out = channel.out();
-        self.shared.channels.get_or_insert(out.id(), Arc::clone(out));
         let home: Weak<dyn Home> = Arc::downgrade(&self.shared) as _;
-        out.add_home(home);
+        if !out.add_home(home) {
+            return true;
+        }
+        self.shared.channels.get_or_insert(out.id(), Arc::clone(out));
+        match channel.user() {
+            Some(user) if !self.shared.users.add(user, out) => {
+                out.close(REVOKED, users::REASON);
+                self.shared.forget(out.id());
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Closes all channels of a user with code 4403 and takes them out of every group, and returns how many there
+    /// were. Nothing more is delivered to them, not even what was sent before.
+    ///
+    /// A channel of the user that has begun and not joined yet is refused when it does. Whether the user may come
+    /// back is for whoever checks its token to say; what waits in its offline queue stays there.
+    ///
+    /// ```
+    /// use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};
+    /// use fanfare::group::ChannelBox;
+    ///
+    /// let channels = ChannelBox::new();
+    /// let mallory = UserId::new("mallory")?;
+    /// let (channel, mut far_end) = Channel::in_memory_with(ChannelOptions::default().user(mallory.clone()));
+    /// let _membership = channels.join(&channel, "room")?;
+    ///
+    /// assert_eq!(channels.revoke(&mallory), 1);
+    /// assert_eq!(channels.member_count("room"), 0);
+    /// assert!(matches!(far_end.try_recv(), Some(FarMessage::Close { code: 4403, .. })));
+    /// assert!(channels.join(&channel, "other room").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn revoke(&self, user: &UserId) -> usize {
+        let revoked = self.shared.users.revoke(user);
+        for out in &revoked {
+            out.close_now(REVOKED, users::REASON);
+            out.retire();
+        }
+        revoked.len()
+    }
+
+    /// Returns the channels of a user that this box knows, in the order in which it came to know them.
+    #[must_use]
+    pub fn channels_of(&self, user: &UserId) -> Vec<ChannelId> {
+        self.shared.users.channels(user)
     }
 
     /// Makes a channel leave a group; false when it is no member.
@@ -200,7 +294,17 @@ impl ChannelBox {
     /// Starts a group send with options. The group is looked up now: to one that does not exist yet the
     /// send will deliver nothing, whoever joins meanwhile.
     pub fn group(&self, name: impl AsRef<str>) -> GroupSend {
-        GroupSend { group: self.shared.groups.with(name.as_ref(), Arc::clone), except: None, key: None }
+        GroupSend::new(self.shared.groups.with(name.as_ref(), Arc::clone))
+    }
+
+    /// As [`group`](Self::group), for what a client asked for: `sender` says who that is.
+    ///
+    /// # Errors
+    ///
+    /// When [`on_send`](ChannelBoxBuilder::on_send) says no.
+    pub fn group_as(&self, sender: &Sender, name: impl AsRef<str>) -> Result<GroupSend, Denied> {
+        let name = name.as_ref();
+        if (self.shared.rules.may_send)(sender, name) { Ok(self.group(name)) } else { Err(Denied::new(name)) }
     }
 
     /// Sends a payload as JSON text to one channel, found by one look-up.
@@ -324,14 +428,20 @@ impl ChannelBox {
         groups.len()
     }
 
-    fn open(&self, name: &str) -> Arc<Group> {
-        if let Some(group) = self.shared.groups.with(name, Arc::clone) {
+    /// Returns the group of this name, made when there is none.
+    fn open(&self, kind: Kind, name: &str) -> Arc<Group> {
+        if let Some(group) = self.shared.of(kind).with(name, Arc::clone) {
             return group;
         }
         let name: Arc<str> = name.into();
-        let options = (self.shared.options)(&name);
+        let options = match kind {
+            Kind::Named => (self.shared.rules.options)(&name),
+            // Nothing of it may be missing in the middle: who reads too slowly comes back for it.
+            Kind::Inbox => GroupOptions::default().overflow(Overflow::Close),
+        };
         let fresh = Arc::new_cyclic(|me| Group {
             name: Arc::clone(&name),
+            kind,
             number: unique_number().get(),
             options,
             log: Mutex::new(Log::new()),
@@ -339,7 +449,7 @@ impl ChannelBox {
             shared: Arc::downgrade(&self.shared),
             me: me.clone(),
         });
-        self.shared.groups.get_or_insert(name, fresh)
+        self.shared.of(kind).get_or_insert(name, fresh)
     }
 
     fn snapshot(&self, group: &str) -> Option<Arc<Members>> {
@@ -354,10 +464,22 @@ impl Default for ChannelBox {
     }
 }
 
+impl Shared {
+    fn of(&self, kind: Kind) -> &NameMap<Arc<str>, Group> {
+        match kind {
+            Kind::Named => &self.groups,
+            Kind::Inbox => &self.inboxes,
+        }
+    }
+}
+
 impl Home for Shared {
     fn forget(&self, id: ChannelId) {
         if let Some(out) = self.channels.with(&id, Arc::clone) {
             self.channels.remove_if_same(&id, &out);
+            if let Some(user) = &out.options().user {
+                self.users.remove(user, id);
+            }
             self.forgotten.notify_waiters();
         }
     }
@@ -408,249 +530,18 @@ impl Group {
 
     /// Returns the group of this name that there is now.
     fn successor(&self) -> Option<Arc<Self>> {
-        self.shared.upgrade()?.groups.with(&*self.name, Arc::clone)
+        self.shared.upgrade()?.of(self.kind).with(&*self.name, Arc::clone)
     }
 
     /// Takes a closed group out of the map. Whoever meets one may do it; the first one does.
     fn vanish(&self) {
         if let (Some(shared), Some(me)) = (self.shared.upgrade(), self.me.upgrade()) {
             #[cfg(fault = "vanish_by_name")]
-            let me = shared.groups.with(&*self.name, Arc::clone).unwrap_or(me);
-            shared.groups.remove_if_same(&*self.name, &me);
+            let me = shared.of(self.kind).with(&*self.name, Arc::clone).unwrap_or(me);
+            shared.of(self.kind).remove_if_same(&*self.name, &me);
         }
     }
 }
-
-/// A group send in the making: [`ChannelBox::group`], then options, then `send`.
-#[must_use = "nothing is sent before `send` or `send_frame`"]
-pub struct GroupSend {
-    /// `None` when there is no such group: nobody is in it.
-    group: Option<Arc<Group>>,
-    except: Option<ChannelId>,
-    key: Option<Arc<str>>,
-}
-
-impl GroupSend {
-    /// Leaves one channel out.
-    pub fn except(mut self, channel: ChannelId) -> Self {
-        self.except = Some(channel);
-        self
-    }
-
-    /// Says what the payload is the latest value of: in a group with the rule
-    /// [`Conflate`](crate::channel::Overflow::Conflate) it replaces one of that key which still waits
-    /// for a slow member. A key that holds a value per user names the user too, as in `cursor:ada`.
-    ///
-    /// ```
-    /// use fanfare::channel::{Channel, FarMessage, Overflow};
-    /// use fanfare::group::{ChannelBox, GroupOptions};
-    ///
-    /// let channels = ChannelBox::with_options(|_| GroupOptions::default().overflow(Overflow::Conflate));
-    /// let (channel, mut far_end) = Channel::in_memory();
-    /// let _membership = channels.join(&channel, "doc")?;
-    /// channel.send_bytes(vec![0; 100_000])?; // fills the pipe: what follows has to wait
-    /// for column in 0..1000 {
-    ///     channels.group("doc").key("cursor:ada").send(&column)?;
-    /// }
-    /// assert!(matches!(far_end.try_recv(), Some(FarMessage::Binary(_))));
-    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("999".into())));
-    /// assert_eq!(channel.sender().counts().dropped, 999);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Sends a payload as JSON text, serialised and framed once.
-    ///
-    /// # Errors
-    ///
-    /// When the payload cannot be serialised.
-    pub fn send<T: Serialize + ?Sized>(self, payload: &T) -> Result<SendReport, EncodeError> {
-        Ok(self.send_frame(&Frame::json(payload)?))
-    }
-
-    /// Sends a frame: what is there already, or goes to several groups, is not framed again.
-    ///
-    /// ```
-    /// use fanfare::channel::{Channel, FarMessage};
-    /// use fanfare::frame::Frame;
-    /// use fanfare::group::ChannelBox;
-    ///
-    /// let channels = ChannelBox::new();
-    /// let (channel, mut far_end) = Channel::in_memory();
-    /// let _memberships = [channels.join(&channel, "north")?, channels.join(&channel, "south")?];
-    /// let frame = Frame::text("to both");
-    /// for group in ["north", "south"] {
-    ///     assert!(channels.group(group).send_frame(&frame).accepted());
-    /// }
-    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("to both".into())));
-    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("to both".into())));
-    /// # Ok::<(), fanfare::group::JoinError>(())
-    /// ```
-    pub fn send_frame(self, frame: &Frame) -> SendReport {
-        let Some(group) = &self.group else { return SendReport::nobody() };
-        let entry = self.entry(frame);
-        let tally = Arc::clone(&entry.tally);
-        let (accepted, members) = {
-            let mut log = lock(&group.log);
-            (log.append(entry, &group.options), log.members.len())
-        };
-        if accepted {
-            group.sweep(members);
-        }
-        SendReport::new(members, accepted, tally)
-    }
-
-    /// Sends a frame as soon as there is room for it in the group: for a source that can wait, and must
-    /// not lose anything. A frame larger than the group's bound is refused at once.
-    ///
-    /// Who waits together is served in no order.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped before it is ready the frame was not sent.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use fanfare::channel::Channel;
-    /// use fanfare::frame::Frame;
-    /// use fanfare::group::{ChannelBox, GroupOptions};
-    ///
-    /// let delay = std::time::Duration::from_millis(1);
-    /// let channels =
-    ///     ChannelBox::with_options(move |_| GroupOptions::default().max_waiting(1, 1024).write_delay(delay));
-    /// let (channel, _far_end) = Channel::in_memory();
-    /// let _membership = channels.join(&channel, "room")?;
-    /// let frame = Frame::text("one at a time");
-    /// assert!(channels.group("room").send_frame(&frame).accepted());
-    /// assert!(!channels.group("room").send_frame(&frame).accepted(), "one waits, and that is the bound");
-    /// assert!(channels.group("room").send_frame_when_room(&frame).await.accepted());
-    /// # Ok(()) }
-    /// ```
-    pub async fn send_frame_when_room(mut self, frame: &Frame) -> SendReport {
-        let mut place = None;
-        poll_fn(|cx| {
-            // A group whose last member left meanwhile may have been opened anew.
-            while let Some(closed) = self.group.take_if(|group| lock(&group.log).closed) {
-                closed.vanish();
-                self.group = closed.successor();
-            }
-            let Some(group) = &self.group else { return Poll::Ready(SendReport::nobody()) };
-            let place = place.get_or_insert_with(|| Waiting::new(group));
-            if !Arc::ptr_eq(&place.group, group) {
-                *place = Waiting::new(group);
-            }
-            let entry = self.entry(frame);
-            let tally = Arc::clone(&entry.tally);
-            let (accepted, members) = {
-                let mut log = lock(&group.log);
-                let accepted = log.append(entry, &group.options);
-                // An empty log will not have more room than it has.
-                let waits = !accepted && !log.is_empty();
-                if waits {
-                    log.waiting.put(place.ticket, cx.waker());
-                }
-                place.woken_for_nothing = waits;
-                ((!waits).then_some(accepted), log.members.len())
-            };
-            // Asked for by who waits as well: the task of an earlier sweep may have gone with its runtime.
-            if accepted != Some(false) {
-                group.sweep(members);
-            }
-            accepted.map_or(Poll::Pending, |accepted| Poll::Ready(SendReport::new(members, accepted, tally)))
-        })
-        .await
-    }
-
-    fn entry(&self, frame: &Frame) -> Entry {
-        Entry { except: self.except, key: self.key.clone(), ..Entry::new(frame.clone()) }
-    }
-}
-
-/// A place among those who wait for room in a group, given back at the end.
-struct Waiting {
-    group: Arc<Group>,
-    ticket: Ticket,
-    /// The last look found no room: if it is woken after that and goes, the room is somebody else's.
-    woken_for_nothing: bool,
-}
-
-impl Waiting {
-    fn new(group: &Arc<Group>) -> Self {
-        Self { group: Arc::clone(group), ticket: Ticket::new(), woken_for_nothing: false }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let next = {
-            let mut log = lock(&self.group.log);
-            let was_woken = !log.waiting.remove(self.ticket) && self.woken_for_nothing;
-            if was_woken { log.waiting.take_first(1) } else { Vec::new() }
-        };
-        next.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl fmt::Debug for GroupSend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupSend")
-            .field("group", &self.group.as_ref().map(|group| &*group.name))
-            .field("except", &self.except)
-            .finish()
-    }
-}
-
-/// Why a channel did not become a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinError {
-    group: String,
-    reason: JoinErrorReason,
-}
-
-impl JoinError {
-    /// Returns the name of the group, cut after 255 characters.
-    #[must_use]
-    pub fn group(&self) -> &str {
-        &self.group
-    }
-
-    /// Returns the reason.
-    #[must_use]
-    pub fn reason(&self) -> JoinErrorReason {
-        self.reason
-    }
-}
-
-/// The reasons of a [`JoinError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JoinErrorReason {
-    /// The name is empty, longer than [`MAX_NAME_LEN`] bytes, or has control characters.
-    InvalidName,
-    /// The channel is a member already.
-    AlreadyMember,
-    /// The channel is in [`MAX_GROUPS_PER_CHANNEL`] groups.
-    TooManyGroups,
-    /// The channel is closed.
-    Closed,
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match self.reason {
-            JoinErrorReason::InvalidName => "a group name has 1 to 255 bytes and no control characters",
-            JoinErrorReason::AlreadyMember => "the channel is a member already",
-            JoinErrorReason::TooManyGroups => "the channel is in as many groups as are allowed (1024)",
-            JoinErrorReason::Closed => "the channel is closed",
-        };
-        write!(f, "cannot join group {:?}: {reason}", self.group)
-    }
-}
-
-impl std::error::Error for JoinError {}
 
 impl fmt::Debug for ChannelBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

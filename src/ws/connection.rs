@@ -24,7 +24,8 @@ use super::decoder::{Decoder, Event, ProtocolError};
 use super::mailbox::{Mailbox, Receiver, Room};
 use super::rate::{Allowance, Excess, RateLimit};
 use super::transport::Socket;
-use crate::channel::{Channel, Message, NORMAL, Out, RecvError, State};
+use crate::channel::close_code::{GOING_AWAY, NORMAL, POLICY};
+use crate::channel::{Channel, Message, Out, RecvError, State};
 use crate::sync::Arc;
 
 /// How long a client has to answer a close, and once more as long to read what goes before it.
@@ -33,9 +34,6 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 const READ_SIZE: usize = 8 << 10;
 /// Messages and control frames between two yields: what a client sends does not keep its thread from others.
 const EVENTS_PER_TURN: u32 = 64;
-/// Close codes of RFC 6455, section 7.4.1.
-const GOING_AWAY: u16 = 1001;
-const POLICY: u16 = 1008;
 
 pub(super) struct Connection {
     socket: Socket,
@@ -217,6 +215,7 @@ impl Connection {
                 && self.phase == Phase::Talking
             {
                 self.times.spoke();
+                self.out.touch();
                 self.mailbox.put(message, cx);
                 if self.mailbox.room() == Room::Taken {
                     return;
@@ -293,7 +292,7 @@ impl Connection {
 
     /// Looks at the clock, and has the task woken at the next time that matters.
     fn poll_times(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while let Some(due) = self.times.next() {
+        while let Some(due) = self.next_time() {
             if self.alarm.poll(due, cx).is_pending() {
                 return Ok(());
             }
@@ -302,7 +301,18 @@ impl Connection {
         Ok(())
     }
 
+    /// Returns the next time that matters.
+    fn next_time(&self) -> Option<Instant> {
+        // Once a close is out the channel's own end is behind it.
+        let end = if self.times.close_due.is_none() { self.out.end() } else { None };
+        [self.times.next(), end.map(|end| end.at)].into_iter().flatten().min()
+    }
+
     fn on_time(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.phase == Phase::Talking && self.out.end().is_some_and(|end| end.at <= now) {
+            self.out.expire();
+            self.leave(Phase::Leaving, None, cx);
+        }
         if self.times.resume.is_some_and(|resume| resume <= now) {
             self.times.resume = None;
             self.poll_read(cx)?;

@@ -8,16 +8,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use super::connection::Connection;
+use crate::channel::close_code::{INTERNAL_ERROR, POLICY};
 use crate::channel::{Channel, ChannelId, RecvError, SendError};
 use crate::dispatch::Dispatcher;
 use crate::group::{JoinError, JoinErrorReason};
 use crate::name::Key;
 use crate::sync::{Arc, guard};
-
-/// A handler failed: the close code of RFC 6455, section 7.4.1.
-const INTERNAL_ERROR: u16 = 1011;
-/// The client asked for what it may not have.
-const POLICY: u16 = 1008;
 
 /// The event of a handler that returned an error, or panicked: see [`Upgrade::events`](super::Upgrade::events).
 ///

@@ -20,6 +20,7 @@ use hyper_util::server::conn::auto::upgrade::downcast;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Pace};
 use super::decoder::{Decoder, Limits};
@@ -28,7 +29,7 @@ use super::handshake::{HandshakeError, Origins, check_origin, check_upgrade, cho
 use super::rate::RateLimit;
 use super::serve::{Place, take_place};
 use super::transport::Socket;
-use crate::channel::{Channel, Out, OutboxLimits, Terms};
+use crate::channel::{Channel, ChannelOptions, Out, OutboxLimits, Terms, UserId};
 use crate::dispatch::Dispatcher;
 use crate::sync::Arc;
 
@@ -86,10 +87,12 @@ pub struct Upgrade {
 }
 
 /// How a connection is treated once it is one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Options {
     limits: Limits,
-    outbox: OutboxLimits,
+    channel: ChannelOptions,
+    /// When what proves the identity ends.
+    signed_until: Option<Instant>,
     send_buffer: usize,
     pace: Pace,
 }
@@ -98,7 +101,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            outbox: OutboxLimits::default(),
+            channel: ChannelOptions::default(),
+            signed_until: None,
             send_buffer: 64 << 10,
             pace: Pace {
                 heartbeat: Some((Duration::from_secs(30), Duration::from_secs(20))),
@@ -144,7 +148,35 @@ impl Upgrade {
     /// ```
     #[must_use]
     pub fn outbox(mut self, limits: OutboxLimits) -> Self {
-        self.options.outbox = limits;
+        self.options.channel.outbox = limits;
+        self
+    }
+
+    /// Sets whose connection it is: what [`Channel::user`] returns, and
+    /// [`ChannelBox::user`](crate::group::ChannelBox::user) finds its channels by.
+    #[must_use]
+    pub fn user(mut self, user: UserId) -> Self {
+        self.options.channel.user = Some(user);
+        self
+    }
+
+    /// Sets all that is settled about the channel: what was set of it before is replaced.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use axum::response::Response;
+    /// use fanfare::channel::{ChannelOptions, PayloadType};
+    /// use fanfare::ws::Upgrade;
+    ///
+    /// async fn feed(upgrade: Upgrade) -> Response {
+    ///     let options = ChannelOptions::default().payload_type(PayloadType::Json).ttl(Duration::from_secs(600));
+    ///     upgrade.channel(options).run(async |mut channel| Ok(channel.discard().await))
+    /// }
+    /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(feed));
+    /// ```
+    #[must_use]
+    pub fn channel(mut self, options: ChannelOptions) -> Self {
+        self.options.channel = options;
         self
     }
 
@@ -274,7 +306,7 @@ impl Upgrade {
         // Ends with its connection.
         tokio::spawn(async move {
             let opened =
-                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflate, &options));
+                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflate, options));
             // Otherwise the client went away between its request and our answer: there is nobody to tell.
             if let Ok(connection) = opened {
                 let _stay = place.map(|place| place.enlist(connection.out()));
@@ -342,16 +374,19 @@ fn open(
     upgraded: Upgraded,
     peer_addr: Option<SocketAddr>,
     deflate: Deflate,
-    options: &Options,
+    options: Options,
 ) -> io::Result<Connection> {
     let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
     let terms = Terms {
         peer_addr: socket_addr.or(peer_addr),
-        limits: options.outbox,
+        options: options.channel,
         deflates: deflate.writes,
         runtime: Some(Handle::current()),
     };
     let out = Out::new(terms, socket.transport());
+    if let Some(at) = options.signed_until {
+        out.change_life(|life| life.sign_until(at));
+    }
     Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, out))
 }
 

@@ -20,11 +20,10 @@ use std::time::Duration;
 use http::Extensions;
 use tokio::sync::{Notify, watch};
 
+use crate::channel::close_code::GOING_AWAY;
 use crate::channel::{ChannelId, Out};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
-/// The server ends: the close code of RFC 6455, section 7.4.1.
-const GOING_AWAY: u16 = 1001;
 /// Channels closed in one go before other tasks get their turn.
 const CLOSED_AT_A_TIME: usize = 64;
 

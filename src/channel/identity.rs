@@ -1,0 +1,106 @@
+//! [`UserId`]: whose connection a channel is.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::sync::Arc;
+
+/// The longest id of a user, in bytes.
+pub const MAX_USER_ID_LEN: usize = 255;
+
+/// Names a user, whose channels may be many: one for each tab and device. Cheap to clone.
+///
+/// It comes from what the server trusts, as the subject of a token, never from a client's message.
+///
+/// ```
+/// use fanfare::channel::UserId;
+///
+/// let ada: UserId = "ada".parse()?;
+/// assert_eq!(ada, UserId::new("ada")?);
+/// assert!(UserId::new("").is_err());
+/// # Ok::<(), fanfare::channel::InvalidUserId>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// Makes an id.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, longer than 255 bytes, or has control characters.
+    pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidUserId> {
+        let id = id.as_ref();
+        if id.is_empty() || id.len() > MAX_USER_ID_LEN || id.chars().any(char::is_control) {
+            return Err(InvalidUserId(id.chars().take(MAX_USER_ID_LEN).collect()));
+        }
+        Ok(Self(id.into()))
+    }
+
+    /// Returns the id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for UserId {
+    type Err = InvalidUserId;
+
+    fn from_str(id: &str) -> Result<Self, InvalidUserId> {
+        Self::new(id)
+    }
+}
+
+impl Deref for UserId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for UserId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for UserId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for UserId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// A text that names no user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidUserId(String);
+
+impl fmt::Display for InvalidUserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no user id: it has 1 to {MAX_USER_ID_LEN} bytes and no control characters", self.0)
+    }
+}
+
+impl std::error::Error for InvalidUserId {}

@@ -1,0 +1,98 @@
+//! How long a channel lives, apart from what its connection does. A plain value: the time is passed in.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::close_code::{EXPIRED, UNAUTHORIZED};
+use super::options::ChannelOptions;
+
+/// The times at which a channel ends by itself; the first one counts.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    /// The end that was set for the channel.
+    expires: Option<Instant>,
+    /// The end of what proves the client's identity.
+    signed_until: Option<Instant>,
+    /// How long it may be untouched, and since when it is.
+    idle: Option<(Duration, Instant)>,
+}
+
+/// What ends a channel at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) at: Instant,
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+impl Life {
+    /// Returns the life that a channel begins with; most live as long as their connection.
+    pub(crate) fn of(options: &ChannelOptions) -> Option<Box<Self>> {
+        if options.ttl.is_none() && options.expires_in.is_none() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut life = Self::default();
+        life.expire_at(options.expires_in.and_then(|time| now.checked_add(time)));
+        life.set_ttl(options.ttl, now);
+        Some(Box::new(life))
+    }
+
+    pub(crate) fn expire_at(&mut self, at: Option<Instant>) {
+        self.expires = at;
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn sign_until(&mut self, at: Instant) {
+        self.signed_until = Some(at);
+    }
+
+    pub(crate) fn set_ttl(&mut self, ttl: Option<Duration>, now: Instant) {
+        self.idle = ttl.map(|ttl| (ttl, now));
+    }
+
+    pub(crate) fn touch(&mut self, now: Instant) {
+        if let Some((_, touched)) = &mut self.idle {
+            *touched = now;
+        }
+    }
+
+    /// Returns what ends the channel, unless something changes.
+    pub(crate) fn end(&self) -> Option<End> {
+        let end = |at, code, reason| End { at, code, reason };
+        [
+            self.expires.map(|at| end(at, EXPIRED, "channel has expired")),
+            self.signed_until.map(|at| end(at, UNAUTHORIZED, "token has expired")),
+            self.idle
+                .and_then(|(ttl, touched)| touched.checked_add(ttl))
+                .map(|at| end(at, EXPIRED, "channel was idle for too long")),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|end| end.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_first_end_counts_and_a_touch_moves_only_the_idle_one() {
+        let start = Instant::now();
+        let mut life = Life::default();
+        assert_eq!(life.end(), None);
+        life.expire_at(Some(start + 10 * SECOND));
+        life.set_ttl(Some(SECOND), start);
+        assert_eq!(life.end().map(|end| (end.at, end.reason)), Some((start + SECOND, "channel was idle for too long")));
+        life.touch(start + 9 * SECOND + SECOND / 2);
+        assert_eq!(life.end().map(|end| (end.at, end.code)), Some((start + 10 * SECOND, EXPIRED)));
+        life.expire_at(None);
+        assert_eq!(life.end().map(|end| end.at), Some(start + 10 * SECOND + SECOND / 2));
+        life.set_ttl(Some(Duration::MAX), start);
+        assert_eq!(life.end(), None, "a time that no clock shows never comes");
+    }
+}

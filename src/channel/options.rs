@@ -1,0 +1,113 @@
+//! [`ChannelOptions`]: what is settled about a channel before it begins.
+
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
+
+use super::identity::UserId;
+use super::outbox::OutboxLimits;
+use crate::sync::Arc;
+
+/// What is settled about a channel before it begins: of a connection by
+/// [`Upgrade::channel`](crate::ws::Upgrade::channel), of a test by [`Channel::in_memory_with`](super::Channel::in_memory_with).
+///
+/// ```
+/// use fanfare::channel::{Channel, ChannelOptions, UserId};
+///
+/// struct Plan { seats: u32 }
+///
+/// let options = ChannelOptions::default().user(UserId::new("ada")?).metadata(Plan { seats: 3 });
+/// let (channel, _far_end) = Channel::in_memory_with(options);
+/// assert_eq!(channel.user().map(UserId::as_str), Some("ada"));
+/// assert_eq!(channel.metadata::<Plan>().map(|plan| plan.seats), Some(3));
+/// # Ok::<(), fanfare::channel::InvalidUserId>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct ChannelOptions {
+    pub(crate) outbox: OutboxLimits,
+    pub(crate) user: Option<UserId>,
+    pub(crate) metadata: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) payload_type: PayloadType,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) expires_in: Option<Duration>,
+}
+
+/// What a channel takes from its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PayloadType {
+    /// Text and bytes, as they come.
+    #[default]
+    Any,
+    /// Text that is JSON.
+    Json,
+    /// Text.
+    Text,
+    /// Bytes.
+    Bytes,
+}
+
+impl ChannelOptions {
+    /// Sets how much may wait for the client, and what happens past it.
+    #[must_use]
+    pub fn outbox(mut self, limits: OutboxLimits) -> Self {
+        self.outbox = limits;
+        self
+    }
+
+    /// Sets whose connection it is.
+    #[must_use]
+    pub fn user(mut self, user: UserId) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Sets a value of your own that goes with the channel: see [`Channel::metadata`](super::Channel::metadata).
+    #[must_use]
+    pub fn metadata(mut self, metadata: impl Any + Send + Sync) -> Self {
+        self.metadata = Some(Arc::new(metadata));
+        self
+    }
+
+    /// Sets what the client is to send: whatever the handler receives by, a message of another type is an error
+    /// for it. All is taken by default.
+    #[must_use]
+    pub fn payload_type(mut self, payload_type: PayloadType) -> Self {
+        self.payload_type = payload_type;
+        self
+    }
+
+    /// Sets how long the channel lives when neither its client sends a message nor anybody calls
+    /// [`touch`](super::Sender::touch): then it is closed with code 4408.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets how long the channel lives at all: see [`Sender::expire_in`](super::Sender::expire_in).
+    #[must_use]
+    pub fn expires_in(mut self, time: Duration) -> Self {
+        self.expires_in = Some(time);
+        self
+    }
+}
+
+impl From<OutboxLimits> for ChannelOptions {
+    fn from(limits: OutboxLimits) -> Self {
+        Self::default().outbox(limits)
+    }
+}
+
+impl fmt::Debug for ChannelOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelOptions")
+            .field("outbox", &self.outbox)
+            .field("user", &self.user)
+            .field("metadata", &self.metadata.is_some())
+            .field("payload_type", &self.payload_type)
+            .field("ttl", &self.ttl)
+            .field("expires_in", &self.expires_in)
+            .finish()
+    }
+}

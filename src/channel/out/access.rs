@@ -1,0 +1,273 @@
+//! [`Access`]: what can be done with a connection while its lock is held.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Inner, Out, Outcome, Route, State};
+use crate::channel::close_code::TRY_AGAIN_LATER;
+use crate::channel::outbox::{Overflow, Rule};
+use crate::channel::waitlist::Ticket;
+use crate::frame::Frame;
+use crate::sync::{Arc, MutexGuard};
+
+/// The right to write, as long as the lock is held.
+pub(crate) struct Access<'a> {
+    pub(super) inner: MutexGuard<'a, Inner>,
+    pub(super) out: &'a Arc<Out>,
+    /// Something was written, or asks for room.
+    pub(super) tell_far: bool,
+}
+
+impl Access<'_> {
+    /// Sends a message.
+    pub(crate) fn push(&mut self, frame: &Frame, route: &Route<'_>) -> Outcome {
+        if !self.takes_messages() {
+            return self.lose();
+        }
+        let bytes = self.out.wire(frame);
+        if !self.inner.outbox.is_empty() && !cfg!(fault = "overtake") {
+            return self.queue(bytes.clone(), route);
+        }
+        match self.write(bytes) {
+            None => self.lose(),
+            Some(written) if written == bytes.len() => {
+                self.inner.written += 1;
+                Outcome::Written
+            }
+            Some(written) => self.queue_rest(bytes, written, route),
+        }
+    }
+
+    /// Sends many frames that were joined into one piece; true when all of it was written, which is
+    /// the common case. Otherwise `note` hears of each frame, in order.
+    pub(crate) fn push_joined<'f>(
+        &mut self,
+        joined: &[u8],
+        frames: impl ExactSizeIterator<Item = (&'f Frame, Route<'f>)>,
+        mut note: impl FnMut(Outcome),
+    ) -> bool {
+        let mut written = 0;
+        if self.takes_messages() && self.inner.outbox.is_empty() {
+            written = self.write(joined).unwrap_or(0);
+            if written == joined.len() {
+                self.inner.written += frames.len() as u64;
+                return true;
+            }
+        }
+        for (frame, route) in frames {
+            let bytes = self.out.wire(frame);
+            let part = written.min(bytes.len());
+            written -= part;
+            note(match part {
+                0 => self.push_behind(bytes, &route),
+                _ if part == bytes.len() => {
+                    self.inner.written += 1;
+                    Outcome::Written
+                }
+                _ => self.queue_rest(bytes, part, &route),
+            });
+        }
+        false
+    }
+
+    /// Tells whether the channel is open, and closes one whose time is over: it gets nothing more, even if nobody
+    /// has noticed yet.
+    fn takes_messages(&mut self) -> bool {
+        if self.inner.mortal {
+            self.expire();
+        }
+        self.inner.state == State::Open
+    }
+
+    /// Closes the channel if its time is over.
+    #[cold]
+    pub(super) fn expire(&mut self) {
+        if let Some(end) = self.inner.life.as_ref().and_then(|life| life.end())
+            && end.at <= Instant::now()
+        {
+            self.close(end.code, end.reason);
+        }
+    }
+
+    /// Queues a message of a run whose writing has come to an end before it.
+    fn push_behind(&mut self, bytes: &Bytes, route: &Route<'_>) -> Outcome {
+        if self.inner.state != State::Open { self.lose() } else { self.queue(bytes.clone(), route) }
+    }
+
+    /// Passes on what waits in the logs of this connection's groups.
+    pub(super) fn catch_up(&mut self) {
+        // Taken out for the walk: a feed pushes through `self`. Nobody else can look meanwhile.
+        let feeds = std::mem::take(&mut self.inner.feeds);
+        feeds.iter().for_each(|feed| feed.catch_up(self));
+        self.inner.feeds = feeds;
+    }
+
+    #[cold]
+    fn lose(&mut self) -> Outcome {
+        self.inner.dropped += 1;
+        Outcome::Closed
+    }
+
+    /// Puts a message behind what waits, as its rule allows.
+    #[cold]
+    fn queue(&mut self, bytes: Bytes, route: &Route<'_>) -> Outcome {
+        let overflow = route.overflow.unwrap_or(self.out.terms.options.outbox.overflow);
+        let was_empty = self.inner.outbox.is_empty();
+        let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.out.terms.options.outbox);
+        self.inner.dropped += offered.evicted as u64;
+        if offered.taken {
+            if was_empty {
+                self.await_room();
+            }
+            return Outcome::Queued;
+        }
+        self.inner.dropped += 1;
+        if overflow != Overflow::Close {
+            return Outcome::Full;
+        }
+        self.drop_waiting();
+        self.close(TRY_AGAIN_LATER, "client reads too slowly");
+        Outcome::Overflowed
+    }
+
+    /// Drops all messages that wait, but for one that is half out.
+    pub(super) fn drop_waiting(&mut self) {
+        self.inner.dropped += self.inner.outbox.drop_waiting() as u64;
+    }
+
+    /// Queues a message whose first `written` bytes the sink has taken; the outbox is empty.
+    #[cold]
+    fn queue_rest(&mut self, bytes: &Bytes, written: usize, route: &Route<'_>) -> Outcome {
+        if written == 0 {
+            return self.queue(bytes.clone(), route);
+        }
+        let overflow = route.overflow.unwrap_or(self.out.terms.options.outbox.overflow);
+        // A slice: what waits shares the bytes with every other connection.
+        self.inner.outbox.append_rest(bytes.slice(written..), route.rule(overflow));
+        self.await_room();
+        Outcome::Queued
+    }
+
+    pub(super) fn push_control(&mut self, mut bytes: Bytes) {
+        if self.inner.state == State::Dead {
+            return;
+        }
+        if !self.inner.outbox.is_empty() {
+            return self.inner.outbox.append(bytes, Rule::Control);
+        }
+        let Some(written) = self.write(&bytes) else { return };
+        if written < bytes.len() {
+            match written {
+                0 => self.inner.outbox.append(bytes, Rule::Control),
+                _ => self.inner.outbox.append_rest(bytes.split_off(written), Rule::Control),
+            }
+            self.await_room();
+        }
+    }
+
+    pub(super) fn close(&mut self, code: u16, reason: &str) -> bool {
+        if self.inner.state != State::Open {
+            return false;
+        }
+        self.push_control(Frame::close(code, reason).bytes().clone());
+        if self.inner.state == State::Open {
+            self.inner.state = State::Closing;
+        }
+        true
+    }
+
+    pub(super) fn die(&mut self) {
+        self.inner.state = State::Dead;
+        self.inner.dropped += self.inner.outbox.clear() as u64;
+        if let Some(transport) = self.inner.transport.take() {
+            transport.shut_down();
+        }
+    }
+
+    /// Ready when `is_so` or the connection is over; otherwise `cx` is woken when either may have changed.
+    pub(super) fn watch(&mut self, ticket: Ticket, cx: &Context<'_>, is_so: impl Fn(&Inner) -> bool) -> Poll<()> {
+        if self.inner.state == State::Dead || is_so(&self.inner) {
+            return Poll::Ready(());
+        }
+        self.inner.watchers.put(ticket, cx.waker());
+        Poll::Pending
+    }
+
+    fn await_room(&mut self) {
+        // Also when nothing was written: who makes room may have looked after the sink pushed back and before this.
+        self.tell_far |= !cfg!(fault = "flusher_not_told");
+        if let Some(transport) = &self.inner.transport
+            && !cfg!(fault = "lost_flusher")
+        {
+            transport.await_room(Arc::downgrade(self.out));
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        while !self.inner.outbox.is_empty() {
+            match self.write_front() {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return self.await_room(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.await_room(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.die(),
+            }
+        }
+    }
+
+    /// Writes the front of the outbox, many frames in one call; breaks when the sink took only a part.
+    fn write_front(&mut self) -> io::Result<ControlFlow<()>> {
+        let Inner { outbox, transport, .. } = &mut *self.inner;
+        let Some(transport) = transport else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let slices = outbox.slices();
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = transport.try_write_vectored(&slices)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        drop(slices);
+        self.tell_far = true;
+        self.inner.written += self.inner.outbox.advance(written) as u64;
+        Ok(if written < offered { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Writes until the sink pushes back, and returns how much that was; `None` when the connection broke.
+    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.inner.transport.as_ref()?.try_write(&bytes[written..]) {
+                Ok(0) => return self.broken(),
+                Ok(n) => {
+                    written += n;
+                    self.tell_far = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.broken(),
+            }
+        }
+        Some(written)
+    }
+
+    #[cold]
+    fn broken(&mut self) -> Option<usize> {
+        self.die();
+        None
+    }
+}
+
+impl Route<'_> {
+    fn rule(&self, overflow: Overflow) -> Rule {
+        match overflow {
+            Overflow::Close | Overflow::DropNewest => Rule::Keep,
+            Overflow::DropOldest => Rule::Yield,
+            // What is sent to one channel without a key is a value of its own.
+            Overflow::Conflate if self.source == 0 && self.key.is_none() => Rule::Yield,
+            Overflow::Conflate => Rule::Replace((self.source, self.key.cloned())),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What can go wrong with groups.
+
+use std::fmt;
+
+use super::MAX_NAME_LEN;
+
+/// Why a channel did not become a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinError {
+    group: String,
+    reason: JoinErrorReason,
+}
+
+impl JoinError {
+    pub(super) fn new(group: &str, reason: JoinErrorReason) -> Self {
+        Self { group: group.chars().take(MAX_NAME_LEN).collect(), reason }
+    }
+
+    /// Returns the name of the group, cut after 255 characters.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Returns the reason.
+    #[must_use]
+    pub fn reason(&self) -> JoinErrorReason {
+        self.reason
+    }
+}
+
+/// The reasons of a [`JoinError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinErrorReason {
+    /// The name is empty, longer than [`MAX_NAME_LEN`] bytes, or has control characters.
+    InvalidName,
+    /// The channel is a member already.
+    AlreadyMember,
+    /// The channel is in [`MAX_GROUPS_PER_CHANNEL`] groups.
+    TooManyGroups,
+    /// The channel is closed.
+    Closed,
+    /// The channel may not: [`on_join`](super::ChannelBoxBuilder::on_join) says so, or its user was revoked.
+    Denied,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            JoinErrorReason::InvalidName => "a group name has 1 to 255 bytes and no control characters",
+            JoinErrorReason::AlreadyMember => "the channel is a member already",
+            JoinErrorReason::TooManyGroups => "the channel is in as many groups as are allowed (1024)",
+            JoinErrorReason::Closed => "the channel is closed",
+            JoinErrorReason::Denied => "not allowed",
+        };
+        write!(f, "cannot join group {:?}: {reason}", self.group)
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// A client may not send to a group: [`on_send`](super::ChannelBoxBuilder::on_send) says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    group: String,
+}
+
+impl Denied {
+    pub(super) fn new(group: &str) -> Self {
+        Self { group: group.chars().take(MAX_NAME_LEN).collect() }
+    }
+
+    /// Returns the name of the group, cut after 255 characters.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot send to group {:?}: not allowed", self.group)
+    }
+}
+
+impl std::error::Error for Denied {}

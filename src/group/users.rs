@@ -1,0 +1,88 @@
+//! Which channels a user has, and which users were revoked.
+//!
+//! Always: a channel that began before its user was revoked is not added after that. `add` and `revoke` of one
+//! user are one after the other, under the lock of the user's shard.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+
+use smallvec::SmallVec;
+
+use crate::channel::{ChannelId, Out, UserId};
+use crate::sync::{Arc, Mutex, lock};
+
+/// Told to a client that was revoked.
+pub(super) const REASON: &str = "user was revoked";
+
+const SHARDS: usize = 16;
+/// Revocations that a shard remembers, for channels that have begun and not joined yet: the latest.
+const REMEMBERED: usize = 1024;
+
+pub(super) struct Users {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Shard {
+    channels: HashMap<UserId, SmallVec<[Arc<Out>; 1]>>,
+    /// An id of that time: channels that began before have lower ones.
+    revoked: HashMap<UserId, ChannelId>,
+    /// The users of `revoked`, the longest ago first.
+    order: VecDeque<UserId>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::new(Shard::default())), hasher: RandomState::new() }
+    }
+}
+
+impl Users {
+    /// Adds a channel of `user`; false when that was revoked since the channel began.
+    pub(super) fn add(&self, user: &UserId, out: &Arc<Out>) -> bool {
+        let mut shard = lock(self.shard(user));
+        if shard.revoked.get(user).is_some_and(|revoked| *revoked > out.id()) {
+            return false;
+        }
+        shard.channels.entry(user.clone()).or_default().push(Arc::clone(out));
+        true
+    }
+
+    pub(super) fn remove(&self, user: &UserId, id: ChannelId) {
+        // Dropped without the lock.
+        let _removed = {
+            let mut shard = lock(self.shard(user));
+            let Some(channels) = shard.channels.get_mut(user) else { return };
+            let removed = channels.iter().position(|out| out.id() == id).map(|at| channels.remove(at));
+            if channels.is_empty() {
+                shard.channels.remove(user);
+            }
+            removed
+        };
+    }
+
+    /// Remembers that `user` is revoked, and returns its channels.
+    pub(super) fn revoke(&self, user: &UserId) -> SmallVec<[Arc<Out>; 1]> {
+        let mut shard = lock(self.shard(user));
+        let shard = &mut *shard;
+        if shard.revoked.insert(user.clone(), ChannelId::next()).is_none() {
+            shard.order.push_back(user.clone());
+        }
+        if shard.order.len() > REMEMBERED
+            && let Some(oldest) = shard.order.pop_front()
+        {
+            shard.revoked.remove(&oldest);
+        }
+        shard.channels.get(user).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn channels(&self, user: &UserId) -> Vec<ChannelId> {
+        let shard = lock(self.shard(user));
+        shard.channels.get(user).map_or_else(Vec::new, |channels| channels.iter().map(|out| out.id()).collect())
+    }
+
+    fn shard(&self, user: &UserId) -> &Mutex<Shard> {
+        &self.shards[self.hasher.hash_one(user) as usize % SHARDS]
+    }
+}
