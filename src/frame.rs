@@ -8,11 +8,17 @@
 
 #[cfg(feature = "deflate")]
 mod deflate;
+mod draft;
+mod pieces;
 
 use std::fmt;
 
 use bytes::{Buf, Bytes};
 use serde::Serialize;
+use serde::de::IgnoredAny;
+
+pub(crate) use draft::{Draft, tail};
+pub(crate) use pieces::{Piece, pieces};
 
 use crate::sync::Arc;
 #[cfg(feature = "deflate")]
@@ -58,6 +64,8 @@ pub struct Frame(Arc<Encoded>);
 struct Encoded {
     bytes: Bytes,
     opcode: Opcode,
+    /// Made by serialising: its payload is JSON for certain.
+    json: bool,
     /// The same message compressed, once somebody asked; `None` inside when that would not help.
     #[cfg(feature = "deflate")]
     deflated: OnceLock<Option<Bytes>>,
@@ -84,7 +92,13 @@ impl Frame {
     pub fn json<T: Serialize + ?Sized>(payload: &T) -> Result<Self, EncodeError> {
         let mut buffer = headless(JSON_CAPACITY);
         serde_json::to_writer(&mut buffer, payload).map_err(EncodeError)?;
-        Ok(Self::of(Opcode::Text, buffer))
+        Ok(Self::of(Opcode::Text, buffer, true))
+    }
+
+    /// Tells whether the payload is JSON text.
+    pub(crate) fn is_json(&self) -> bool {
+        let is_json = || serde_json::from_slice::<IgnoredAny>(self.payload()).is_ok();
+        self.0.json || (self.opcode() == Opcode::Text && is_json())
     }
 
     /// Makes a close frame; a reason longer than 123 bytes is cut between characters.
@@ -108,13 +122,18 @@ impl Frame {
     fn new(opcode: Opcode, payload: &[u8]) -> Self {
         let mut buffer = headless(payload.len());
         buffer.extend_from_slice(payload);
-        Self::of(opcode, buffer)
+        Self::of(opcode, buffer, false)
     }
 
-    fn of(opcode: Opcode, buffer: Vec<u8>) -> Self {
+    fn of(opcode: Opcode, buffer: Vec<u8>, json: bool) -> Self {
+        Self::from_parts(headed(FIN | opcode as u8, buffer), opcode, json)
+    }
+
+    fn from_parts(bytes: Bytes, opcode: Opcode, json: bool) -> Self {
         Self(Arc::new(Encoded {
-            bytes: headed(FIN | opcode as u8, buffer),
+            bytes,
             opcode,
+            json,
             #[cfg(feature = "deflate")]
             deflated: OnceLock::new(),
         }))
@@ -129,7 +148,7 @@ impl Frame {
     /// Returns the payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        // As `headed` wrote it.
+        // As `write_header` wrote it.
         let header = match self.bytes()[1] {
             127 => MAX_HEADER,
             126 => 4,
@@ -199,23 +218,29 @@ fn headless(capacity: usize) -> Vec<u8> {
     buffer
 }
 
-/// Writes the header into the place before the payload.
+/// Makes the bytes of a frame of a buffer that [`headless`] began.
 fn headed(first: u8, mut buffer: Vec<u8>) -> Bytes {
-    let len = buffer.len() - MAX_HEADER;
+    // Without room to spare, `Bytes` takes the buffer as it is; a frame may also stay in a history for long.
+    buffer.shrink_to_fit();
+    let start = write_header(&mut buffer, first, MAX_HEADER);
+    let mut bytes = Bytes::from(buffer);
+    bytes.advance(start);
+    bytes
+}
+
+/// Writes the header into the place before the payload, and returns where it begins.
+fn write_header(buffer: &mut [u8], first: u8, payload: usize) -> usize {
+    let len = buffer.len() - payload;
     let (short_len, long_len): (u8, &[u8]) = match len {
         0..=125 => (len as u8, &[]),
         126..=0xffff => (126, &(len as u16).to_be_bytes()),
         _ => (127, &(len as u64).to_be_bytes()),
     };
-    let start = MAX_HEADER - 2 - long_len.len();
+    let start = payload - 2 - long_len.len();
     buffer[start] = first;
     buffer[start + 1] = short_len;
-    buffer[start + 2..MAX_HEADER].copy_from_slice(long_len);
-    // Without room to spare, `Bytes` takes the buffer as it is; a frame may also stay in a history for long.
-    buffer.shrink_to_fit();
-    let mut bytes = Bytes::from(buffer);
-    bytes.advance(start);
-    bytes
+    buffer[start + 2..payload].copy_from_slice(long_len);
+    start
 }
 
 impl PartialEq for Frame {

@@ -421,20 +421,27 @@ impl Out {
         self.locked(deliver)
     }
 
-    /// Adds the feed that `open` makes, given those that there are; `None` when the channel is closed.
+    /// Adds the feed that `open` makes, given those that there are, and sends what it comes with before anything
+    /// else; `None` when the channel is closed.
     pub(crate) fn add_feed<F: Feed, E>(
-        &self,
-        open: impl FnOnce(&[Arc<dyn Feed>]) -> Result<Arc<F>, E>,
+        self: &Arc<Self>,
+        open: impl FnOnce(&[Arc<dyn Feed>]) -> Result<(Arc<F>, Vec<Frame>), E>,
     ) -> Option<Result<Arc<F>, E>> {
-        let mut inner = lock(&self.inner);
-        if inner.state != State::Open {
-            return None;
-        }
-        let feed = open(&inner.feeds);
-        if let Ok(feed) = &feed {
-            inner.feeds.push(Arc::clone(feed) as Arc<dyn Feed>);
-        }
-        Some(feed)
+        self.locked(|access| {
+            if !access.takes_messages() {
+                return None;
+            }
+            let opened = open(&access.inner.feeds);
+            Some(opened.map(|(feed, missed)| {
+                if !missed.is_empty() {
+                    // What was sent to its other groups before.
+                    access.catch_up();
+                    access.replay(&missed);
+                }
+                access.inner.feeds.push(Arc::clone(&feed) as Arc<dyn Feed>);
+                feed
+            }))
+        })
     }
 
     pub(crate) fn find_feed(&self, is_it: impl Fn(&dyn Feed) -> bool) -> Option<Arc<dyn Feed>> {

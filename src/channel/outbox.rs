@@ -17,6 +17,9 @@ use crate::sync::Arc;
 /// Frames that go out in one system call.
 const SLICES: usize = 32;
 
+/// Bytes and messages that replays may have waiting for one client on top of its limits.
+const MAX_CREDIT: (usize, usize) = (16 << 20, 65_536);
+
 /// How much may wait for one client, and what happens past it.
 ///
 /// An outbox takes memory only while something waits in it. Bytes are counted for each client, also
@@ -110,6 +113,8 @@ pub(crate) struct Outbox {
     messages: usize,
     /// The front piece is the rest of a frame whose start is out.
     front_begun: bool,
+    /// Bytes and messages of replays, on top of the limits, until nothing waits any more.
+    credit: (usize, usize),
     /// Bytes and messages that a writer has taken out of the queue and not yet written.
     staged: (usize, usize),
     /// Bytes that have gone out, since the beginning.
@@ -158,7 +163,24 @@ impl Outbox {
 
     /// Tells whether a message fits; an empty outbox takes one of any size, so that one large message passes.
     pub(crate) fn fits(&self, len: usize, limits: &OutboxLimits) -> bool {
-        self.is_empty() || (self.messages < limits.messages && self.bytes + len <= limits.bytes)
+        self.is_empty() || (self.messages < self.most_messages(limits) && self.bytes + len <= self.most_bytes(limits))
+    }
+
+    /// Makes room for a replay on top of the limits, so that it leaves live messages theirs. Nothing for one that
+    /// would bring such room over [`MAX_CREDIT`]: a client that asks again and again and reads nothing.
+    pub(crate) fn grant(&mut self, bytes: usize, messages: usize) {
+        let sum = (self.credit.0.saturating_add(bytes), self.credit.1.saturating_add(messages));
+        if sum.0 <= MAX_CREDIT.0 && sum.1 <= MAX_CREDIT.1 {
+            self.credit = sum;
+        }
+    }
+
+    fn most_bytes(&self, limits: &OutboxLimits) -> usize {
+        limits.bytes.saturating_add(self.credit.0)
+    }
+
+    fn most_messages(&self, limits: &OutboxLimits) -> usize {
+        limits.messages.saturating_add(self.credit.1)
     }
 
     /// Appends whatever the limits: for control frames, and the rest of what is half out.
@@ -275,12 +297,13 @@ impl Outbox {
     fn make_room(&mut self, len: usize, limits: &OutboxLimits) -> usize {
         let begun = usize::from(self.front_begun);
         let (mut bytes, mut messages) = (self.bytes + len, self.messages + 1);
+        let (most_bytes, most_messages) = (self.most_bytes(limits), self.most_messages(limits));
         let end = self.queue.iter().enumerate().skip(begun).find_map(|(at, piece)| {
             if piece.may_go() {
                 bytes -= piece.bytes.len();
                 messages -= 1;
             }
-            let fits = bytes <= limits.bytes && messages <= limits.messages;
+            let fits = bytes <= most_bytes && messages <= most_messages;
             // Alone it passes whatever its size.
             (fits || messages == 1 && bytes == len).then_some(at + 1)
         });
@@ -314,6 +337,7 @@ impl Outbox {
     fn release(&mut self) {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
+            self.credit = (0, 0);
         }
     }
 }
@@ -393,6 +417,23 @@ mod tests {
         assert_eq!(outbox.offer(piece(b'd', 1), Rule::Keep, &LIMITS), REFUSED);
         assert_eq!(outbox.offer(piece(b'd', 8), Rule::Yield, &LIMITS), evicting(2));
         assert_eq!(waiting(&outbox), "kd");
+    }
+
+    #[test]
+    fn a_replay_has_room_of_its_own_until_nothing_waits() {
+        let mut outbox = Outbox::default();
+        outbox.append(piece(b'a', 10), Rule::Keep);
+        outbox.grant(20, 4);
+        assert!((0..4).all(|_| outbox.offer(piece(b'r', 5), Rule::Keep, &LIMITS) == TAKEN));
+        assert_eq!(outbox.offer(piece(b'b', 1), Rule::Keep, &LIMITS), REFUSED, "all thirty bytes are taken");
+        outbox.advance(10);
+        assert_eq!(outbox.offer(piece(b'b', 10), Rule::Keep, &LIMITS), TAKEN, "a live one has the room of live ones");
+        outbox.advance(30);
+        assert!((0..3).all(|_| outbox.offer(piece(b'c', 3), Rule::Keep, &LIMITS) == TAKEN));
+        assert_eq!(outbox.offer(piece(b'd', 1), Rule::Keep, &LIMITS), REFUSED, "the room went with the replay");
+        outbox.grant(MAX_CREDIT.0, 1);
+        outbox.grant(1, 1);
+        assert_eq!(outbox.credit, (MAX_CREDIT.0, 1));
     }
 
     #[test]

@@ -13,14 +13,17 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
+use super::history::{Dropped, Position, Ring};
+use super::idle::Listed;
 use super::members::Members;
 use super::options::GroupOptions;
 use super::report::Tally;
 use crate::channel::{ChannelId, Waitlist};
-use crate::frame::Frame;
+use crate::frame::{Draft, Frame};
 use crate::sync::Arc;
 
 pub(super) struct Log {
@@ -37,6 +40,10 @@ pub(super) struct Log {
     pub(super) runtime: Option<Handle>,
     /// Who waits until there is room.
     pub(super) waiting: Waitlist,
+    /// What was said, where that is kept.
+    pub(super) history: Option<Box<Ring>>,
+    /// Its place among the idle groups, if it has one.
+    pub(super) listed: Option<Listed>,
 }
 
 #[derive(Clone)]
@@ -49,8 +56,10 @@ pub(super) struct Entry {
 }
 
 impl Log {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(history: Option<Ring>) -> Self {
         Self {
+            history: history.map(Box::new),
+            listed: None,
             entries: VecDeque::new(),
             first: 0,
             bytes: 0,
@@ -72,15 +81,23 @@ impl Log {
         self.first + self.entries.len() as u64
     }
 
-    /// Appends a frame; false when the log is full.
-    pub(super) fn append(&mut self, entry: Entry, options: &GroupOptions) -> bool {
-        let len = entry.frame.bytes().len();
-        if self.entries.len() >= options.max_frames || self.bytes + len > options.max_bytes {
-            return false;
-        }
-        self.bytes += len;
+    /// Tells whether a frame of so many bytes has room.
+    pub(super) fn has_room(&self, len: usize, options: &GroupOptions) -> bool {
+        self.entries.len() < options.max_frames && self.bytes + len <= options.max_bytes
+    }
+
+    /// Appends a frame that has room.
+    pub(super) fn append(&mut self, entry: Entry) {
+        self.bytes += entry.frame.bytes().len();
         self.entries.push_back(entry);
-        true
+    }
+
+    /// Gives a message its offset, and its place in the history.
+    pub(super) fn save(&mut self, draft: Draft, now: SystemTime) -> Saved {
+        let offset = self.history.as_ref().map_or(0, |ring| ring.next());
+        let frame = draft.finish(offset);
+        let gone = self.history.as_mut().and_then(|ring| ring.append(frame.clone(), now));
+        Saved { position: self.history.as_ref().map(|ring| ring.position()), frame, gone }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -107,11 +124,20 @@ impl Log {
     }
 }
 
+/// A message that has its place in the history.
+pub(super) struct Saved {
+    pub(super) frame: Frame,
+    pub(super) position: Option<Position>,
+    /// What left the history for it: to be dropped without the lock.
+    pub(super) gone: Option<VecDeque<Dropped>>,
+}
+
 /// Entries that an idle log keeps room for.
 const SPARE_ENTRIES: usize = 16;
 
 impl Entry {
-    pub(super) fn new(frame: Frame) -> Self {
+    #[cfg(test)]
+    fn new(frame: Frame) -> Self {
         Self { frame, except: None, key: None, tally: Arc::default() }
     }
 }
@@ -124,29 +150,31 @@ mod tests {
         Entry::new(Frame::binary(vec![1; len]))
     }
 
-    const OPTIONS: GroupOptions =
-        GroupOptions { overflow: None, write_delay: std::time::Duration::ZERO, max_frames: 10, max_bytes: 1000 };
-
-    fn append_all(log: &mut Log, lens: impl IntoIterator<Item = usize>) -> bool {
-        lens.into_iter().all(|len| log.append(entry(len), &GroupOptions::default()))
+    fn append(log: &mut Log, len: usize) -> bool {
+        let options = GroupOptions::default().max_waiting(10, 1000);
+        let has_room = log.has_room(entry(len).frame.bytes().len(), &options);
+        if has_room {
+            log.append(entry(len));
+        }
+        has_room
     }
 
     #[test]
     fn refuses_what_exceeds_its_bounds_and_takes_more_after_a_sweep() {
-        let mut log = Log::new();
-        assert!((0..10).all(|_| log.append(entry(1), &OPTIONS)));
-        assert!(!log.append(entry(1), &OPTIONS));
+        let mut log = Log::new(None);
+        assert!((0..10).all(|_| append(&mut log, 1)));
+        assert!(!append(&mut log, 1));
         assert!(log.forget_until(log.head()).is_empty());
-        assert!(!log.append(entry(1000), &OPTIONS), "a frame above the bound never fits");
-        assert!(log.append(entry(900), &OPTIONS));
-        assert!(!log.append(entry(100), &OPTIONS));
+        assert!(!append(&mut log, 1000), "a frame above the bound never fits");
+        assert!(append(&mut log, 900));
+        assert!(!append(&mut log, 100));
         assert_eq!(log.head(), 11);
     }
 
     #[test]
     fn since_begins_at_the_cursor() {
-        let mut log = Log::new();
-        assert!(append_all(&mut log, 1..=5));
+        let mut log = Log::new(None);
+        assert!((1..=5).all(|len| append(&mut log, len)));
         assert!(log.forget_until(2).is_empty());
         let lens: Vec<_> = log.since(3).map(|entry| entry.frame.payload().len()).collect();
         assert_eq!(lens, [4, 5]);

@@ -94,7 +94,7 @@ impl Feed for Place {
         };
         Arc::make_mut(&mut log.members).remove(&self.number);
         log.runtime = None;
-        log.closed |= log.members.is_empty();
+        log.closed |= log.members.is_empty() && log.history.is_none();
         #[cfg(fault = "late_unlisting")]
         {
             log.closed = alone;
@@ -102,16 +102,18 @@ impl Feed for Place {
     }
 
     fn left(&self) {
-        let (closed, owes) = {
+        let (empty, closed, owes) = {
             let log = lock(&self.group.log);
-            (log.closed, !log.is_empty())
+            (log.members.is_empty(), log.closed, !log.is_empty())
         };
         if closed {
             self.group.vanish();
+        } else if empty {
+            self.group.note_idle();
         }
         // Everybody had these as they left; but a sweep that went with its runtime has settled none of them,
         // and no send may ever ask for another.
-        if closed && owes {
+        if empty && owes {
             self.group.sweep(0);
         }
     }

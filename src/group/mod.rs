@@ -15,34 +15,43 @@
 mod builder;
 mod error;
 mod fanout;
+mod history;
+mod idle;
 mod log;
 mod members;
 mod options;
+mod recover;
 mod report;
 mod send;
 mod sweep;
 mod users;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::sync::Notify;
 
 pub use builder::ChannelBoxBuilder;
 pub use error::{Denied, JoinError, JoinErrorReason};
+pub use history::{History, HistoryLimits, HistoryMessage, Position, Since};
 pub use members::Membership;
 pub use options::GroupOptions;
+pub use recover::Recovery;
 pub use report::{Delivery, SendReport};
 pub use send::GroupSend;
 
 use self::builder::Rules;
+use self::history::{Dropped, Ring};
+use self::idle::IdleGroups;
 use self::log::Log;
 use self::members::{Members, Place};
 use self::users::Users;
 use crate::channel::close_code::REVOKED;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, Overflow, SendError, Sender, UserId};
-use crate::frame::{EncodeError, Frame, require_close_code};
+use crate::frame::{EncodeError, Frame, require_close_code, tail};
 use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
 
@@ -81,6 +90,7 @@ struct Shared {
     inboxes: NameMap<Arc<str>, Group>,
     channels: NameMap<ChannelId, Out>,
     users: Users,
+    idle: Mutex<IdleGroups>,
     /// Told whenever a channel is forgotten.
     forgotten: Notify,
     rules: Rules,
@@ -102,6 +112,8 @@ struct Group {
     /// Unique within the process: an outbox tells the groups of its messages by it.
     number: u64,
     options: GroupOptions,
+    /// What its saved messages have behind their payload; `None` when it saves none.
+    tail: Option<Box<[u8]>>,
     log: Mutex<Log>,
     /// Sweeps asked for since the last one looked: see `fanout`.
     requests: AtomicUsize,
@@ -127,6 +139,7 @@ impl ChannelBox {
             inboxes: NameMap::new(),
             channels: NameMap::new(),
             users: Users::default(),
+            idle: Mutex::new(IdleGroups::default()),
             forgotten: Notify::new(),
             rules,
         };
@@ -166,23 +179,31 @@ impl ChannelBox {
     pub fn join(&self, channel: &Channel, group: impl AsRef<str>) -> Result<Membership, JoinError> {
         let name = group.as_ref();
         let error = |reason| JoinError::new(name, reason);
-        if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
-            return Err(error(JoinErrorReason::InvalidName));
-        }
-        if !(self.shared.rules.may_join)(&channel.sender(), name) {
-            return Err(error(JoinErrorReason::Denied));
-        }
-        if !self.add(channel) {
-            return Err(error(JoinErrorReason::Denied));
-        }
-        self.admit(Kind::Named, channel, name).map(Membership::new).map_err(error)
+        self.check_join(channel, name).map_err(error)?;
+        let (place, _) = self.admit(Kind::Named, channel.out(), name, None).map_err(error)?;
+        Ok(Membership::new(place))
     }
 
-    /// Makes a channel a member of a group that is there, or is made.
-    fn admit(&self, kind: Kind, channel: &Channel, name: &str) -> Result<Arc<Place>, JoinErrorReason> {
-        let out = channel.out();
+    /// Looks whether a channel may join a group of this name, and takes it in.
+    fn check_join(&self, channel: &Channel, name: &str) -> Result<(), JoinErrorReason> {
+        if !is_valid(name) {
+            return Err(JoinErrorReason::InvalidName);
+        }
+        let allowed = (self.shared.rules.may_join)(&channel.sender(), name) && self.add(channel);
+        if allowed { Ok(()) } else { Err(JoinErrorReason::Denied) }
+    }
+
+    /// Makes a channel a member of a group that is there, or is made, and sends what it has missed `since`.
+    fn admit(
+        &self,
+        kind: Kind,
+        out: &Arc<Out>,
+        name: &str,
+        since: Option<Since>,
+    ) -> Result<(Arc<Place>, Option<Recovery>), JoinErrorReason> {
         loop {
             let group = self.open(kind, name);
+            let mut recovery = None;
             let added = out.add_feed(|feeds| {
                 if feeds.len() >= MAX_GROUPS_PER_CHANNEL {
                     return Err(Some(JoinErrorReason::TooManyGroups));
@@ -190,10 +211,12 @@ impl ChannelBox {
                 if feeds.iter().any(|feed| group.is_source_of(&**feed)) {
                     return Err(Some(JoinErrorReason::AlreadyMember));
                 }
-                group.admit(out).ok_or(None)
+                let (place, missed) = group.admit(out, since).ok_or(None)?;
+                recovery = missed.recovery;
+                Ok((place, missed.frames))
             });
             let reason = match added {
-                Some(Ok(place)) => return Ok(place),
+                Some(Ok(place)) => return Ok((place, recovery)),
                 // Its last member left meanwhile: help it out of the map, and open a new one.
                 Some(Err(None)) => {
                     group.vanish();
@@ -292,9 +315,14 @@ impl ChannelBox {
     }
 
     /// Starts a group send with options. The group is looked up now: to one that does not exist yet the
-    /// send will deliver nothing, whoever joins meanwhile.
+    /// send will deliver nothing, whoever joins meanwhile. One that keeps a history is made.
     pub fn group(&self, name: impl AsRef<str>) -> GroupSend {
-        GroupSend::new(self.shared.groups.with(name.as_ref(), Arc::clone))
+        let name = name.as_ref();
+        match self.shared.groups.with(name, Arc::clone) {
+            Some(group) => GroupSend::to(group),
+            None if self.keeps_history(name) => GroupSend::to_new(self, name),
+            None => GroupSend::to_nobody(),
+        }
     }
 
     /// As [`group`](Self::group), for what a client asked for: `sender` says who that is.
@@ -428,6 +456,11 @@ impl ChannelBox {
         groups.len()
     }
 
+    /// Tells whether a group of this name keeps a history, so that a send makes it when it is not there.
+    fn keeps_history(&self, name: &str) -> bool {
+        is_valid(name) && (self.shared.rules.options)(name).history.is_some()
+    }
+
     /// Returns the group of this name, made when there is none.
     fn open(&self, kind: Kind, name: &str) -> Arc<Group> {
         if let Some(group) = self.shared.of(kind).with(name, Arc::clone) {
@@ -439,12 +472,15 @@ impl ChannelBox {
             // Nothing of it may be missing in the middle: who reads too slowly comes back for it.
             Kind::Inbox => GroupOptions::default().overflow(Overflow::Close),
         };
+        let number = unique_number().get();
+        let ring = options.history.map(|limits| Ring::new(limits, number, SystemTime::now()));
         let fresh = Arc::new_cyclic(|me| Group {
+            tail: options.history.map(|_| tail(&name)),
             name: Arc::clone(&name),
             kind,
-            number: unique_number().get(),
+            number,
             options,
-            log: Mutex::new(Log::new()),
+            log: Mutex::new(Log::new(ring)),
             requests: AtomicUsize::new(0),
             shared: Arc::downgrade(&self.shared),
             me: me.clone(),
@@ -486,12 +522,20 @@ impl Home for Shared {
 }
 
 impl Group {
-    /// Makes a channel a member, behind all others; `None` when the last member has left for good.
-    fn admit(&self, out: &Arc<Out>) -> Option<Arc<Place>> {
+    /// Makes a channel a member, behind all others, and returns what it has missed; `None` when the last member
+    /// has left for good.
+    fn admit(&self, out: &Arc<Out>, since: Option<Since>) -> Option<(Arc<Place>, Missed)> {
+        let now = SystemTime::now();
         let mut log = lock(&self.log);
         if log.closed && !cfg!(fault = "join_of_closed") {
             return None;
         }
+        let (mut missed, gone) = since.map_or_else(Default::default, |since| Missed::in_log(&mut log, since, now));
+        #[cfg(fault = "early_replay")]
+        let mut log = {
+            drop(log);
+            lock(&self.log)
+        };
         let head = log.head();
         #[cfg(fault = "early_cursor")]
         let mut log = {
@@ -509,7 +553,12 @@ impl Group {
         log.next_member += 1;
         // In place, unless a sweep holds the list: joins cost the same however many there are.
         Arc::make_mut(&mut log.members).insert(place.number, Arc::clone(&place));
-        Some(place)
+        drop(log);
+        drop(gone);
+        if let Some(recovery) = &missed.recovery {
+            missed.frames[0] = self.joined(recovery);
+        }
+        Some((place, missed))
     }
 
     fn is_source_of(&self, feed: &dyn Feed) -> bool {
@@ -520,17 +569,29 @@ impl Group {
     fn vanish_if_empty(&self) {
         let empty = {
             let mut log = lock(&self.log);
-            log.closed |= log.members.is_empty() || cfg!(fault = "vanish_unlooked");
+            log.closed |= log.members.is_empty() && log.history.is_none() || cfg!(fault = "vanish_unlooked");
             log.closed
         };
         if empty {
             self.vanish();
+        } else {
+            self.note_idle();
         }
     }
 
-    /// Returns the group of this name that there is now.
+    /// Nobody is in it, but what was said is kept: for as long as the box has room for that.
+    fn note_idle(&self) {
+        if let (Some(shared), Some(me), true) = (self.shared.upgrade(), self.me.upgrade(), self.tail.is_some()) {
+            let closed = lock(&shared.idle).note(&me, SystemTime::now());
+            closed.iter().for_each(|group| group.vanish());
+        }
+    }
+
+    /// Returns the group of this name that there is now, made if it keeps a history.
     fn successor(&self) -> Option<Arc<Self>> {
-        self.shared.upgrade()?.of(self.kind).with(&*self.name, Arc::clone)
+        let channels = ChannelBox { shared: self.shared.upgrade()? };
+        let group = channels.shared.of(self.kind).with(&*self.name, Arc::clone);
+        group.or_else(|| self.tail.as_ref().map(|_| channels.open(self.kind, &self.name)))
     }
 
     /// Takes a closed group out of the map. Whoever meets one may do it; the first one does.
@@ -541,6 +602,35 @@ impl Group {
             shared.of(self.kind).remove_if_same(&*self.name, &me);
         }
     }
+}
+
+/// What a new member has missed.
+#[derive(Default)]
+struct Missed {
+    recovery: Option<Recovery>,
+    /// How its join went, then the messages.
+    frames: Vec<Frame>,
+}
+
+impl Missed {
+    /// Takes from the history what is asked for; and returns what has become too old, to be dropped without the lock.
+    fn in_log(log: &mut Log, since: Since, now: SystemTime) -> (Self, Option<VecDeque<Dropped>>) {
+        // Its place is kept for what tells how it went.
+        let mut frames = vec![Frame::text("")];
+        let Some(ring) = &mut log.history else {
+            let recovery = Recovery { recovered: false, replayed: 0, position: Position::default() };
+            return (Self { recovery: Some(recovery), frames }, None);
+        };
+        let gone = ring.trim(now);
+        let missed = ring.since(since);
+        frames.extend(ring.frames(&missed).cloned());
+        let (recovered, position) = (missed.recovered, ring.position());
+        (Self { recovery: Some(Recovery { recovered, replayed: frames.len() - 1, position }), frames }, gone)
+    }
+}
+
+fn is_valid(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_LEN && !name.chars().any(char::is_control)
 }
 
 impl fmt::Debug for ChannelBox {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::history::HistoryLimits;
 use crate::channel::Overflow;
 
 /// How a group treats what is sent to it: see [`ChannelBox::with_options`](super::ChannelBox::with_options).
@@ -26,11 +27,12 @@ pub struct GroupOptions {
     pub(super) write_delay: Duration,
     pub(super) max_frames: usize,
     pub(super) max_bytes: usize,
+    pub(super) history: Option<HistoryLimits>,
 }
 
 impl Default for GroupOptions {
     fn default() -> Self {
-        Self { overflow: None, write_delay: Duration::ZERO, max_frames: 4096, max_bytes: 8 << 20 }
+        Self { overflow: None, write_delay: Duration::ZERO, max_frames: 4096, max_bytes: 8 << 20, history: None }
     }
 }
 
@@ -66,6 +68,22 @@ impl GroupOptions {
     #[must_use]
     pub fn max_waiting(mut self, frames: usize, bytes: usize) -> Self {
         (self.max_frames, self.max_bytes) = (frames, bytes);
+        self
+    }
+
+    /// Keeps what is sent to the group, for those who [come back](super::ChannelBox::join_since) or
+    /// [ask](super::ChannelBox::history). Not by default.
+    ///
+    /// Every JSON message that is sent then has an offset, which is told to the clients: `"group"` and `"offset"` are
+    /// added to the fields of an object, and anything else becomes the `"data"` of one. What is no JSON, or is
+    /// [ephemeral](super::GroupSend::ephemeral), goes out as it is and is not kept.
+    ///
+    /// Such a group outlives its members: it keeps its history when nobody is in it, and what is sent to it is kept
+    /// also when nobody was ever. Of groups without members a box keeps 10 000 and 256 MiB; those that were left
+    /// longest ago go first.
+    #[must_use]
+    pub fn history(mut self, limits: HistoryLimits) -> Self {
+        self.history = Some(limits);
         self
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
+use super::history::Position;
 use crate::channel::Outcome;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -30,12 +31,17 @@ use crate::sync::{Arc, Mutex, lock};
 pub struct SendReport {
     members: usize,
     accepted: bool,
+    position: Option<Position>,
     tally: Arc<Tally>,
 }
 
 impl SendReport {
     pub(super) fn new(members: usize, accepted: bool, tally: Arc<Tally>) -> Self {
-        Self { members, accepted, tally }
+        Self { members, accepted, position: None, tally }
+    }
+
+    pub(super) fn saved_at(self, position: Option<Position>) -> Self {
+        Self { position, ..self }
     }
 
     /// Tells of a group without members: it is delivered to nobody.
@@ -56,6 +62,13 @@ impl SendReport {
     #[must_use]
     pub fn accepted(&self) -> bool {
         self.accepted
+    }
+
+    /// Returns where the message is in the group's history; `None` when it is not kept there: the group has none, the
+    /// message was not accepted, is [ephemeral](super::GroupSend::ephemeral), or is no JSON.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// Waits until the frame was handed to every member, and tells what became of it: at once for one

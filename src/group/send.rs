@@ -1,16 +1,19 @@
 //! [`GroupSend`]: one send to a group, with its options.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::Group;
-use super::log::Entry;
-use super::report::SendReport;
+use super::history::{Dropped, Position};
+use super::log::{Entry, Log};
+use super::report::{SendReport, Tally};
+use super::{ChannelBox, Group, Kind};
 use crate::channel::{ChannelId, Ticket};
-use crate::frame::{EncodeError, Frame};
+use crate::frame::{Draft, EncodeError, Frame};
 use crate::sync::{Arc, lock};
 
 /// A group send in the making: [`ChannelBox::group`], then options, then `send`.
@@ -18,13 +21,25 @@ use crate::sync::{Arc, lock};
 pub struct GroupSend {
     /// `None` when there is no such group: nobody is in it.
     group: Option<Arc<Group>>,
+    /// The group is made by the send: nobody is in it, but it keeps a history.
+    unmade: Option<(ChannelBox, Box<str>)>,
     except: Option<ChannelId>,
     key: Option<Arc<str>>,
+    ephemeral: bool,
 }
 
 impl GroupSend {
-    pub(super) fn new(group: Option<Arc<Group>>) -> Self {
-        Self { group, except: None, key: None }
+    pub(super) fn to(group: Arc<Group>) -> Self {
+        Self { group: Some(group), ..Self::to_nobody() }
+    }
+
+    /// Sends to a group that is made for it.
+    pub(super) fn to_new(channels: &ChannelBox, name: &str) -> Self {
+        Self { unmade: Some((channels.clone(), name.into())), ..Self::to_nobody() }
+    }
+
+    pub(super) fn to_nobody() -> Self {
+        Self { group: None, unmade: None, except: None, key: None, ephemeral: false }
     }
 
     /// Leaves one channel out.
@@ -58,13 +73,40 @@ impl GroupSend {
         self
     }
 
+    /// Leaves the message out of the group's history: for what is of no use later, such as who is typing.
+    ///
+    /// ```
+    /// use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits};
+    ///
+    /// let channels = ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()));
+    /// assert!(channels.group("room").send("hello")?.position().is_some());
+    /// assert!(channels.group("room").ephemeral().send("ada is typing")?.position().is_none());
+    /// # Ok::<(), fanfare::frame::EncodeError>(())
+    /// ```
+    pub fn ephemeral(mut self) -> Self {
+        self.ephemeral = true;
+        self
+    }
+
     /// Sends a payload as JSON text, serialised and framed once.
     ///
     /// # Errors
     ///
     /// When the payload cannot be serialised.
-    pub fn send<T: Serialize + ?Sized>(self, payload: &T) -> Result<SendReport, EncodeError> {
-        Ok(self.send_frame(&Frame::json(payload)?))
+    pub fn send<T: Serialize + ?Sized>(mut self, payload: &T) -> Result<SendReport, EncodeError> {
+        self.make();
+        let message = match self.tail() {
+            Some(tail) => Draft::json(payload, tail).map(Message::Saved),
+            None => Frame::json(payload).map(Message::Passing),
+        };
+        match message {
+            Ok(message) => Ok(self.send_message(message)),
+            Err(error) => {
+                // Made for nothing, perhaps.
+                self.group.iter().for_each(|group| group.note_idle());
+                Err(error)
+            }
+        }
     }
 
     /// Sends a frame: what is there already, or goes to several groups, is not framed again.
@@ -85,18 +127,13 @@ impl GroupSend {
     /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("to both".into())));
     /// # Ok::<(), fanfare::group::JoinError>(())
     /// ```
-    pub fn send_frame(self, frame: &Frame) -> SendReport {
-        let Some(group) = &self.group else { return SendReport::nobody() };
-        let entry = self.entry(frame);
-        let tally = Arc::clone(&entry.tally);
-        let (accepted, members) = {
-            let mut log = lock(&group.log);
-            (log.append(entry, &group.options), log.members.len())
-        };
-        if accepted {
-            group.sweep(members);
-        }
-        SendReport::new(members, accepted, tally)
+    ///
+    /// A group that keeps a history adds its fields to JSON, for which it is framed again; anything else it does not
+    /// keep: [`SendReport::position`] tells.
+    pub fn send_frame(mut self, frame: &Frame) -> SendReport {
+        self.make();
+        let message = self.message(frame);
+        self.send_message(message)
     }
 
     /// Sends a frame as soon as there is room for it in the group: for a source that can wait, and must
@@ -126,42 +163,149 @@ impl GroupSend {
     /// # Ok(()) }
     /// ```
     pub async fn send_frame_when_room(mut self, frame: &Frame) -> SendReport {
+        self.make();
         let mut place = None;
+        let mut message = Some(self.message(frame));
         poll_fn(|cx| {
-            // A group whose last member left meanwhile may have been opened anew.
-            while let Some(closed) = self.group.take_if(|group| lock(&group.log).closed) {
-                closed.vanish();
-                self.group = closed.successor();
-            }
+            self.leave_closed();
             let Some(group) = &self.group else { return Poll::Ready(SendReport::nobody()) };
             let place = place.get_or_insert_with(|| Waiting::new(group));
             if !Arc::ptr_eq(&place.group, group) {
                 *place = Waiting::new(group);
             }
-            let entry = self.entry(frame);
-            let tally = Arc::clone(&entry.tally);
-            let (accepted, members) = {
+            let (posted, members) = {
                 let mut log = lock(&group.log);
-                let accepted = log.append(entry, &group.options);
                 // An empty log will not have more room than it has.
-                let waits = !accepted && !log.is_empty();
+                let fits = message.as_ref().is_none_or(|message| log.has_room(message.len(), &group.options));
+                let waits = !fits && !log.is_empty();
                 if waits {
                     log.waiting.put(place.ticket, cx.waker());
                 }
                 place.woken_for_nothing = waits;
-                ((!waits).then_some(accepted), log.members.len())
+                let message = if waits { None } else { message.take() };
+                (message.map(|message| self.post(group, &mut log, message)), log.members.len())
             };
-            // Asked for by who waits as well: the task of an earlier sweep may have gone with its runtime.
-            if accepted != Some(false) {
-                group.sweep(members);
+            match posted {
+                Some(posted) => Poll::Ready(posted.finish(group)),
+                None => {
+                    // Asked for by who waits as well: the task of an earlier sweep may have gone with its runtime.
+                    group.sweep(members);
+                    Poll::Pending
+                }
             }
-            accepted.map_or(Poll::Pending, |accepted| Poll::Ready(SendReport::new(members, accepted, tally)))
         })
         .await
     }
 
-    fn entry(&self, frame: &Frame) -> Entry {
-        Entry { except: self.except, key: self.key.clone(), ..Entry::new(frame.clone()) }
+    fn name(&self) -> Option<&str> {
+        let unmade = || self.unmade.as_ref().map(|(_, name)| &**name);
+        self.group.as_ref().map(|group| &*group.name).or_else(unmade)
+    }
+
+    /// Makes the group that this is the first send to.
+    fn make(&mut self) {
+        if let Some((channels, name)) = self.unmade.take() {
+            self.group = Some(channels.open(Kind::Named, &name));
+        }
+    }
+
+    /// Returns what goes behind a message that the group saves.
+    fn tail(&self) -> Option<&[u8]> {
+        if self.ephemeral { None } else { self.group.as_ref()?.tail.as_deref() }
+    }
+
+    fn message(&self, frame: &Frame) -> Message {
+        let draft = self.tail().and_then(|tail| Draft::of(frame, tail));
+        draft.map_or_else(|| Message::Passing(frame.clone()), Message::Saved)
+    }
+
+    fn send_message(mut self, message: Message) -> SendReport {
+        loop {
+            let Some(group) = &self.group else { return SendReport::nobody() };
+            let mut log = lock(&group.log);
+            if log.closed && matches!(message, Message::Saved(_)) {
+                // What is to be kept is kept where others look for it.
+                drop(log);
+                self.leave_closed();
+                continue;
+            }
+            let posted = self.post(group, &mut log, message);
+            drop(log);
+            return posted.finish(group);
+        }
+    }
+
+    /// Lets go of a group whose last member has left: it may have been opened anew.
+    fn leave_closed(&mut self) {
+        while let Some(closed) = self.group.take_if(|group| lock(&group.log).closed) {
+            closed.vanish();
+            self.group = closed.successor();
+        }
+    }
+
+    /// Appends a message to the log, and to the history if it is to be saved: under the log's lock.
+    fn post(&self, group: &Group, log: &mut Log, message: Message) -> Posted {
+        let tally = Arc::<Tally>::default();
+        let mut posted = Posted {
+            accepted: log.has_room(message.len(), &group.options),
+            members: log.members.len(),
+            position: None,
+            gone: None,
+            tally: Arc::clone(&tally),
+        };
+        if posted.accepted {
+            let frame = match message {
+                Message::Passing(frame) => frame,
+                Message::Saved(draft) => {
+                    let saved = log.save(draft, SystemTime::now());
+                    (posted.position, posted.gone) = (saved.position, saved.gone);
+                    saved.frame
+                }
+            };
+            log.append(Entry { frame, except: self.except, key: self.key.clone(), tally });
+        }
+        posted
+    }
+}
+
+/// What is sent.
+enum Message {
+    /// As it is.
+    Passing(Frame),
+    /// It gets its offset when it is appended.
+    Saved(Draft),
+}
+
+impl Message {
+    fn len(&self) -> usize {
+        match self {
+            Self::Passing(frame) => frame.bytes().len(),
+            Self::Saved(draft) => draft.len(),
+        }
+    }
+}
+
+/// A message that was offered to a log.
+struct Posted {
+    accepted: bool,
+    members: usize,
+    position: Option<Position>,
+    /// What left the history for it.
+    gone: Option<VecDeque<Dropped>>,
+    tally: Arc<Tally>,
+}
+
+impl Posted {
+    /// Does the rest, without the log's lock.
+    fn finish(self, group: &Arc<Group>) -> SendReport {
+        drop(self.gone);
+        if self.accepted {
+            group.sweep(self.members);
+        }
+        if self.members == 0 {
+            group.note_idle();
+        }
+        SendReport::new(self.members, self.accepted, self.tally).saved_at(self.position)
     }
 }
 
@@ -193,8 +337,9 @@ impl Drop for Waiting {
 impl fmt::Debug for GroupSend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupSend")
-            .field("group", &self.group.as_ref().map(|group| &*group.name))
+            .field("group", &self.name())
             .field("except", &self.except)
+            .field("ephemeral", &self.ephemeral)
             .finish()
     }
 }

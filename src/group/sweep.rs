@@ -17,16 +17,14 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use super::log::{Entry, Log};
 use super::members::{Members, Place};
 use crate::channel::{Access, ChannelId, Outcome};
+use crate::frame::{Piece, pieces};
 use crate::sync::Arc;
 
-/// A run of frames is joined into pieces of about this size.
-const PIECE: usize = 60 << 10;
 /// Frames, and bytes, that a sweep takes up at a time: a quarter of what an outbox has room for. A member
 /// gets them in one visit, in which its own task cannot empty its outbox.
 const WINDOW_FRAMES: usize = 256;
@@ -75,12 +73,6 @@ struct Join {
     pieces: Vec<Piece>,
     /// Members whose kernel took all of it at once, not yet told to the tallies.
     whole: usize,
-}
-
-/// Some frames in a row, joined: their number, and their bytes.
-struct Piece {
-    frames: usize,
-    bytes: Bytes,
 }
 
 impl Sweep {
@@ -256,7 +248,7 @@ impl Sweep {
             if self.joins.len() == JOINS {
                 self.tell();
             }
-            let pieces = pieces(self.entries_from(start), deflates);
+            let pieces = pieces(self.entries_from(start).map(|entry| entry.frame.wire(deflates)));
             self.joins.push(Join { start, deflates, pieces, whole: 0 });
             self.joins.len() - 1
         })
@@ -297,47 +289,4 @@ impl Passed {
 /// for it. Each write drives the caches out; fetched one by one, these reads took 3 % of a sweep's time.
 fn touch<'p>(places: impl Iterator<Item = &'p Arc<Place>>) {
     std::hint::black_box(places.map(|place| place.out.strong_count()).sum::<usize>());
-}
-
-/// Joins frames into pieces of about [`PIECE`] bytes; a single or a large frame is not copied.
-fn pieces<'e>(entries: impl ExactSizeIterator<Item = &'e Entry>, deflates: bool) -> Vec<Piece> {
-    let wires: Vec<_> = entries.map(|entry| entry.frame.wire(deflates)).collect();
-    let mut pieces = Vec::new();
-    let mut rest = &wires[..];
-    while !rest.is_empty() {
-        let mut size = 0;
-        let fitting = rest.iter().take_while(|wire| {
-            size += wire.len();
-            size <= PIECE
-        });
-        let (run, behind) = rest.split_at(fitting.count().max(1));
-        pieces.push(Piece { frames: run.len(), bytes: joined(run) });
-        rest = behind;
-    }
-    pieces
-}
-
-fn joined(run: &[&Bytes]) -> Bytes {
-    if let [only] = run {
-        return Bytes::clone(only);
-    }
-    let mut bytes = BytesMut::with_capacity(run.iter().map(|wire| wire.len()).sum());
-    run.iter().for_each(|wire| bytes.extend_from_slice(wire));
-    bytes.freeze()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::Frame;
-
-    #[test]
-    fn small_frames_are_joined_and_a_large_one_is_not_copied() {
-        let frames = [100, 100, PIECE, 100].map(|len| Frame::binary(vec![1; len]));
-        let entries: Vec<_> = frames.iter().map(|frame| Entry::new(frame.clone())).collect();
-        let pieces = pieces(entries.iter(), false);
-        let sizes: Vec<_> = pieces.iter().map(|piece| (piece.frames, piece.bytes.len())).collect();
-        assert_eq!(sizes, [(2, 204), (1, PIECE + 4), (1, 102)]);
-        assert_eq!(pieces[1].bytes.as_ptr(), frames[2].bytes().as_ptr());
-    }
 }

@@ -11,7 +11,7 @@ use super::{Inner, Out, Outcome, Route, State};
 use crate::channel::close_code::TRY_AGAIN_LATER;
 use crate::channel::outbox::{Overflow, Rule};
 use crate::channel::waitlist::Ticket;
-use crate::frame::Frame;
+use crate::frame::{Frame, pieces};
 use crate::sync::{Arc, MutexGuard};
 
 /// The right to write, as long as the lock is held.
@@ -76,7 +76,7 @@ impl Access<'_> {
 
     /// Tells whether the channel is open, and closes one whose time is over: it gets nothing more, even if nobody
     /// has noticed yet.
-    fn takes_messages(&mut self) -> bool {
+    pub(super) fn takes_messages(&mut self) -> bool {
         if self.inner.mortal {
             self.expire();
         }
@@ -90,6 +90,22 @@ impl Access<'_> {
             && end.at <= Instant::now()
         {
             self.close(end.code, end.reason);
+        }
+    }
+
+    /// Sends frames that this client has missed, joined. They have room in the outbox on top of its limits, as far
+    /// as such room goes, and none is dropped for another.
+    pub(super) fn replay(&mut self, frames: &[Frame]) {
+        let route = Route { overflow: Some(Overflow::Close), ..Route::default() };
+        let out = self.out;
+        let wires = || frames.iter().map(|frame| out.wire(frame));
+        let (pieces, bytes) = (pieces(wires()), wires().map(Bytes::len).sum());
+        self.inner.outbox.grant(bytes, frames.len());
+        let mut rest = frames;
+        for piece in pieces {
+            let (run, behind) = rest.split_at(piece.frames);
+            self.push_joined(&piece.bytes, run.iter().map(|frame| (frame, route)), |_| ());
+            rest = behind;
         }
     }
 

@@ -1,0 +1,118 @@
+//! Groups that nobody is in and that keep a history: the memory that they may take together.
+//!
+//! Such a group stays in its map, so that who comes back finds what was said. Those that were left longest ago go
+//! first, when there are too many, when they keep too much, or when their histories have grown too old. Nothing
+//! is scanned: each time one is noted, a few of the oldest are looked at.
+//!
+//! Locks: this list first, then the log of a group.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::SystemTime;
+
+use super::Group;
+use crate::sync::{Arc, lock};
+
+/// How many groups without members keep their history, and how much that may be in all.
+const MAX_GROUPS: usize = 10_000;
+const MAX_BYTES: usize = 256 << 20;
+/// How many of the oldest are looked at each time for histories that are too old.
+const LOOKS: usize = 2;
+
+#[derive(Default)]
+pub(super) struct IdleGroups {
+    /// Those that were left longest ago are in front. Some may have members again: seen when their turn comes.
+    groups: VecDeque<Arc<Group>>,
+    /// The sum of what each is `listed` with.
+    bytes: usize,
+}
+
+impl IdleGroups {
+    /// Takes note of a group that was left, or was sent to while nobody is in it. Returns those that go for it:
+    /// they are closed, and are to be taken out of the map without a lock.
+    #[must_use]
+    pub(super) fn note(&mut self, group: &Arc<Group>, now: SystemTime) -> Vec<Arc<Group>> {
+        let known = {
+            let mut log = lock(&group.log);
+            if log.closed || !log.members.is_empty() {
+                return Vec::new();
+            }
+            let bytes = log.history.as_ref().map_or(0, |history| history.bytes());
+            let before = log.listed;
+            log.listed = Some(Listed { bytes, again: before.is_some() });
+            self.bytes = self.bytes + bytes - before.map_or(0, |before| before.bytes);
+            before.is_some()
+        };
+        if !known {
+            self.groups.push_back(Arc::clone(group));
+        }
+        let mut closed = Vec::new();
+        for look in 0.. {
+            let too_much = self.groups.len() > MAX_GROUPS || self.bytes > MAX_BYTES;
+            if look >= LOOKS && !too_much {
+                break;
+            }
+            let Some(oldest) = self.groups.pop_front() else { break };
+            match self.look(&oldest, too_much, now) {
+                Look::HasMembers => {}
+                Look::Closed => closed.push(oldest),
+                Look::WasSentTo => self.groups.push_back(oldest),
+                Look::Stays => {
+                    // Those behind it were left later.
+                    self.groups.push_front(oldest);
+                    break;
+                }
+            }
+        }
+        closed
+    }
+
+    /// Closes a group if there is a reason to.
+    fn look(&mut self, group: &Group, too_much: bool, now: SystemTime) -> Look {
+        let mut log = lock(&group.log);
+        let listed = log.listed.take();
+        self.bytes -= listed.map_or(0, |listed| listed.bytes);
+        if log.closed || !log.members.is_empty() {
+            return Look::HasMembers;
+        }
+        let gone = log.history.as_mut().and_then(|history| history.trim(now));
+        let bytes = log.history.as_ref().map_or(0, |history| history.bytes());
+        let look = match listed {
+            _ if bytes == 0 => Look::Closed,
+            Some(Listed { again: true, .. }) => Look::WasSentTo,
+            _ if too_much => Look::Closed,
+            _ => Look::Stays,
+        };
+        log.closed = look == Look::Closed;
+        if !log.closed {
+            log.listed = Some(Listed { bytes, again: false });
+            self.bytes += bytes;
+        }
+        drop(log);
+        drop(gone);
+        look
+    }
+}
+
+/// How a group is listed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    bytes: usize,
+    /// It was sent to since: as if it had been left only then.
+    again: bool,
+}
+
+/// What became of a group that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    HasMembers,
+    Closed,
+    WasSentTo,
+    Stays,
+}
+
+impl fmt::Debug for IdleGroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdleGroups").field("groups", &self.groups.len()).field("bytes", &self.bytes).finish()
+    }
+}
