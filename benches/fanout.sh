@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures what it costs to reach many connections: one JSON object a line. See benches/fanout/main.rs.
 #
-#   benches/fanout.sh [throughput|large|deflate|memory|stalled|caller|joins|groups ...]
+#   benches/fanout.sh [throughput|large|deflate|memory|history|replay|stalled|caller|joins|groups ...]
 #                     [--runs=N] [--seconds=S] [--open=N]
 #
 # All tables without a name: a quarter of an hour, on a machine that does nothing else; the first line and the last of

@@ -234,14 +234,20 @@ fn a_client_that_joins_again_and_again_and_reads_nothing_is_closed() {
     assert!(!channel.is_active());
 }
 
-#[test]
-fn one_channel_left_out_misses_nothing_in_the_history() {
+#[tokio::test]
+async fn one_channel_left_out_is_told_the_offset_and_the_history_has_the_message() {
     let channels = remembering(HistoryLimits::default());
-    let (ada, mut at_ada) = Channel::in_memory();
-    let _membership = channels.join(&ada, "room").expect("it is open");
-    channels.group("room").except(ada.id()).send("from ada").expect("json");
-    assert_eq!(at_ada.try_recv(), None);
-    assert_eq!(channels.history("room", Since::Last(1)).messages.len(), 1);
+    let ((ada, mut at_ada), (bob, mut at_bob)) = (Channel::in_memory(), Channel::in_memory());
+    let _memberships = [channels.join(&ada, "room"), channels.join(&bob, "room")];
+    let report = channels.group("room").except(ada.id()).send("from ada").expect("json");
+    assert_eq!(report.settled().await.written, 1, "what is told instead is no delivery");
+    channels.group("room").ephemeral().except(ada.id()).send("typing").expect("json");
+    channels.group_send("room", "to all").expect("json");
+    let got = all(&mut at_ada);
+    assert_eq!(got[0], json!({"type": "skip", "group": "room", "offset": 1}));
+    assert_eq!((got.len(), &got[1]["offset"]), (2, &json!(2)));
+    assert_eq!(offsets(&all(&mut at_bob)), [1, 2]);
+    assert_eq!(channels.history("room", Since::Last(9)).messages.len(), 2);
 }
 
 #[test]

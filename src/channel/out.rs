@@ -558,6 +558,30 @@ mod tests {
         fn shut_down(&self) {}
     }
 
+    /// A socket that takes everything, and counts how often it is asked to.
+    #[derive(Default)]
+    struct Counting(std::sync::atomic::AtomicUsize);
+
+    impl Transport for Counting {
+        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(bytes.len())
+        }
+
+        fn shut_down(&self) {}
+    }
+
+    #[test]
+    fn a_replay_of_a_thousand_messages_is_three_writes() {
+        // 128 bytes of payload, and what a history adds to them.
+        let frames: Vec<_> = (0..1001).map(|_| Frame::text("x".repeat(128 + 42))).collect();
+        let transport = Arc::new(Counting::default());
+        let out = Out::new(Terms::default(), Arc::clone(&transport) as _);
+        out.locked(|access| access.replay(&frames));
+        assert_eq!(transport.0.load(std::sync::atomic::Ordering::Relaxed), 3);
+        assert_eq!(out.counts().written, 1001);
+    }
+
     #[test]
     fn a_client_that_pings_and_never_reads_does_not_grow_its_outbox() {
         let out = Out::new(Terms::default(), Arc::new(Stalled));

@@ -50,6 +50,8 @@ pub(super) struct Log {
 pub(super) struct Entry {
     pub(super) frame: Frame,
     pub(super) except: Option<ChannelId>,
+    /// What that one gets instead: the offset of a message that is saved, so that it sees no gap.
+    pub(super) skip: Option<Frame>,
     /// What the frame is the latest value of.
     pub(super) key: Option<Arc<str>>,
     pub(super) tally: Arc<Tally>,
@@ -138,7 +140,7 @@ const SPARE_ENTRIES: usize = 16;
 impl Entry {
     #[cfg(test)]
     fn new(frame: Frame) -> Self {
-        Self { frame, except: None, key: None, tally: Arc::default() }
+        Self { frame, except: None, skip: None, key: None, tally: Arc::default() }
     }
 }
 

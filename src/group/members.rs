@@ -49,6 +49,9 @@ impl Place {
     pub(super) fn push(&self, entry: &Entry, access: &mut Access<'_>) {
         if entry.except != Some(self.channel) {
             entry.tally.note(access.push(&entry.frame, &self.route(entry)));
+        } else if let Some(skip) = &entry.skip {
+            // No delivery: no tally hears of it.
+            access.push(skip, &self.route(entry));
         }
     }
 

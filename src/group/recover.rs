@@ -36,6 +36,14 @@ struct Joined<'a> {
     replayed: usize,
 }
 
+/// What a member gets in place of a message that left it out.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "skip")]
+struct Skip<'a> {
+    group: &'a str,
+    offset: u64,
+}
+
 impl ChannelBox {
     /// Makes a channel a member of a group, as [`join`](Self::join), and first sends what it has missed.
     ///
@@ -143,6 +151,11 @@ impl Group {
     fn flush_history(&self) -> usize {
         let gone = lock(&self.log).history.as_mut().map(|ring| ring.flush());
         gone.map_or(0, |gone| gone.len())
+    }
+
+    /// Returns what tells a member that a message of this offset is not for it.
+    pub(super) fn skip(&self, offset: u64) -> Frame {
+        Frame::json(&Skip { group: &self.name, offset }).expect("names and numbers are json")
     }
 
     /// Returns what tells a client how its join went.

@@ -43,6 +43,9 @@ impl GroupSend {
     }
 
     /// Leaves one channel out.
+    ///
+    /// In a group that keeps a history it is told the offset that it does not get (`{"type":"skip",..}`), so that
+    /// it sees no gap. The message is part of the history like any other: who comes back on another channel gets it.
     pub fn except(mut self, channel: ChannelId) -> Self {
         self.except = Some(channel);
         self
@@ -262,7 +265,9 @@ impl GroupSend {
                     saved.frame
                 }
             };
-            log.append(Entry { frame, except: self.except, key: self.key.clone(), tally });
+            let skipped = self.except.and(posted.position);
+            let skip = skipped.map(|position| group.skip(position.offset));
+            log.append(Entry { frame, except: self.except, skip, key: self.key.clone(), tally });
         }
         posted
     }

@@ -37,7 +37,7 @@ pub(super) fn serve(multi: bool, terms: Terms) -> io::Result<()> {
 }
 
 async fn accept(terms: Terms) -> io::Result<()> {
-    let (channels, books) = (ChannelBox::new(), Books::default());
+    let (channels, books) = (ChannelBox::with_options(move |_| terms.group()), Books::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     answer_questions(listener.local_addr()?.port(), {
         let (channels, books) = (channels.clone(), books.clone());

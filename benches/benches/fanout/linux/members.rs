@@ -10,6 +10,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::engine::{Call, Calls, GROUP};
 use super::machine::Machine;
+use super::terms::Terms;
 use super::wire::Payload;
 
 /// Messages that fit twice into the pipe of an in-memory channel, in which they wait to be read.
@@ -58,9 +59,16 @@ impl Caller {
 }
 
 /// Times calls of a group of in-memory channels.
-pub(super) fn time_calls(machine: &Machine, caller: Caller, members: usize, call: Call, len: usize) -> Calls {
+pub(super) fn time_calls(
+    machine: &Machine,
+    caller: Caller,
+    members: usize,
+    call: Call,
+    len: usize,
+    terms: Terms,
+) -> Calls {
     let (runtime, times) = (caller.runtime(machine), call.times(members));
-    let channels = ChannelBox::new();
+    let channels = ChannelBox::with_options(move |_| terms.group());
     let mut members: Vec<_> = (0..members).map(|_| join(&channels)).collect();
     let mut payload = Payload::new(len);
     let mut calls = Calls::default();

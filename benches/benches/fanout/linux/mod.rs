@@ -10,6 +10,7 @@ mod ledger;
 mod load;
 mod machine;
 mod members;
+mod replay;
 mod rows;
 mod server;
 mod tables;
@@ -30,11 +31,13 @@ const OPEN_FILES: u64 = 6000;
 
 type Table = (&'static str, fn(&Rig) -> bool);
 
-const TABLES: [Table; 8] = [
+const TABLES: [Table; 10] = [
     ("throughput", Rig::throughput),
     ("large", Rig::large),
     ("deflate", Rig::deflate),
     ("memory", Rig::memory),
+    ("history", Rig::history),
+    ("replay", Rig::replay),
     ("stalled", Rig::stalled),
     ("caller", Rig::caller),
     ("joins", Rig::joins),

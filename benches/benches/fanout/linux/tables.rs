@@ -10,6 +10,7 @@ use super::groups::{self, Costs};
 use super::load::{Held, Load, Pace, Resumed, Run, connections, wait_for_clients};
 use super::machine::{Machine, cores_busy, load_average};
 use super::members::{self, Caller};
+use super::replay;
 use super::rows::{Row, progress, ratios};
 use super::server::{Options, Peer, Server};
 use super::terms::{Deflate, Rule, Terms};
@@ -220,6 +221,46 @@ impl Rig {
         true
     }
 
+    /// What does it cost that a group keeps what is said in it: the server by delivery, and the caller?
+    pub(super) fn history(&self) -> bool {
+        let history = Terms { history: true, ..Terms::default() };
+        for pace in [1, 8].map(Pace::InFlight) {
+            let plain = Cell::new(1000, BYTES, pace);
+            let contenders = [(Peer::Fanfare, plain), (Peer::Fanfare, Cell { terms: history, ..plain })];
+            let all = self.compare("history", &contenders, self.runs(7));
+            all.iter().for_each(|runs| self.print("history", runs));
+            self.print_ratio("history", SERVER_COST, ("history", &all[1]), ("plain", &all[0]));
+        }
+        let machine = &self.machine;
+        for call in [Call::Json, Call::Burst] {
+            let [plain, kept] = [("plain", Terms::default()), ("history", history)].map(|(what, terms)| {
+                let calls = || members::time_calls(machine, Caller::Inside, 1000, call, BYTES, terms);
+                self.time_calls(1000, what, call, &calls)
+            });
+            Row::new("history")
+                .with("call", call.name())
+                .with("figure", "p50_ns")
+                .with_runs("ratio", &ratios(&kept, &plain))
+                .print();
+        }
+        true
+    }
+
+    /// What does it cost to replay what a client has missed?
+    pub(super) fn replay(&self) -> bool {
+        progress(format_args!("replay: {} messages", replay::MISSED));
+        let runs: Vec<_> = (0..self.runs(5)).map(|_| replay::measure(&self.machine, BYTES, 100)).collect();
+        let each = |part| runs.iter().map(|run| quantile(run.clone(), part)).collect::<Vec<_>>();
+        Row::new("replay")
+            .with("messages", replay::MISSED)
+            .with("bytes", BYTES)
+            .with_runs("server_us_p50", &each(0.5))
+            .with_runs("server_us_p99", &each(0.99))
+            .with("repeat", self.repeat("replay", runs.len()))
+            .print();
+        true
+    }
+
     /// What does a client cost the others, and the server, by not reading? And is each of its messages accounted for?
     pub(super) fn stalled(&self) -> bool {
         [8, 1].map(Pace::InFlight).into_iter().fold(true, |right, pace| {
@@ -335,7 +376,7 @@ impl Rig {
             self.time_calls(0, &format!("an empty task, {from}"), call, &empty);
         }
         let medians = [1000, 10_000, 100_000].map(|members| {
-            let calls = || members::time_calls(machine, caller, members, call, BYTES);
+            let calls = || members::time_calls(machine, caller, members, call, BYTES, Terms::default());
             self.time_calls(members, &format!("in memory, {from}"), call, &calls)
         });
         Row::new("caller")

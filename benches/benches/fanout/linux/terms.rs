@@ -3,6 +3,7 @@
 use std::env;
 
 use fanfare::channel::{OutboxLimits, Overflow};
+use fanfare::group::{GroupOptions, HistoryLimits};
 use serde::{Deserialize, Serialize};
 
 const ARGUMENT: &str = "--terms=";
@@ -20,6 +21,10 @@ pub(super) struct Terms {
     pub(super) rule: Rule,
     /// Instead of what an outbox holds by default.
     pub(super) outbox_bytes: Option<usize>,
+    /// The group keeps what is said in it.
+    pub(super) history: bool,
+    /// Each client has a user, and is present in the group.
+    pub(super) identity: bool,
 }
 
 /// Who compresses what.
@@ -55,6 +60,11 @@ impl Terms {
         argument.map_or_else(Self::default, |terms| {
             serde_json::from_str(&terms).expect("they were written by this program")
         })
+    }
+
+    pub(super) fn group(&self) -> GroupOptions {
+        let options = GroupOptions::default();
+        if self.history { options.history(HistoryLimits::default()) } else { options }
     }
 
     pub(super) fn outbox(&self) -> OutboxLimits {

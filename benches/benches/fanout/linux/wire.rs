@@ -59,6 +59,18 @@ pub(super) fn shake_hands(stream: &mut TcpStream, offers_deflate: bool) -> io::R
     })
 }
 
+/// Reads what there is, at least a byte, behind what is in `bytes`.
+pub(super) fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let mut buffer = [0; 64 << 10];
+    match stream.read(&mut buffer)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        n => {
+            bytes.extend_from_slice(&buffer[..n]);
+            Ok(())
+        }
+    }
+}
+
 /// What the first bytes of a buffer are.
 pub(super) struct Frame {
     /// The first byte: FIN and the opcode.
@@ -160,7 +172,7 @@ impl Payload {
 
     /// Returns the bytes that a frame of such a message may take.
     pub(super) fn max_frame(&self) -> usize {
-        MAX_HEADER + self.variants[0].len()
+        MAX_HEADER + self.variants[0].len() + SAVED_TAIL.len() + OFFSET_DIGITS
     }
 
     pub(super) fn stamped(&mut self, seq: u64, at: u64) -> &str {
@@ -181,8 +193,25 @@ impl Payload {
     pub(super) fn read(&self, received: &[u8]) -> Option<(u64, u64)> {
         let (seq, at) = (read_hex(received.get(SEQ)?)?, read_hex(received.get(AT)?)?);
         let sent = &self.variants[seq as usize % self.variants.len()];
-        (received.len() == sent.len() && received[REST..] == sent[REST..]).then_some((seq, at))
+        let rest = received.get(REST..sent.len() - 1)?;
+        let is_whole = rest == &sent[REST..sent.len() - 1]
+            && match &received[sent.len() - 1..] {
+                b"}" => true,
+                tail => is_saved(tail),
+            };
+        is_whole.then_some((seq, at))
     }
+}
+
+/// What a message of a group that keeps a history has behind its own fields; an offset follows, and the last brace.
+const SAVED_TAIL: &[u8] = br#","group":"all","offset":"#;
+/// It is padded with spaces.
+const OFFSET_DIGITS: usize = 16;
+
+fn is_saved(tail: &[u8]) -> bool {
+    let offset = tail.strip_prefix(SAVED_TAIL).and_then(|tail| tail.strip_suffix(b"}"));
+    offset
+        .is_some_and(|offset| offset.len() == OFFSET_DIGITS && offset.trim_ascii_start().iter().all(u8::is_ascii_digit))
 }
 
 /// Writes a message with a list, and prose for what is left of its bytes.
