@@ -19,10 +19,18 @@ pub mod orderings {}
 #[doc = include_str!("limitations.md")]
 pub mod limitations {}
 
-// These two go up to a route, so they need all floors.
+// These go up to a route, so they need all floors.
 #[cfg(feature = "ws")]
 #[doc = include_str!("groups.md")]
 pub mod groups {}
+
+#[cfg(feature = "ws")]
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
+#[cfg(feature = "ws")]
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
 
 #[cfg(feature = "ws")]
 #[doc = include_str!("tutorial.md")]

@@ -21,6 +21,7 @@ mod handler;
 pub mod handshake;
 mod mailbox;
 mod rate;
+mod recover;
 mod serve;
 mod transport;
 mod upgrade;
@@ -31,3 +32,20 @@ pub use handshake::{HandshakeError, Origins};
 pub use rate::{Excess, RateLimit};
 pub use serve::{Counters, Drained, Server, serve};
 pub use upgrade::Upgrade;
+
+/// The client for browsers, as the text of an ES module: what a route of yours hands out to pages.
+///
+/// It depends on nothing, and works under a Content-Security-Policy of `default-src 'self'`. How it is used is told in
+/// its own comments and in [`docs::protocol`](crate::docs::protocol).
+///
+/// ```
+/// use axum::{Router, http::header, routing::get};
+/// use fanfare::ws::CLIENT_JS;
+///
+/// let client = get(async || ([(header::CONTENT_TYPE, "text/javascript")], CLIENT_JS));
+/// let app: Router = Router::new().route("/fanfare.js", client);
+/// assert!(CLIENT_JS.contains("export function connect("));
+/// ```
+pub const CLIENT_JS: &str = include_str!("../../client/fanfare.js");
+/// The TypeScript declarations of [`CLIENT_JS`].
+pub const CLIENT_DTS: &str = include_str!("../../client/fanfare.d.ts");

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod support;
+#[path = "../../../tests/common/browser.rs"]
 mod webdriver;
 
 use std::path::PathBuf;

@@ -1,18 +1,21 @@
 //! The part of WebDriver that the tests need, over plain HTTP.
 
+#![allow(dead_code, reason = "no test file uses all of it")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::DEADLINE;
+/// Nothing here takes longer, or it hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The key of an element's id (WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -75,7 +78,7 @@ impl Driver {
         let tab = Tab { driver: self, session, profile };
         // A headless window is never narrower than 500 pixels; the view inside can be.
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        tab.call("POST", "/goog/cdp/execute", &json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}));
+        tab.devtools("Emulation.setDeviceMetricsOverride", &metrics);
         tab
     }
 
@@ -131,6 +134,11 @@ impl Tab<'_> {
 
     pub(crate) fn open(&self, url: &str) {
         self.call("POST", "/url", &json!({"url": url}));
+    }
+
+    /// Runs a command of the browser's own protocol.
+    pub(crate) fn devtools(&self, command: &str, params: &Value) {
+        self.call("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": params}));
     }
 
     pub(crate) fn run(&self, script: &str) -> Value {

@@ -1,0 +1,751 @@
+/**
+ * fanfare's client for browsers: a WebSocket that comes back by itself and misses nothing that the server kept.
+ *
+ * One file, an ES module, no dependencies, nothing that a strict Content-Security-Policy forbids. Serve it beside your
+ * page (a Rust server has it as `fanfare::ws::CLIENT_JS`), and in a module:
+ *
+ *     import { connect } from "./fanfare.js";
+ *     const connection = connect("/chat/lobby");
+ *     connection.on("message", (message) => show(message.text));
+ *     connection.onState((state) => { light.dataset.state = state; });
+ *     connection.send({ type: "say", text: "hello" });
+ *
+ * In a classic script `import("./fanfare.js").then(({ connect }) => { ... })` is the same.
+ *
+ * What it speaks is written down in fanfare's page `protocol`. Everything it keeps is bounded: see the constants.
+ */
+
+/** The most groups whose position is kept; the server takes no more. The group heard of longest ago goes first. */
+const MAX_POSITIONS = 64;
+/** The most characters of positions in the address. Many proxies take 8 KiB for a whole request's head. */
+const MAX_RECOVER_LENGTH = 6144;
+/** The most notifications that are remembered as seen; the oldest are forgotten. */
+const MAX_SEEN = 1024;
+/** The most groups whose presence is kept, as many as a channel may be in, and the most users kept of each. */
+const MAX_PRESENCES = 1024;
+const MAX_USERS = 1000;
+/** The longest time of a browser's timer; a longer one fires at once. */
+const MAX_TIME = 2 ** 31 - 1;
+/** The least time between attempts that the page's events bring about: they come in bursts. */
+const WAKE_GAP = 1000;
+/** How long positions wait to be written to the session's storage, which is slow. */
+const KEEP_AFTER = 250;
+
+/** Closes after which coming back would only do the wrong thing again, or is not wanted. */
+const FINAL_CODES = new Set([1000, 1003, 1007, 1008, 1009, 4403]);
+const NEEDS_TOKEN = 4401;
+/** What a script is told when a connection broke or never was. */
+const BROKEN = 1006;
+
+/** Types that the protocol and this client use: an application's message of such a type is a `"message"` only. */
+const RESERVED = new Set([
+  "message", "binary", "gap", "joined", "presence", "presence.diff", "presence.page", "notification", "unread", "acked",
+  "error", "refreshed", "skip",
+]);
+
+/** What may stand in a subprotocol (RFC 9110, token): base64url and the dots of a JWT, but no `=` and no `/`. */
+const SUBPROTOCOL = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/**
+ * Opens a connection that comes back by itself. See `fanfare.d.ts` for the options and their defaults.
+ *
+ * @param {string | URL} url relative to the page; http may stand for ws
+ * @param {import("./fanfare.d.ts").Options} [options]
+ * @returns {import("./fanfare.d.ts").Connection}
+ */
+export function connect(url, options = {}) {
+  return new Connection(url, options);
+}
+
+/** Why a message was not taken: its `reason` is `"full"`, `"offline"` or `"closed"`. */
+export class SendError extends Error {
+  constructor(reason, text) {
+    super(text);
+    this.name = "SendError";
+    this.reason = reason;
+  }
+}
+
+/** One connection, over however many sockets. Made by `connect`. */
+class Connection {
+  #url;
+  #options;
+  /** @type {import("./fanfare.d.ts").State} */
+  #state = "connecting";
+  #socket = null;
+  /** Counts attempts: what belongs to an earlier one is stale when it arrives. */
+  #turn = 0;
+  /** Attempts since the connection was last stable: the back-off's exponent. */
+  #failures = 0;
+  /** How the last connection ended: a token function may want to know. */
+  #lastCode = null;
+  #attemptedAt = -Infinity;
+  #heardAt = 0;
+  #timers = new Timers();
+  #listeners = new Map();
+  #stateListeners = new Set();
+  #queue = [];
+  #queuedSize = 0;
+  #positions;
+  #presences = new Presences();
+  #inbox = new Inbox();
+  #refreshing = null;
+  #unlisten = [];
+
+  constructor(url, options) {
+    this.#options = {
+      ...options,
+      backoff: { base: 500, cap: 30_000, stable: 10_000, ...options.backoff },
+      queue: options.queue === false ? { messages: 0, size: 0 } : { messages: 64, size: 1 << 18, ...options.queue },
+      openTimeout: options.openTimeout ?? 15_000,
+      maxBuffered: options.maxBuffered ?? 1 << 20,
+    };
+    this.#url = url;
+    this.#positions = new Positions(options.keep);
+    this.#address(); // throws now if it is none
+    this.#watchPage();
+    // Not at once: the caller first registers its listeners.
+    queueMicrotask(() => this.#state === "connecting" && this.#attempt());
+  }
+
+  /** `"connecting"`, `"open"`, `"waiting"` for the next attempt, or `"closed"` for good. */
+  get state() {
+    return this.#state;
+  }
+
+  /** How many notifications are not acknowledged, as far as is known. */
+  get unread() {
+    return this.#inbox.unread;
+  }
+
+  /** How many messages wait for the connection to open. */
+  get queued() {
+    return this.#queue.length;
+  }
+
+  /** Calls `listener` with every message of a type; returns a function that ends that. */
+  on(type, listener) {
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.#listeners.get(type) === listeners) this.#listeners.delete(type);
+    };
+  }
+
+  /** Calls `listener` with every new state and what there is to know of it; returns a function that ends that. */
+  onState(listener) {
+    this.#stateListeners.add(listener);
+    return () => this.#stateListeners.delete(listener);
+  }
+
+  /** Sends a value as JSON: returns `"sent"` or `"queued"`, or throws a `SendError`. */
+  send(value) {
+    const text = JSON.stringify(value);
+    if (text === undefined) throw new TypeError("it has no JSON");
+    return this.sendRaw(text);
+  }
+
+  /** Sends text or bytes as they are: as `send`. */
+  sendRaw(data) {
+    if (this.#state === "closed") throw new SendError("closed", "the connection is closed");
+    if (this.#isOpen()) {
+      if (!this.#transmit(data)) throw new SendError("full", "too much waits in the browser already");
+      return "sent";
+    }
+    const { messages, size } = this.#options.queue;
+    if (messages === 0) throw new SendError("offline", "the connection is not open");
+    const length = sizeOf(data);
+    if (this.#queue.length >= messages || this.#queuedSize + length > size) {
+      throw new SendError("full", "too much waits for the connection already");
+    }
+    this.#queue.push(data);
+    this.#queuedSize += length;
+    return "queued";
+  }
+
+  /**
+   * Acknowledges a notification, so that it does not come again. While there is no connection it is remembered: the
+   * server sends the notification again then, and gets the answer.
+   */
+  ack(id) {
+    this.#inbox.acked(id);
+    this.#request({ type: "ack", notification_id: id });
+  }
+
+  /** Returns who is in a group, as last heard; null before anything was. Do not change it: it is the client's own. */
+  presence(group) {
+    return this.#presences.of(group);
+  }
+
+  /**
+   * Asks who is in a group, a page at a time: `on("presence.page")` gets it. Returns whether it was sent.
+   *
+   * @param {string} group
+   * @param {{ after?: string, limit?: number }} [page]
+   */
+  requestPresence(group, { after, limit = 100 } = {}) {
+    return this.#request({ type: "presence", group, after, limit });
+  }
+
+  /** Goes on with a new token: a promise of when that expires. */
+  refresh(token) {
+    if (this.#refreshing !== null) return Promise.reject(new Error("a refresh is under way"));
+    if (!this.#request({ type: "refresh", token })) {
+      return Promise.reject(new SendError("offline", "the connection is not open"));
+    }
+    return new Promise((resolve, reject) => {
+      this.#refreshing = { resolve, reject };
+    });
+  }
+
+  /** Forgets what was seen of a group: it has been left, and is not to be recovered. */
+  forget(group) {
+    this.#positions.forget(group);
+    this.#presences.forget(group);
+  }
+
+  /** Closes for good. */
+  close(code = 1000, reason = "") {
+    if (this.#state === "closed") return;
+    this.#socket?.close(code, reason); // first: it throws if the code may not be sent
+    this.#end({ code, reason });
+  }
+
+  // One attempt, from the token to the open socket.
+
+  async #attempt() {
+    const turn = ++this.#turn;
+    this.#timers.clear();
+    this.#attemptedAt = Date.now();
+    // Left alone, a browser tries for minutes to reach an address that does not answer.
+    this.#timers.set("open", () => this.#abandon("it takes too long to open"), this.#options.openTimeout);
+    this.#change("connecting", { attempt: this.#failures });
+    let protocols;
+    try {
+      protocols = await this.#protocols();
+    } catch (error) {
+      if (turn === this.#turn) this.#lost({ code: BROKEN, reason: "there is no token", error });
+      return;
+    }
+    if (turn === this.#turn) this.#openSocket(protocols);
+  }
+
+  /** The subprotocols to offer. A browser lets a script set no header, so the token goes as one. */
+  async #protocols() {
+    const { token, protocols = [] } = this.#options;
+    const last = { code: this.#lastCode, attempt: this.#failures };
+    const value = typeof token === "function" ? await token(last) : token;
+    return value ? ["bearer", value, ...protocols] : protocols;
+  }
+
+  #openSocket(protocols) {
+    let socket;
+    try {
+      // The browser would quote a subprotocol that it refuses, token and all, in its error.
+      if (!protocols.every((protocol) => SUBPROTOCOL.test(protocol))) {
+        throw new TypeError("a token or subprotocol has characters that may not be sent, such as = or /");
+      }
+      socket = new WebSocket(this.#address(), protocols);
+    } catch (error) {
+      this.#end({ error });
+      return;
+    }
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    socket.onopen = () => this.#opened();
+    socket.onmessage = ({ data }) => this.#receive(data);
+    // There is no `onerror`: it tells a script nothing, and a close follows. A refused handshake is a 1006 like any
+    // other failure: neither its status nor its text reach the page.
+    socket.onclose = (close) => this.#lost(close);
+  }
+
+  /** The address of the socket: relative to the page and as safe as the page, with what was seen. */
+  #address() {
+    const url = new URL(this.#url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    url.protocol = url.protocol.replace(/^http/, "ws"); // https becomes wss
+    if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`${url.protocol} is no protocol of a WebSocket`);
+    url.hash = ""; // browsers refuse one
+    const seen = this.#positions.ask();
+    if (seen !== null) url.searchParams.set("recover", seen);
+    return url.href;
+  }
+
+  #opened() {
+    this.#timers.clear();
+    this.#timers.set("stable", () => { this.#failures = 0; }, this.#options.backoff.stable);
+    this.#heardAt = Date.now();
+    this.#listenForSilence();
+    this.#lastCode = null;
+    const turn = this.#turn;
+    // Its listeners come first: what they send (who I am, say) goes before what has waited.
+    this.#change("open", {});
+    if (turn !== this.#turn) return;
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#queuedSize = 0;
+    for (const data of queue) this.#socket.send(data);
+  }
+
+  // The end of a socket, and what comes then.
+
+  /** Gives the socket up without waiting for its close: on a dead connection a browser waits long for the other side. */
+  #abandon(reason) {
+    this.#lost({ code: BROKEN, reason });
+  }
+
+  /** @param {{ code: number, reason: string, error?: unknown }} close */
+  #lost({ code, reason, error }) {
+    const socket = this.#release();
+    socket?.close();
+    this.#lastCode = code;
+    if (!this.#comesBack(code, reason)) {
+      this.#end({ code, reason, error });
+      return;
+    }
+    const { base, cap } = this.#options.backoff;
+    // With a new token it goes on at once; but only the first time in a row.
+    const most = code === NEEDS_TOKEN && this.#failures === 0 ? 0 : Math.min(cap, base * 2 ** this.#failures);
+    // Full jitter: ten thousand clients of a server that restarts come back spread over the whole time.
+    const delay = Math.min(Math.random() * most, MAX_TIME);
+    this.#failures += 1;
+    this.#timers.set("retry", () => this.#attempt(), delay);
+    this.#change("waiting", { code, reason, error, delay, attempt: this.#failures });
+  }
+
+  #comesBack(code, reason) {
+    const { reconnect } = this.#options;
+    const wanted = reconnect ? call(reconnect, { code, reason }) : undefined;
+    if (typeof wanted === "boolean") return wanted;
+    // The same token would be refused again.
+    if (code === NEEDS_TOKEN) return typeof this.#options.token === "function";
+    return !FINAL_CODES.has(code);
+  }
+
+  #end(detail) {
+    this.#release();
+    for (const unlisten of this.#unlisten.splice(0)) unlisten();
+    const unsent = this.#queue.length;
+    this.#queue = [];
+    this.#queuedSize = 0;
+    this.#change("closed", { ...detail, unsent });
+  }
+
+  /** Lets go of the socket: nothing of it is heard any more. */
+  #release() {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#turn += 1;
+    this.#timers.clear();
+    this.#positions.keep();
+    this.#presences.disconnected();
+    this.#refreshing?.reject(new SendError("offline", "the connection was lost"));
+    this.#refreshing = null;
+    if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
+    return socket;
+  }
+
+  #change(state, detail) {
+    this.#state = state;
+    for (const listener of [...this.#stateListeners]) call(listener, state, detail);
+  }
+
+  // What the page hears.
+
+  #watchPage() {
+    const listen = (target, type, listener) => {
+      if (!target?.addEventListener) return; // not a page
+      target.addEventListener(type, listener);
+      this.#unlisten.push(() => target.removeEventListener(type, listener));
+    };
+    const page = globalThis.document;
+    listen(globalThis, "online", () => this.#wake());
+    listen(globalThis, "pageshow", () => this.#wake());
+    // The timers of a hidden page run once a minute, or not at all: there may be one that is long overdue.
+    listen(page, "visibilitychange", () => page.visibilityState === "visible" && this.#wake());
+    // A connection may outlive its network without either end being told: coming back costs less than finding out.
+    listen(globalThis, "offline", () => this.#socket && this.#abandon("the browser is offline"));
+    listen(globalThis, "pagehide", () => this.#positions.keep());
+  }
+
+  /** Ends the wait: there is reason to think that it works now. */
+  #wake() {
+    if (this.#state === "waiting" && Date.now() - this.#attemptedAt >= WAKE_GAP) this.#attempt();
+  }
+
+  /** A browser shows a script neither pings nor pongs: a server that wants to be watched sends messages. */
+  #listenForSilence() {
+    const { silence } = this.#options;
+    if (!silence) return;
+    const left = this.#heardAt + silence - Date.now();
+    if (left <= 0) this.#abandon("nothing was heard for too long");
+    else this.#timers.set("silence", () => this.#listenForSilence(), left);
+  }
+
+  // What the server sends.
+
+  #receive(data) {
+    this.#heardAt = Date.now();
+    if (typeof data !== "string") {
+      this.#emit("binary", data);
+      return;
+    }
+    const message = parse(data);
+    const type = message?.type;
+    switch (typeof type === "string" ? type : "") {
+      case "joined": return this.#joined(message);
+      case "presence": return this.#presenceChanged(message, this.#presences.state(message), null);
+      case "presence.diff": return this.#presenceChanged(message, this.#presences.diff(message), message);
+      case "notification": return this.#notified(message);
+      case "unread": return this.#counted(this.#inbox.attached(message.unread));
+      case "acked":
+        this.#emit("acked", message);
+        return this.#counted(this.#inbox.counted(message.unread));
+      case "refreshed": return this.#refreshed(message);
+      case "error": return this.#failed(message);
+      case "presence.page": return void this.#emit("presence.page", message);
+      default: return this.#said(message);
+    }
+  }
+
+  /** A message of the application, perhaps one of a group's history. */
+  #said(message) {
+    const { group, offset } = message ?? {};
+    if (typeof group === "string" && isCount(offset)) {
+      const taken = this.#positions.take(group, offset, this.#options.skips !== "report");
+      if (taken === "duplicate") return;
+      // The server has dropped messages for a client that was too slow. They are in its history.
+      if (taken === "missing") return void this.#abandon(`a message of ${group} is missing`);
+      if (taken !== "next") this.#emit("gap", taken);
+    }
+    this.#positions.keepSoon(this.#timers);
+    const type = message?.type;
+    if (type === "skip") return; // only its offset counts: the message is not for this client
+    if (typeof type === "string" && !RESERVED.has(type)) this.#emit(type, message);
+    this.#emit("message", message);
+  }
+
+  #joined(message) {
+    if (typeof message.group !== "string" || !isCount(message.epoch) || !isCount(message.offset)) return;
+    const gap = this.#positions.joined(message);
+    this.#positions.keepSoon(this.#timers);
+    this.#emit("joined", message);
+    if (gap) this.#emit("gap", gap);
+  }
+
+  #presenceChanged(message, outcome, change) {
+    if (outcome === "ask") this.#request({ type: "presence", group: message.group });
+    if (outcome === "changed") this.#emit("presence", this.#presences.of(message.group), change);
+  }
+
+  #notified(message) {
+    const id = message.notification_id;
+    if (!isCount(id)) return;
+    const before = this.#inbox.unread;
+    const known = this.#inbox.arrived(id);
+    // It was acknowledged, but the server has not heard it.
+    if (known === "acked") this.#request({ type: "ack", notification_id: id });
+    if (known !== "new") return;
+    if (before !== this.#inbox.unread) this.#emit("unread", this.#inbox.unread);
+    const results = this.#emit("notification", message);
+    if (!this.#options.autoAck || results.length === 0 || results.includes(FAILED)) return;
+    // One that a listener failed to take in is not acknowledged: a new page gets it again.
+    Promise.all(results).then(() => this.ack(id), report);
+  }
+
+  #counted(changed) {
+    if (changed) this.#emit("unread", this.#inbox.unread);
+  }
+
+  #refreshed(message) {
+    this.#refreshing?.resolve(message.expires);
+    this.#refreshing = null;
+    this.#emit("refreshed", message);
+  }
+
+  #failed(message) {
+    if (message.notification_id === undefined) {
+      this.#refreshing?.reject(new Error(String(message.error)));
+      this.#refreshing = null;
+    }
+    this.#emit("error", message);
+  }
+
+  /** Calls the listeners, each on its own; returns what they return. */
+  #emit(type, ...values) {
+    return [...(this.#listeners.get(type) ?? [])].map((listener) => call(listener, ...values));
+  }
+
+  /** Sends what the protocol asks for; returns whether there is a connection for it. */
+  #request(message) {
+    return this.#isOpen() && this.#transmit(JSON.stringify(message));
+  }
+
+  /** While a socket closes, before its close is told, a browser swallows what it is to send without a word. */
+  #isOpen() {
+    return this.#state === "open" && this.#socket.readyState === 1;
+  }
+
+  /** Hands data to the socket, unless too much waits: what a browser buffers for one has no bound of its own. */
+  #transmit(data) {
+    if (this.#socket.bufferedAmount > this.#options.maxBuffered) return false;
+    this.#socket.send(data);
+    return true;
+  }
+}
+
+/** What was seen of each group: the epoch of its history, and the offset of the last message. */
+class Positions {
+  /** Group to `{ epoch, offset }`, the one heard of longest ago first. */
+  #seen = new Map();
+  /** Group to its last offset when this connection joined it. */
+  #joined = new Map();
+  #key;
+
+  constructor(key) {
+    this.#key = key === undefined ? null : `fanfare:${key}`;
+    if (this.#key !== null) this.#load();
+  }
+
+  /** Returns the value of the query parameter `recover`, or null: the groups last heard of, as many as fit. */
+  ask() {
+    this.#joined.clear();
+    const asked = new Set();
+    let length = 0;
+    for (const [group, { epoch, offset }] of [...this.#seen].reverse()) {
+      length += encodeURIComponent(JSON.stringify({ [group]: [epoch, offset] })).length;
+      if (length > MAX_RECOVER_LENGTH) break;
+      asked.add(group);
+    }
+    return asked.size === 0 ? null : this.#json((group) => asked.has(group));
+  }
+
+  /** Takes note of where a group stands; returns what is missing, or null. */
+  joined({ group, epoch, offset, replayed }) {
+    // What is replayed comes next. What was before that has been seen, or is gone: no matter whether it was asked for.
+    const start = { epoch, offset: Math.max(0, offset - (isCount(replayed) ? replayed : 0)) };
+    const seen = this.#seen.get(group);
+    const follows = seen !== undefined && seen.epoch === epoch && start.offset <= seen.offset && seen.offset <= offset;
+    this.#set(group, follows ? seen : start);
+    setLast(this.#joined, group, offset, MAX_POSITIONS);
+    return seen === undefined || follows ? null : { group, from: seen, to: start };
+  }
+
+  /** Returns whether a message is the "next", a "duplicate", or some before it are "missing"; or a gap to go on from. */
+  take(group, offset, fetches) {
+    const seen = this.#seen.get(group);
+    // Until it has said which history this is, a server may count from anywhere.
+    if (seen === undefined || !this.#joined.has(group)) return "next";
+    if (offset <= seen.offset) return "duplicate";
+    const before = { epoch: seen.epoch, offset: offset - 1 };
+    const isNext = before.offset === seen.offset;
+    // What a replay lacks, another one would lack too.
+    if (!isNext && fetches && seen.offset >= this.#joined.get(group)) return "missing";
+    this.#set(group, { epoch: seen.epoch, offset });
+    return isNext ? "next" : { group, from: seen, to: before };
+  }
+
+  forget(group) {
+    this.#seen.delete(group);
+    this.keep();
+  }
+
+  /** Writes to the session's storage, which belongs to this tab and survives a reload. */
+  keep() {
+    if (this.#key === null) return;
+    try {
+      sessionStorage.setItem(this.#key, this.#json(() => true));
+    } catch {
+      // It may be forbidden or full: then a reload does not recover.
+    }
+  }
+
+  /** As `keep`, when there is time. */
+  keepSoon(timers) {
+    if (this.#key !== null && !timers.has("keep")) timers.set("keep", () => this.keep(), KEEP_AFTER);
+  }
+
+  #load() {
+    try {
+      const kept = Object.entries(JSON.parse(sessionStorage.getItem(this.#key)) ?? {});
+      for (const [group, [epoch, offset]] of kept.slice(0, MAX_POSITIONS)) {
+        if (isCount(epoch) && isCount(offset)) this.#seen.set(group, { epoch, offset });
+      }
+    } catch {
+      // Forbidden, or not ours: begin anew.
+    }
+  }
+
+  #set(group, position) {
+    setLast(this.#seen, group, position, MAX_POSITIONS);
+  }
+
+  #json(isWanted) {
+    const wanted = [...this.#seen].filter(([group]) => isWanted(group));
+    // `fromEntries` makes a plain field of any name, `__proto__` too.
+    return JSON.stringify(Object.fromEntries(wanted.map(([group, { epoch, offset }]) => [group, [epoch, offset]])));
+  }
+}
+
+/** Who is in each group: the states of the server, and the differences since. */
+class Presences {
+  #groups = new Map();
+
+  of(group) {
+    return this.#groups.get(group)?.view ?? null;
+  }
+
+  forget(group) {
+    this.#groups.delete(group);
+  }
+
+  /** What is known stays to be shown, but the next state comes from the next connection. */
+  disconnected() {
+    for (const known of this.#groups.values()) {
+      known.live = false;
+      known.pages = null;
+      if (known.view) known.view.live = false;
+    }
+  }
+
+  /** Takes in a page of a state; "changed" when that was the last one. */
+  state({ group, epoch, version, count, page, pages, users }) {
+    if (typeof group !== "string" || !isCount(version) || !Array.isArray(users)) return "ignored";
+    const known = this.#groups.get(group) ?? { view: null, pages: null, live: false };
+    if (known.live && known.view.epoch === epoch && version < known.view.version) return "ignored";
+    setLast(this.#groups, group, known, MAX_PRESENCES);
+    if (known.pages?.version !== version || known.pages.epoch !== epoch) {
+      known.pages = { epoch, version, arrived: new Set(), users: new Map() };
+    }
+    known.pages.arrived.add(page);
+    addUsers(known.pages.users, users);
+    if (known.pages.arrived.size < (pages ?? 1)) return "partial";
+    known.view = { group, epoch, version, count, users: known.pages.users, complete: false, live: true };
+    known.view.complete = known.view.users.size === count;
+    known.pages = null;
+    known.live = true;
+    return "changed";
+  }
+
+  /** Takes in a difference: "changed", or "ask" for the state when one before it is missing. */
+  diff({ group, epoch, version, count, joined, updated, left }) {
+    const known = this.#groups.get(group);
+    if (!known?.live) return "ignored"; // the state comes
+    const { view } = known;
+    if (view.epoch === epoch && version <= view.version) return "ignored";
+    if (view.epoch !== epoch || version !== view.version + 1) return "ask";
+    view.version = version;
+    view.count = count;
+    for (const user of left ?? []) view.users.delete(user);
+    addUsers(view.users, joined);
+    addUsers(view.users, (updated ?? []).filter(({ user }) => view.users.has(user)));
+    view.complete = view.users.size === count;
+    return "changed";
+  }
+}
+
+/** Which notifications have arrived, and how many are not acknowledged. */
+class Inbox {
+  unread = 0;
+  /** How many of the unread are yet to come: they were counted when the connection began. */
+  #owed = 0;
+  /** Id to whether it was acknowledged, the oldest first. */
+  #seen = new Map();
+
+  /** The connection begins: so many are unread, and come next. */
+  attached(unread) {
+    this.#owed = isCount(unread) ? unread : 0;
+    return this.counted(unread);
+  }
+
+  counted(unread) {
+    if (!isCount(unread) || unread === this.unread) return false;
+    this.unread = unread;
+    return true;
+  }
+
+  /** Returns whether a notification is "new", "seen", or "acked". */
+  arrived(id) {
+    const acked = this.#seen.get(id);
+    if (this.#owed > 0) this.#owed -= 1;
+    else if (acked === undefined) this.unread += 1;
+    setLast(this.#seen, id, acked ?? false, MAX_SEEN);
+    return acked === undefined ? "new" : acked ? "acked" : "seen";
+  }
+
+  acked(id) {
+    setLast(this.#seen, id, true, MAX_SEEN);
+  }
+}
+
+/** Timers by name: setting one again replaces it. */
+class Timers {
+  #running = new Map();
+
+  has(name) {
+    return this.#running.has(name);
+  }
+
+  set(name, callback, delay) {
+    clearTimeout(this.#running.get(name));
+    const run = () => {
+      this.#running.delete(name);
+      callback();
+    };
+    this.#running.set(name, setTimeout(run, Math.min(delay, MAX_TIME)));
+  }
+
+  clear() {
+    for (const timer of this.#running.values()) clearTimeout(timer);
+    this.#running.clear();
+  }
+}
+
+/** Sets an entry and makes it the last one; the first goes when there are too many. */
+function setLast(map, key, value, most) {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size > most) map.delete(map.keys().next().value);
+}
+
+function addUsers(to, users) {
+  for (const { user, info, connections, since } of users ?? []) {
+    if (to.has(user) || to.size < MAX_USERS) to.set(user, { info, connections, since });
+  }
+}
+
+/** The value of a text that is JSON, or the text. */
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** In bytes, or the characters of a text. */
+function sizeOf(data) {
+  return data.byteLength ?? data.size ?? data.length;
+}
+
+function isCount(value) {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+/** What `call` returns for a listener that threw. */
+const FAILED = Symbol("failed");
+
+/** Calls a listener. If it throws, that is reported, and keeps no other from being called. */
+function call(listener, ...values) {
+  try {
+    return listener(...values);
+  } catch (error) {
+    report(error);
+    return FAILED;
+  }
+}
+
+/** Tells the page's error listeners, or else the console. */
+function report(error) {
+  (globalThis.reportError ?? console.error)(error);
+}

@@ -1,0 +1,336 @@
+//! What a client may ask for, as values: [`Request`] in its messages, [`Recover`] when it connects.
+//!
+//! Both come from whoever connects. Nothing here panics or grows past a stated bound, whatever the JSON is: its depth
+//! is bounded by `serde_json`, its size by the largest message of the connection, or by [`MAX_RECOVER_LEN`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::MAX_NAME_LEN;
+use super::history::Position;
+
+/// The most groups that a client may ask to recover at once.
+pub const MAX_RECOVER_GROUPS: usize = 64;
+/// The longest JSON of a [`Recover`], in bytes.
+pub const MAX_RECOVER_LEN: usize = 16 << 10;
+
+/// What a client may ask of the server besides the application's own messages.
+///
+/// It stands beside an application's own type in an untagged enum. Put it first, when the other type takes anything.
+///
+/// ```
+/// use fanfare::group::Request;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Say { text: String }
+///
+/// #[derive(Deserialize)]
+/// #[serde(untagged)]
+/// enum FromClient { Asks(Request), Says(Say) }
+///
+/// let ack = serde_json::from_str(r#"{"type":"ack","notification_id":17}"#)?;
+/// assert!(matches!(ack, FromClient::Asks(Request::Ack { notification_id: 17 })));
+/// let say = serde_json::from_str(r#"{"type":"say","text":"hello"}"#)?;
+/// assert!(matches!(say, FromClient::Says(Say { text }) if text == "hello"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+///
+/// An untagged enum does not say what was wrong with a message. Two steps do: a message whose type is none of these
+/// is the application's, and any other error is told as it is.
+///
+/// ```
+/// use fanfare::group::Request;
+///
+/// let wrong = r#"{"type":"ack","notification_id":"seventeen"}"#;
+/// assert!(Request::is_one(wrong));
+/// let error = serde_json::from_str::<Request>(wrong).expect_err("it is no number");
+/// assert!(error.to_string().contains("invalid type: string"));
+/// assert!(!Request::is_one(r#"{"type":"say","text":"hello"}"#));
+/// ```
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Request {
+    /// A notification has arrived, and is not to come again.
+    Ack {
+        /// Which one.
+        notification_id: u64,
+    },
+    /// Who is in a group?
+    Presence {
+        /// Which group.
+        group: String,
+        /// Users behind this one, in the order of their ids.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+        /// At most so many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
+    },
+    /// The connection goes on with a new token of the same user.
+    Refresh {
+        /// The token.
+        token: String,
+    },
+}
+
+impl Request {
+    /// Returns whether a message is of a type that is asked of the server, even if it is otherwise wrong.
+    #[must_use]
+    pub fn is_one(message: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Tagged<'a> {
+            #[serde(rename = "type", borrow)]
+            kind: std::borrow::Cow<'a, str>,
+        }
+        let tagged = serde_json::from_str::<Tagged<'_>>(message);
+        tagged.is_ok_and(|tagged| matches!(&*tagged.kind, "ack" | "presence" | "refresh"))
+    }
+}
+
+/// A token is a secret: it is not shown.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ack { notification_id } => f.debug_struct("Ack").field("notification_id", notification_id).finish(),
+            Self::Presence { group, after, limit } => {
+                let mut shown = f.debug_struct("Presence");
+                shown.field("group", group).field("after", after).field("limit", limit).finish()
+            }
+            Self::Refresh { token: _ } => f.debug_struct("Refresh").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Which messages a client that comes back has seen: the last one of each group.
+///
+/// It is the JSON of the query parameter `recover`: at most [`MAX_RECOVER_GROUPS`] groups, in [`MAX_RECOVER_LEN`]
+/// bytes. In a route it is an extractor, with the feature `ws`: empty where there is no such parameter, and a response
+/// 400 that says what is wrong where it is malformed.
+///
+/// ```
+/// use fanfare::group::{Position, Recover};
+///
+/// let recover: Recover = r#"{"room":[1763700000000,12]}"#.parse()?;
+/// assert_eq!(recover.position("room"), Some(Position { epoch: 1_763_700_000_000, offset: 12 }));
+/// assert_eq!(recover.position("elsewhere"), None);
+/// # Ok::<(), fanfare::group::RecoverError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recover {
+    /// No name twice.
+    positions: Vec<(Box<str>, Position)>,
+}
+
+impl Recover {
+    /// Returns the last message of a group that the client has seen, if it says so.
+    #[must_use]
+    pub fn position(&self, group: &str) -> Option<Position> {
+        self.positions.iter().find(|(name, _)| **name == *group).map(|(_, position)| *position)
+    }
+
+    /// Returns whether there is nothing to recover.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    /// Returns the groups and positions, in the client's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Position)> {
+        self.positions.iter().map(|(name, position)| (&**name, *position))
+    }
+}
+
+impl FromStr for Recover {
+    type Err = RecoverError;
+
+    fn from_str(json: &str) -> Result<Self, RecoverError> {
+        if json.len() > MAX_RECOVER_LEN {
+            return Err(RecoverError::TooLong);
+        }
+        serde_json::from_str(json).map_err(RecoverError::Json)
+    }
+}
+
+impl<'de> Deserialize<'de> for Recover {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Positions;
+
+        impl<'de> Visitor<'de> for Positions {
+            type Value = Recover;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of groups and their [epoch, offset]")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Recover, A::Error> {
+                let mut recover = Recover::default();
+                while let Some(name) = map.next_key::<Box<str>>()? {
+                    check_next(&recover, &name).map_err(de::Error::custom)?;
+                    recover.positions.push((name, map.next_value()?));
+                }
+                Ok(recover)
+            }
+        }
+
+        deserializer.deserialize_map(Positions)
+    }
+}
+
+fn check_next(recover: &Recover, name: &str) -> Result<(), String> {
+    if recover.positions.len() == MAX_RECOVER_GROUPS {
+        return Err(format!("more than {MAX_RECOVER_GROUPS} groups"));
+    }
+    if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
+        return Err("a group name has 1 to 255 bytes and no control characters".into());
+    }
+    if recover.position(name).is_some() {
+        return Err(format!("group {name:?} twice"));
+    }
+    Ok(())
+}
+
+/// Why a text is no [`Recover`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// It is longer than [`MAX_RECOVER_LEN`].
+    TooLong,
+    /// It is not the JSON that is asked for.
+    Json(serde_json::Error),
+    /// The query parameter is there more than once, or is not UTF-8.
+    Parameter(&'static str),
+}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("recover is not {\"group\":[epoch,offset]}: ")?;
+        match self {
+            Self::TooLong => write!(f, "it is longer than {MAX_RECOVER_LEN} bytes"),
+            Self::Json(error) => error.fmt(f),
+            Self::Parameter(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for RecoverError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Json(error) => Some(error),
+            Self::TooLong | Self::Parameter(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    enum FromClient {
+        Asks(Request),
+        Says { text: String },
+    }
+
+    fn asks(json: &str) -> Option<Request> {
+        match serde_json::from_str(json) {
+            Ok(FromClient::Asks(request)) => Some(request),
+            Ok(FromClient::Says { text }) => panic!("{text}"),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn requests_are_what_the_protocol_says() {
+        assert_eq!(asks(r#"{"type":"ack","notification_id":17}"#), Some(Request::Ack { notification_id: 17 }));
+        let presence = |after, limit| Some(Request::Presence { group: "room".into(), after, limit });
+        assert_eq!(asks(r#"{"type":"presence","group":"room"}"#), presence(None, None));
+        let page = r#"{"limit":100,"after":"ada","group":"room","type":"presence"}"#;
+        assert_eq!(asks(page), presence(Some("ada".into()), Some(100)));
+        assert_eq!(asks(r#"{"type":"refresh","token":"t"}"#), Some(Request::Refresh { token: "t".into() }));
+        let says = serde_json::from_str(r#"{"type":"say","text":"hello"}"#).expect("it is the application's");
+        assert!(matches!(says, FromClient::Says { text } if text == "hello"));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_and_never_panics() {
+        let deep = format!(r#"{{"type":"ack","notification_id":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let wrong = [
+            "",
+            "null",
+            "[]",
+            r#""ack""#,
+            "{}",
+            r#"{"type":null}"#,
+            r#"{"type":["ack"],"notification_id":1}"#,
+            r#"{"type":"ack"}"#,
+            r#"{"type":"ack","notification_id":null}"#,
+            r#"{"type":"ack","notification_id":"1"}"#,
+            r#"{"type":"ack","notification_id":-1}"#,
+            r#"{"type":"ack","notification_id":1.5}"#,
+            r#"{"type":"ack","notification_id":1e3}"#,
+            r#"{"type":"ack","notification_id":18446744073709551616}"#,
+            r#"{"type":"ack","notification_id":1e999}"#,
+            r#"{"type":"ack","notification_id":{"$serde_json::private::Number":"1"}}"#,
+            r#"{"type":"ack","notification_id":{"$serde_json::private::RawValue":"1"}}"#,
+            r#"{"type":"ack","notification_id":1,"notification_id":2}"#,
+            r#"{"type":"ack","type":"refresh","notification_id":1}"#,
+            r#"{"type":"Ack","notification_id":1}"#,
+            r#"{"type":"presence","group":7}"#,
+            r#"{"type":"presence","group":"room","limit":-1}"#,
+            r#"{"type":"presence","group":"room","after":{}}"#,
+            r#"{"type":"refresh","token":true}"#,
+            r#"{"type":"refresh","token":"\ud800"}"#,
+            r#"{"type":"refresh","token":"t"}}"#,
+            &deep,
+        ];
+        for json in wrong {
+            assert_eq!(asks(json), None, "{json:.80}");
+            assert!(serde_json::from_str::<Request>(json).is_err(), "{json:.80}");
+            let _ = Request::is_one(json); // whatever it says of them
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let request = Request::Refresh { token: "secret".into() };
+        assert_eq!(format!("{request:?}"), "Refresh { .. }");
+    }
+
+    #[test]
+    fn recover_is_bounded_and_says_what_is_wrong() {
+        let of = |groups: usize| {
+            let groups: Vec<_> = (0..groups).map(|n| format!(r#""{n}":[1,{n}]"#)).collect();
+            format!("{{{}}}", groups.join(","))
+        };
+        let most: Recover = of(MAX_RECOVER_GROUPS).parse().expect("so many are allowed");
+        assert_eq!(most.iter().count(), MAX_RECOVER_GROUPS);
+        assert_eq!(most.position("63"), Some(Position { epoch: 1, offset: 63 }));
+        let long = format!(r#"{{"{}":[1,2]}}"#, "x".repeat(256));
+        let huge = " ".repeat(MAX_RECOVER_LEN + 1);
+        let wrong = [
+            (&*of(MAX_RECOVER_GROUPS + 1), "more than 64 groups"),
+            (&*huge, "longer than 16384 bytes"),
+            (&*long, "a group name has 1 to 255 bytes"),
+            (r#"{"":[1,2]}"#, "a group name has 1 to 255 bytes"),
+            (r#"{"room":[1,2],"room":[1,3]}"#, r#"group "room" twice"#),
+            (r#"{"room":[1]}"#, "invalid length 1"),
+            (r#"{"room":[1,2,3]}"#, "trailing characters"),
+            (r#"{"room":[1,-2]}"#, "invalid value"),
+            (r#"{"room":[1,1e999]}"#, "number out of range"),
+            (r#"{"room":{"epoch":1,"offset":2}}"#, "invalid type: map"),
+            (r#"["room"]"#, "an object of groups"),
+            ("", "EOF"),
+        ];
+        for (json, says) in wrong {
+            let error = json.parse::<Recover>().expect_err("it is wrong").to_string();
+            assert!(error.contains(says), "{json:.80}: {error}");
+        }
+        assert!("{}".parse::<Recover>().expect("it is empty").is_empty());
+    }
+}
