@@ -203,3 +203,25 @@ fn a_failed_handler_that_nobody_listens_for_is_written() {
     assert!(unheard.starts_with("the handler of channel ") && unheard.ends_with(" failed: no bread"), "{unheard}");
     assert!(nobody.ends_with(" failed: no jam"), "a dispatcher without a listener for it: {nobody}");
 }
+
+#[cfg(feature = "jwt")]
+#[test]
+fn a_route_for_tokens_without_a_verifier_is_written_once() {
+    use axum::{Router, routing::get};
+    use fanfare::ws::Jwt;
+
+    let lines = written(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it starts");
+        runtime.block_on(async {
+            let route = async |token: Jwt| token.user().to_string();
+            let address = sockets::serve_router(Router::new().route("/", get(route))).await;
+            for _ in 0..2 {
+                let (_client, head) = sockets::Raw::ask(address, "Authorization: Bearer a.b.c\r\n").await;
+                assert!(head.starts_with("HTTP/1.1 500"), "{head}");
+            }
+        });
+    });
+    let Some(lines) = lines else { return };
+    let [line] = &lines[..] else { unreachable!("{lines:?}") };
+    assert!(line.contains("no JwtVerifier") && !line.contains("a.b.c"), "{line}");
+}

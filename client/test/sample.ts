@@ -43,6 +43,7 @@ connection.refresh("token").then((expires) => new Date(expires));
 export function told(message: ServerMessage): string | number {
   switch (message.type) {
     case "joined": return message.offset;
+    case "skip": return message.offset;
     case "presence": return message.pages;
     case "presence.diff": return message.left.join();
     case "presence.page": return message.users[0].user;

@@ -134,12 +134,15 @@ fn assert_upgrade(request: &Parts) {
     }
 }
 
-/// The first of [`SUPPORTED`] that an element of a list is, byte for byte.
+/// The first of [`SUPPORTED`] that an element of a list is, byte for byte, unless it comes right behind `bearer`.
 fn first_offered(headers: &HeaderMap) -> Option<&'static str> {
     let lists = headers.get_all("sec-websocket-protocol").iter().filter(|list| list.to_str().is_ok());
     let offered: Vec<&[u8]> =
         lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).collect();
-    SUPPORTED.into_iter().find(|name| offered.contains(&name.as_bytes()))
+    let offered: Vec<&[u8]> = offered.into_iter().filter(|name| !name.is_empty()).collect();
+    let is_secret = |at: usize| at > 0 && offered[at - 1].eq_ignore_ascii_case(b"bearer");
+    let may_choose: Vec<&[u8]> = (0..offered.len()).filter(|at| !is_secret(*at)).map(|at| offered[at]).collect();
+    SUPPORTED.into_iter().find(|name| may_choose.contains(&name.as_bytes()))
 }
 
 fn assert_origins(headers: &HeaderMap) {

@@ -44,8 +44,8 @@ impl Life {
     }
 
     #[cfg(feature = "ws")]
-    pub(crate) fn sign_until(&mut self, at: Instant) {
-        self.signed_until = Some(at);
+    pub(crate) fn sign_until(&mut self, at: Option<Instant>) {
+        self.signed_until = at;
     }
 
     pub(crate) fn set_ttl(&mut self, ttl: Option<Duration>, now: Instant) {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
+use super::ChannelId;
 use super::identity::UserId;
 use super::outbox::OutboxLimits;
 use crate::sync::Arc;
@@ -26,6 +27,8 @@ use crate::sync::Arc;
 pub struct ChannelOptions {
     pub(crate) outbox: OutboxLimits,
     pub(crate) user: Option<UserId>,
+    /// An id of the time when the user was looked at, where that was before the channel began.
+    pub(crate) identified: Option<ChannelId>,
     pub(crate) metadata: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) payload_type: PayloadType,
     pub(crate) ttl: Option<Duration>,

@@ -215,6 +215,11 @@ impl Out {
         self.id
     }
 
+    /// Returns an id of the time when the channel's user was known: what happens to the user since has higher ones.
+    pub(crate) fn identified(&self) -> ChannelId {
+        self.terms.options.identified.unwrap_or(self.id)
+    }
+
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.terms.peer_addr
     }

@@ -220,6 +220,12 @@ impl Sender {
         self.out.change_life(|life| life.set_ttl(ttl, Instant::now()));
     }
 
+    /// Sets when what proves the client's identity ends.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn sign_until(&self, at: Option<Instant>) {
+        self.out.change_life(|life| life.sign_until(at));
+    }
+
     /// Tells what became of the messages so far, all as of one moment.
     #[must_use]
     pub fn counts(&self) -> OutboxCounts {

@@ -257,8 +257,9 @@ impl ChannelBox {
     /// Closes all channels of a user with code 4403 and takes them out of every group, and returns how many there
     /// were. Nothing more is delivered to them, not even what was sent before.
     ///
-    /// A channel of the user that has begun and not joined yet is refused when it does. Whether the user may come
-    /// back is for whoever checks its token to say; what waits in its offline queue stays there.
+    /// A channel of the user that has begun and not joined yet is refused when it does, and so is a connection whose
+    /// request, or token, was looked at before this call. Whether the user may come back is for whoever checks its
+    /// token to say, such as `JwtVerifier::check`; what waits in its offline queue stays there.
     ///
     /// ```
     /// use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};

@@ -1,7 +1,8 @@
 //! Which channels a user has, and which users were revoked.
 //!
-//! Always: a channel that began before its user was revoked is not added after that. `add` and `revoke` of one
-//! user are one after the other, under the lock of the user's shard.
+//! Always: a channel that began before its user was revoked is not added after that, nor one whose user was known
+//! before (a token was checked, and the connection begins a moment later). `add` and `revoke` of one user are one
+//! after the other, under the lock of the user's shard.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -26,7 +27,7 @@ pub(super) struct Users {
 #[derive(Default)]
 struct Shard {
     channels: HashMap<UserId, SmallVec<[Arc<Out>; 1]>>,
-    /// An id of that time: channels that began before have lower ones.
+    /// An id of that time: channels whose user was known before have lower ones.
     revoked: HashMap<UserId, ChannelId>,
     /// The users of `revoked`, the longest ago first.
     order: VecDeque<UserId>,
@@ -39,10 +40,10 @@ impl Default for Users {
 }
 
 impl Users {
-    /// Adds a channel of `user`; false when that was revoked since the channel began.
+    /// Adds a channel of `user`; false when that was revoked since the channel's user was known.
     pub(super) fn add(&self, user: &UserId, out: &Arc<Out>) -> bool {
         let mut shard = lock(self.shard(user));
-        if shard.revoked.get(user).is_some_and(|revoked| *revoked > out.id()) {
+        if shard.revoked.get(user).is_some_and(|revoked| *revoked > out.identified()) {
             return false;
         }
         shard.channels.entry(user.clone()).or_default().push(Arc::clone(out));

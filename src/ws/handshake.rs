@@ -26,6 +26,9 @@ use crate::sync::Arc;
 /// What RFC 6455 appends to every key before hashing it.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// What a client offers right before a token: see [`choose_protocol`].
+pub(super) const BEARER: &str = "bearer";
+
 /// The last six bits of a key say nothing, and some clients do not clear them: the RFC's own example
 /// of a key, `AQIDBAUGBwgJCgsMDQ4PEC==`, has them set.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -145,6 +148,9 @@ pub fn check_origin(headers: &HeaderMap) -> Result<(), HandshakeError> {
 /// is chosen that the client did not offer in just these letters; a browser would close the connection. `None` means
 /// to answer without `Sec-WebSocket-Protocol`. Whether to go on then is for the caller to decide: the RFC lets it.
 ///
+/// A browser has no other way to send a token than to offer it, behind the name `bearer`. So what is offered right
+/// behind `bearer`, in any case, is never chosen, whatever `supported` says: an answer would be the place where it leaks.
+///
 /// The headers are read once, and for each name in them `supported` is.
 ///
 /// # Examples
@@ -161,11 +167,22 @@ pub fn check_origin(headers: &HeaderMap) -> Result<(), HandshakeError> {
 /// ```
 #[must_use]
 pub fn choose_protocol<'a>(headers: &HeaderMap, supported: &[&'a str]) -> Option<&'a str> {
-    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
-    let offered = lists.flat_map(|list| list.split(',')).map(|item| item.trim_matches([' ', '\t']));
-    let known =
-        offered.filter_map(|name| supported.iter().position(|known| *known == name && is_token(name.as_bytes())));
+    let mut behind_bearer = false;
+    let named = offered_protocols(headers).filter(|name| {
+        let is_secret = behind_bearer;
+        behind_bearer = name.eq_ignore_ascii_case(BEARER);
+        !is_secret
+    });
+    let known = named.filter_map(|name| supported.iter().position(|known| *known == name && is_token(name.as_bytes())));
     known.min().map(|first| supported[first])
+}
+
+/// Returns the subprotocols that the client offers, in its order.
+pub(super) fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
+    let items = lists.flat_map(|list| list.split(',')).map(|item| item.trim_matches([' ', '\t']));
+    // An empty element of a list is none (RFC 9110, section 5.6.1).
+    items.filter(|item| !item.is_empty())
 }
 
 /// Whose pages may open a WebSocket: the rule for `Origin`.
@@ -745,6 +762,14 @@ mod tests {
         assert_eq!(chosen(&["chat.v1", "other,\tchat.v2 "], &supported), Some("chat.v2"));
         assert_eq!(chosen(&["bearer, abc.def, chat.v1"], &supported), Some("chat.v1"));
         assert_eq!(chosen(&["bearer, abc.def"], &["bearer"]), Some("bearer"));
+    }
+
+    #[test]
+    fn what_is_offered_behind_bearer_is_never_chosen() {
+        assert_eq!(chosen(&["bearer, abc.def, chat"], &["abc.def", "chat"]), Some("chat"));
+        assert_eq!(chosen(&["chat, Bearer,, ", "abc.def"], &["abc.def"]), None);
+        assert_eq!(chosen(&["bearer, bearer, abc.def"], &["abc.def", "bearer"]), Some("bearer"));
+        assert_eq!(chosen(&["abc.def, bearer"], &["abc.def"]), Some("abc.def"));
     }
 
     #[test]

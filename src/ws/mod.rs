@@ -8,6 +8,8 @@
 //! [`serve`] runs a router that has such routes, with the bounds and the orderly end that a public
 //! port needs. A [`Consumer`] is a handler as a type with a method per event.
 //!
+//! Whose connection it is, a token says: `Jwt`, with the feature `jwt`.
+//!
 //! All bounds with their defaults, the close codes, and where TLS differs, are in
 //! [`docs::groups`](crate::docs::groups); the [tutorial](crate::docs::tutorial) goes there step by step.
 
@@ -19,6 +21,8 @@ pub mod decoder;
 pub mod deflate;
 mod handler;
 pub mod handshake;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod mailbox;
 mod rate;
 mod recover;
@@ -29,6 +33,8 @@ mod upgrade;
 pub use consumer::{Consumer, Decode, Json, Session};
 pub use handler::{HANDLER_FAILED, HandlerFailed};
 pub use handshake::{HandshakeError, Origins};
+#[cfg(feature = "jwt")]
+pub use jwt::{Jwt, JwtVerifier};
 pub use rate::{Excess, RateLimit};
 pub use serve::{Counters, Drained, Server, serve};
 pub use upgrade::Upgrade;

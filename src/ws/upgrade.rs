@@ -25,11 +25,11 @@ use tokio::time::Instant;
 use super::connection::{Connection, Pace};
 use super::decoder::{Decoder, Limits};
 use super::handler::run;
-use super::handshake::{HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
+use super::handshake::{BEARER, HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
 use super::rate::RateLimit;
 use super::serve::{Place, take_place};
 use super::transport::Socket;
-use crate::channel::{Channel, ChannelOptions, Out, OutboxLimits, Terms, UserId};
+use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Terms, UserId};
 use crate::dispatch::Dispatcher;
 use crate::sync::Arc;
 
@@ -77,6 +77,8 @@ pub struct Upgrade {
     offers: HeaderMap,
     /// What was chosen of them, for the answer.
     protocol: Option<HeaderValue>,
+    /// Its token came behind the subprotocol `bearer`, which is the answer when no other is chosen.
+    bearer: bool,
     extensions: Option<HeaderValue>,
     /// The client takes compressed frames.
     compresses: bool,
@@ -91,10 +93,22 @@ pub struct Upgrade {
 struct Options {
     limits: Limits,
     channel: ChannelOptions,
-    /// When what proves the identity ends.
-    signed_until: Option<Instant>,
+    /// An id of the time of the request: who its user is was not known before.
+    asked: ChannelId,
+    /// What proves whose connection it is. It overrules the channel's options, set before or after.
+    signed: Option<Signed>,
     send_buffer: usize,
     pace: Pace,
+}
+
+/// What a token says about a connection.
+#[derive(Clone, Debug)]
+struct Signed {
+    user: UserId,
+    /// An id of the time when it was checked.
+    checked: ChannelId,
+    /// `None` is further away than any clock shows.
+    until: Option<Instant>,
 }
 
 impl Default for Options {
@@ -102,7 +116,8 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             channel: ChannelOptions::default(),
-            signed_until: None,
+            asked: ChannelId::next(),
+            signed: None,
             send_buffer: 64 << 10,
             pace: Pace {
                 heartbeat: Some((Duration::from_secs(30), Duration::from_secs(20))),
@@ -153,10 +168,39 @@ impl Upgrade {
     }
 
     /// Sets whose connection it is: what [`Channel::user`] returns, and
-    /// [`ChannelBox::user`](crate::group::ChannelBox::user) finds its channels by.
+    /// [`ChannelBox::channels_of`](crate::group::ChannelBox::channels_of) finds its channels by.
     #[must_use]
     pub fn user(mut self, user: UserId) -> Self {
         self.options.channel.user = Some(user);
+        self
+    }
+
+    /// Sets whose connection it is, as its token says, and until when: with the token it ends, by code
+    /// [4401](crate::channel::close_code::UNAUTHORIZED), unless a [refresh](super::JwtVerifier::refresh) extends it.
+    ///
+    /// This counts whatever else says who the user is, before or after it. A browser that offers its token as a
+    /// subprotocol is answered `bearer`, unless [`protocols`](Self::protocols) choose another one that it offers.
+    ///
+    /// With the feature `jwt`.
+    ///
+    /// ```
+    /// use axum::response::Response;
+    /// use fanfare::ws::{Jwt, Upgrade};
+    ///
+    /// async fn chat(token: Jwt, upgrade: Upgrade) -> Response {
+    ///     upgrade.signed_in(&token).run(async |mut channel| {
+    ///         channel.send(&format!("welcome, {}", channel.user().expect("it is signed in")))?;
+    ///         Ok(channel.discard().await)
+    ///     })
+    /// }
+    /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(chat));
+    /// ```
+    #[cfg(feature = "jwt")]
+    #[must_use]
+    pub fn signed_in<C>(mut self, token: &super::Jwt<C>) -> Self {
+        self.options.signed =
+            Some(Signed { user: token.user().clone(), checked: token.checked(), until: token.expires_at() });
+        self.bearer = token.is_from_subprotocol();
         self
     }
 
@@ -227,7 +271,7 @@ impl Upgrade {
     }
 
     /// Speaks the first of these subprotocols that the client offers; none when it offers none of them,
-    /// which [`protocol`](Self::protocol) tells.
+    /// which [`protocol`](Self::protocol) tells. What is offered right behind `bearer` is a token, and never chosen.
     ///
     /// ```
     /// use axum::{http::StatusCode, response::{IntoResponse, Response}};
@@ -300,8 +344,8 @@ impl Upgrade {
         F: FnOnce(Channel) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
-        let Self { on_upgrade, accept, peer_addr, offers: _, protocol, extensions, compresses, options, events, place } =
-            self;
+        let protocol = self.answer();
+        let Self { on_upgrade, accept, peer_addr, extensions, compresses, options, events, place, .. } = self;
         let deflate = Deflate { reads: extensions.is_some(), writes: compresses };
         // Ends with its connection.
         tokio::spawn(async move {
@@ -323,6 +367,12 @@ impl Upgrade {
         headers.extend(extensions.map(|extensions| (SEC_WEBSOCKET_EXTENSIONS, extensions)));
         response
     }
+
+    /// Returns the subprotocol to answer with: the one that was chosen, or `bearer` for a token.
+    fn answer(&self) -> Option<HeaderValue> {
+        let bearer = self.bearer.then(|| HeaderValue::from_static(BEARER));
+        self.protocol.clone().or(bearer)
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
@@ -343,6 +393,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             peer_addr,
             offers: offers.iter().flat_map(|name| offered(&parts.headers, name)).collect(),
             protocol: None,
+            bearer: false,
             extensions: None,
             compresses: false,
             options: Options::default(),
@@ -374,9 +425,15 @@ fn open(
     upgraded: Upgraded,
     peer_addr: Option<SocketAddr>,
     deflate: Deflate,
-    options: Options,
+    mut options: Options,
 ) -> io::Result<Connection> {
     let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
+    options.channel.identified = Some(options.asked);
+    let signed_until = options.signed.and_then(|signed| {
+        options.channel.user = Some(signed.user);
+        options.channel.identified = Some(options.asked.min(signed.checked));
+        signed.until
+    });
     let terms = Terms {
         peer_addr: socket_addr.or(peer_addr),
         options: options.channel,
@@ -384,8 +441,8 @@ fn open(
         runtime: Some(Handle::current()),
     };
     let out = Out::new(terms, socket.transport());
-    if let Some(at) = options.signed_until {
-        out.change_life(|life| life.sign_until(at));
+    if signed_until.is_some() {
+        out.change_life(|life| life.sign_until(signed_until));
     }
     Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, out))
 }

@@ -1,0 +1,128 @@
+//! A new token for a connection that lives: what extends it, and the message that asks for it.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::{JwtVerifier, RefreshError, ends_at};
+use crate::channel::{SendError, Sender};
+
+/// What a message may have beside its token, in bytes.
+const ENVELOPE: usize = 1 << 10;
+
+impl JwtVerifier {
+    /// Lets a channel live as long as `token` does, a new one of the same user; returns until when that is.
+    ///
+    /// From now on this end counts, whatever the one before was. When the token is refused, nothing changes: the
+    /// connection ends with the token it has.
+    ///
+    /// # Errors
+    ///
+    /// When the token is not accepted, is of another user than the channel, or the channel is closed already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use fanfare::channel::{Channel, ChannelOptions, UserId};
+    /// use fanfare::ws::JwtVerifier;
+    /// use fanfare::ws::jwt::{JwtSigner, RefreshError};
+    ///
+    /// let verifier = JwtVerifier::hs256(&[7; 32], "chat")?;
+    /// let signer = JwtSigner::hs256(&[7; 32], "chat")?;
+    /// let (ada, bob) = (UserId::new("ada")?, UserId::new("bob")?);
+    /// let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(ada.clone()));
+    ///
+    /// let hour = Duration::from_secs(3600);
+    /// assert!(verifier.refresh(&channel.sender(), &signer.sign(&ada, hour)?).is_ok());
+    /// let refused = verifier.refresh(&channel.sender(), &signer.sign(&bob, hour)?);
+    /// assert_eq!(refused, Err(RefreshError::OtherUser));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn refresh(&self, channel: &Sender, token: &str) -> Result<SystemTime, RefreshError> {
+        let verified = self.verify_at(token.as_bytes(), SystemTime::now())?;
+        if channel.user() != Some(&verified.user) {
+            return Err(RefreshError::OtherUser);
+        }
+        if !channel.is_active() {
+            return Err(RefreshError::Closed);
+        }
+        channel.sign_until(ends_at(verified.expires));
+        Ok(verified.expires)
+    }
+
+    /// As [`refresh`](Self::refresh), and tells the client: `{"type":"refreshed","expires":<milliseconds since 1970>}`,
+    /// or `{"type":"error","error":"token has expired"}`, say. The connection lives on in either case.
+    ///
+    /// For handlers and consumers that receive messages as a type of their own, with one for this among them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub fn answer_refresh(&self, channel: &Sender, token: &str) -> Result<(), SendError> {
+        channel.send(&match self.refresh(channel, token) {
+            Ok(expires) => json!({ "type": "refreshed", "expires": millis(expires) }),
+            Err(error) => json!({ "type": "error", "error": error.to_string() }),
+        })
+    }
+
+    /// Answers a message of the client if it is `{"type":"refresh","token":"..."}`, and tells whether it is.
+    ///
+    /// One that is larger than any token that is accepted, by a KiB and more, is not looked at: it is the handler's.
+    ///
+    /// A token costs a signature to check, up to a millisecond, on the connection's own task. A
+    /// [rate limit](crate::ws::Upgrade::rate_limit) bounds how many a client can ask for.
+    ///
+    /// # Errors
+    ///
+    /// As [`answer_refresh`](Self::answer_refresh).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::{Extension, response::Response};
+    /// use fanfare::ws::{Jwt, JwtVerifier, Upgrade};
+    ///
+    /// async fn echo(token: Jwt, Extension(verifier): Extension<JwtVerifier>, upgrade: Upgrade) -> Response {
+    ///     upgrade.signed_in(&token).run(async move |mut channel| {
+    ///         let sender = channel.sender();
+    ///         while let Some(text) = channel.recv_text().await {
+    ///             let text = text?;
+    ///             if !verifier.take_refresh(&sender, &text)? {
+    ///                 sender.send_text(&text)?;
+    ///             }
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// }
+    /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(echo));
+    /// ```
+    pub fn take_refresh(&self, channel: &Sender, message: &str) -> Result<bool, SendError> {
+        let longest = self.longest().saturating_add(ENVELOPE);
+        let Some(token) = (message.len() <= longest).then(|| refresh_token(message)).flatten() else {
+            return Ok(false);
+        };
+        self.answer_refresh(channel, &token).map(|()| true)
+    }
+}
+
+/// Returns the token of a message that asks for a refresh; one without a token is a refresh of nothing.
+fn refresh_token(message: &str) -> Option<String> {
+    // Most messages are something else, and are not parsed twice.
+    if !message.contains("refresh") {
+        return None;
+    }
+    let Value::Object(mut message) = serde_json::from_str(message).ok()? else { return None };
+    if message.get("type")? != "refresh" {
+        return None;
+    }
+    match message.remove("token") {
+        Some(Value::String(token)) => Some(token),
+        _ => Some(String::new()),
+    }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis().try_into().unwrap_or(u64::MAX)
+}
