@@ -9,17 +9,16 @@
 #[path = "common/sockets.rs"]
 mod sockets;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Since};
+use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Since};
 use fanfare::ws::Upgrade;
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -46,14 +45,8 @@ fn size() -> Size {
     }
 }
 
-async fn room(
-    upgrade: Upgrade,
-    Query(query): Query<HashMap<String, String>>,
-    State(channels): State<ChannelBox>,
-) -> Response {
-    let positions: HashMap<String, Position> =
-        query.get("recover").map(|json| serde_json::from_str(json).expect("a client of ours")).unwrap_or_default();
-    let since = positions.get("room").map_or(Since::Last(0), |position| Since::Position(*position));
+async fn room(upgrade: Upgrade, recover: Recover, State(channels): State<ChannelBox>) -> Response {
+    let since = Since::missed(recover.position("room"), 0);
     upgrade.run(async move |mut channel| {
         let (_membership, _) = channels.join_since(&channel, "room", since)?;
         channel.discard().await;
