@@ -404,23 +404,30 @@ class Connection {
       case "refreshed": return this.#refreshed(message);
       case "error": return this.#failed(message);
       case "presence.page": return void this.#emit("presence.page", message);
+      case "skip": return void this.#place(message); // only its offset counts: the message is not for this client
       default: return this.#said(message);
     }
   }
 
-  /** A message of the application, perhaps one of a group's history. */
-  #said(message) {
-    const { group, offset } = message ?? {};
-    if (typeof group === "string" && isCount(offset)) {
-      const taken = this.#positions.take(group, offset, this.#options.skips !== "report");
-      if (taken === "duplicate") return;
-      // The server has dropped messages for a client that was too slow. They are in its history.
-      if (taken === "missing") return void this.#abandon(`a message of ${group} is missing`);
-      if (taken !== "next") this.#emit("gap", taken);
+  /** Takes note of where a message stands in its group's history, if it is in one; returns whether it is to be heard. */
+  #place({ group, offset }) {
+    if (typeof group !== "string" || !isCount(offset)) return true;
+    const taken = this.#positions.take(group, offset, this.#options.skips !== "report");
+    if (taken === "duplicate") return false;
+    // The server has dropped messages for a client that was too slow. They are in its history.
+    if (taken === "missing") {
+      this.#abandon(`a message of ${group} is missing`);
+      return false;
     }
+    if (taken !== "next") this.#emit("gap", taken);
     this.#positions.keepSoon(this.#timers);
+    return true;
+  }
+
+  /** A message of the application. */
+  #said(message) {
+    if (!this.#place(message ?? {})) return;
     const type = message?.type;
-    if (type === "skip") return; // only its offset counts: the message is not for this client
     if (typeof type === "string" && !RESERVED.has(type)) this.#emit(type, message);
     this.#emit("message", message);
   }
