@@ -42,6 +42,7 @@ FAULTS=(
     "join_of_closed|group_leave|a member was not reached"
     "vanish_by_name|group_leave|a member was not reached"
     "vanish_unlooked|group_leave|a member was not reached"
+    "enter_unlooked|presence|somebody is present and is no member"
 )
 
 # A workspace wrapper reaches our crates alone, so planting a fault rebuilds nothing else. cargo does

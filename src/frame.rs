@@ -12,6 +12,7 @@ mod draft;
 mod pieces;
 
 use std::fmt;
+use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use serde::Serialize;
@@ -197,6 +198,11 @@ impl Frame {
         let _ = deflates;
         self.bytes()
     }
+}
+
+/// Returns a time as it is told to clients: in milliseconds since 1970.
+pub(crate) fn unix_millis(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Tells whether a close frame may carry `code`: registered with IANA and not for local use only

@@ -322,6 +322,17 @@ impl Out {
         }
     }
 
+    /// As `send`, unless `is_void` when it is this frame's turn.
+    pub(crate) fn send_unless(self: &Arc<Self>, is_void: impl FnOnce() -> bool, frame: &Frame) {
+        self.wire(frame);
+        self.locked(|access| {
+            if !is_void() {
+                access.catch_up();
+                access.push(frame, &Route::default());
+            }
+        });
+    }
+
     /// Answers a ping, ahead of what waits in groups.
     #[cfg(feature = "ws")]
     pub(crate) fn send_pong(self: &Arc<Self>, payload: &[u8]) {

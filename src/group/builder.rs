@@ -80,7 +80,8 @@ impl ChannelBoxBuilder {
         self
     }
 
-    /// Sets the dispatcher on which the box tells who has come and gone.
+    /// Sets the dispatcher on which the box tells who has come and gone: [`PRESENCE_JOINED`](super::PRESENCE_JOINED),
+    /// [`PRESENCE_UPDATED`](super::PRESENCE_UPDATED) and [`PRESENCE_LEFT`](super::PRESENCE_LEFT).
     pub fn events(mut self, events: &Dispatcher) -> Self {
         self.rules.events = Some(events.clone());
         self

@@ -84,7 +84,8 @@ impl Group {
         log.runtime.clone()
     }
 
-    fn any_runtime(&self) -> Option<Handle> {
+    /// Returns a member's runtime, or else the caller's.
+    pub(super) fn any_runtime(&self) -> Option<Handle> {
         self.members_runtime().or_else(|| Handle::try_current().ok())
     }
 

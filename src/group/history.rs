@@ -17,7 +17,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, unix_millis};
 
 /// A place in a group's history: the last message that somebody has seen.
 ///
@@ -132,7 +132,7 @@ impl Serialize for HistoryMessage {
         let message: &RawValue = serde_json::from_str(text).map_err(serde::ser::Error::custom)?;
         let mut fields = serializer.serialize_struct("HistoryMessage", 3)?;
         fields.serialize_field("offset", &self.offset)?;
-        fields.serialize_field("time", &millis(self.time))?;
+        fields.serialize_field("time", &unix_millis(self.time))?;
         fields.serialize_field("message", message)?;
         fields.end()
     }
@@ -142,11 +142,6 @@ impl fmt::Debug for HistoryMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HistoryMessage").field("offset", &self.offset).field("frame", &self.frame).finish()
     }
-}
-
-/// Returns a time as clients get it: milliseconds since 1970.
-pub(super) fn millis(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The frames of one group that are kept.
@@ -173,11 +168,7 @@ pub(super) struct Missed {
 }
 
 impl Ring {
-    /// Makes a ring; `number` is the group's own, and makes the epoch differ from those of the same second.
-    pub(super) fn new(limits: HistoryLimits, number: u64, now: SystemTime) -> Self {
-        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        // 33 and 20 bits: JavaScript has whole numbers up to 2^53.
-        let epoch = (seconds & ((1 << 33) - 1)) << 20 | (number & ((1 << 20) - 1));
+    pub(super) fn new(limits: HistoryLimits, epoch: u64) -> Self {
         Self { limits, epoch, first: 1, kept: VecDeque::new(), bytes: 0 }
     }
 
@@ -280,7 +271,7 @@ mod tests {
     const START: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn ring(limits: HistoryLimits) -> Ring {
-        Ring::new(limits, 7, START)
+        Ring::new(limits, 7)
     }
 
     fn offsets(history: &History) -> Vec<u64> {

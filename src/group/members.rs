@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::Group;
 use super::log::Entry;
+use super::presence;
 use crate::channel::{Access, ChannelId, Feed, Out, Route};
 use crate::snapshot::{Release, Snapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +44,11 @@ impl Place {
     pub(super) fn end(self: &Arc<Self>) -> bool {
         let feed: Arc<dyn Feed> = Arc::clone(self) as _;
         self.out.upgrade().is_some_and(|out| out.end_feed(&feed))
+    }
+
+    /// Tells whether the membership is over. Exact under the lock of the `Out`, or of what is taken after it was ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.cursor() == u64::MAX
     }
 
     /// Hands the member one frame, and tells its tally.
@@ -119,6 +125,7 @@ impl Feed for Place {
         if empty && owes {
             self.group.sweep(0);
         }
+        presence::left(self, closed);
     }
 }
 
@@ -147,6 +154,10 @@ pub struct Membership {
 impl Membership {
     pub(super) fn new(place: Arc<Place>) -> Self {
         Self { place }
+    }
+
+    pub(super) fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     /// Returns the name of the group.

@@ -10,7 +10,8 @@
 //! How a message travels, and what bounds it on the way, is told in `fanfare::docs::groups`; what may be
 //! relied on, in [`guarantees`](crate::docs::guarantees).
 //!
-//! Locks: a channel's `Out` first, then a group's log; no socket is written under a log's lock.
+//! Locks: a channel's `Out` first, then a group's log; no socket is written under a log's lock. Those of presence
+//! come before a log's, and are never held together with an `Out`'s.
 
 mod builder;
 mod error;
@@ -20,6 +21,7 @@ mod idle;
 mod log;
 mod members;
 mod options;
+mod presence;
 mod protocol;
 mod recover;
 mod report;
@@ -40,6 +42,10 @@ pub use error::{Denied, JoinError, JoinErrorReason};
 pub use history::{History, HistoryLimits, HistoryMessage, Position, Since};
 pub use members::Membership;
 pub use options::GroupOptions;
+pub use presence::{
+    Here, MAX_PRESENCE_INFO_LEN, PRESENCE_JOINED, PRESENCE_LEFT, PRESENCE_UPDATED, Presence, PresenceChange,
+    PresenceError, PresencePage, PresenceUser,
+};
 pub use protocol::{MAX_RECOVER_GROUPS, MAX_RECOVER_LEN, Recover, RecoverError, Request};
 pub use recover::Recovery;
 pub use report::{Delivery, SendReport};
@@ -50,11 +56,12 @@ use self::history::{Dropped, Ring};
 use self::idle::IdleGroups;
 use self::log::Log;
 use self::members::{Members, Place};
+use self::presence::Room;
 use self::users::Users;
 use crate::channel::close_code::REVOKED;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, Overflow, SendError, Sender, UserId};
-use crate::frame::{EncodeError, Frame, require_close_code, tail};
-use crate::sync::atomic::{AtomicU64, AtomicUsize};
+use crate::frame::{EncodeError, Frame, require_close_code, tail, unix_millis};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
 
 /// The longest group name, in bytes.
@@ -90,12 +97,16 @@ struct Shared {
     groups: NameMap<Arc<str>, Group>,
     /// One for each user that has a channel which is told what its offline queue gets.
     inboxes: NameMap<Arc<str>, Group>,
+    /// Who is present, by the group's name: it outlives a group whose members may come back.
+    rooms: NameMap<Arc<str>, Room>,
     channels: NameMap<ChannelId, Out>,
     users: Users,
     idle: Mutex<IdleGroups>,
     /// Told whenever a channel is forgotten.
     forgotten: Notify,
     rules: Rules,
+    /// The last that was given: see `next_epoch`.
+    epoch: AtomicU64,
 }
 
 /// What a group is for.
@@ -119,6 +130,8 @@ struct Group {
     log: Mutex<Log>,
     /// Sweeps asked for since the last one looked: see `fanout`.
     requests: AtomicUsize,
+    /// Who is present, once somebody is or has asked: see `presence`.
+    room: Mutex<Option<Arc<Room>>>,
     shared: Weak<Shared>,
     me: Weak<Self>,
 }
@@ -139,11 +152,13 @@ impl ChannelBox {
         let shared = Shared {
             groups: NameMap::new(),
             inboxes: NameMap::new(),
+            rooms: NameMap::new(),
             channels: NameMap::new(),
             users: Users::default(),
             idle: Mutex::new(IdleGroups::default()),
             forgotten: Notify::new(),
             rules,
+            epoch: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -476,7 +491,7 @@ impl ChannelBox {
             Kind::Inbox => GroupOptions::default().overflow(Overflow::Close),
         };
         let number = unique_number().get();
-        let ring = options.history.map(|limits| Ring::new(limits, number, SystemTime::now()));
+        let ring = options.history.map(|limits| Ring::new(limits, self.shared.next_epoch()));
         let fresh = Arc::new_cyclic(|me| Group {
             tail: options.history.map(|_| tail(&name)),
             name: Arc::clone(&name),
@@ -485,6 +500,7 @@ impl ChannelBox {
             options,
             log: Mutex::new(Log::new(ring)),
             requests: AtomicUsize::new(0),
+            room: Mutex::new(None),
             shared: Arc::downgrade(&self.shared),
             me: me.clone(),
         });
@@ -504,6 +520,14 @@ impl Default for ChannelBox {
 }
 
 impl Shared {
+    /// Returns the milliseconds of the Unix epoch, or more: a number that this box has not given before.
+    fn next_epoch(&self) -> u64 {
+        let now = unix_millis(SystemTime::now());
+        // Relaxed: only the number itself matters.
+        let last = self.epoch.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        last.map_or(now, |last| now.max(last + 1))
+    }
+
     fn of(&self, kind: Kind) -> &NameMap<Arc<str>, Group> {
         match kind {
             Kind::Named => &self.groups,

@@ -28,11 +28,19 @@ pub struct GroupOptions {
     pub(super) max_frames: usize,
     pub(super) max_bytes: usize,
     pub(super) history: Option<HistoryLimits>,
+    pub(super) presence_grace: Duration,
 }
 
 impl Default for GroupOptions {
     fn default() -> Self {
-        Self { overflow: None, write_delay: Duration::ZERO, max_frames: 4096, max_bytes: 8 << 20, history: None }
+        Self {
+            overflow: None,
+            write_delay: Duration::ZERO,
+            max_frames: 4096,
+            max_bytes: 8 << 20,
+            history: None,
+            presence_grace: Duration::from_secs(5),
+        }
     }
 }
 
@@ -84,6 +92,16 @@ impl GroupOptions {
     #[must_use]
     pub fn history(mut self, limits: HistoryLimits) -> Self {
         self.history = Some(limits);
+        self
+    }
+
+    /// Sets how long a user has to come back before its [presence](super::Membership::enter) ends: 5 s by default.
+    ///
+    /// A page that is loaded anew, or a network that changes, is no leave then; nobody hears of it. Who is closed
+    /// down for good is listed for that much longer. Without a tokio runtime there is no such time.
+    #[must_use]
+    pub fn presence_grace(mut self, grace: Duration) -> Self {
+        self.presence_grace = grace;
         self
     }
 }

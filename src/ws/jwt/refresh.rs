@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{JwtVerifier, RefreshError, ends_at};
 use crate::channel::{SendError, Sender};
+use crate::frame::unix_millis;
 
 /// What a message may have beside its token, in bytes.
 const ENVELOPE: usize = 1 << 10;
@@ -61,7 +62,7 @@ impl JwtVerifier {
     /// As [`Sender::send`].
     pub fn answer_refresh(&self, channel: &Sender, token: &str) -> Result<(), SendError> {
         channel.send(&match self.refresh(channel, token) {
-            Ok(expires) => json!({ "type": "refreshed", "expires": millis(expires) }),
+            Ok(expires) => json!({ "type": "refreshed", "expires": unix_millis(expires) }),
             Err(error) => json!({ "type": "error", "error": error.to_string() }),
         })
     }
@@ -120,9 +121,4 @@ fn refresh_token(message: &str) -> Option<String> {
         Some(Value::String(token)) => Some(token),
         _ => Some(String::new()),
     }
-}
-
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    since.as_millis().try_into().unwrap_or(u64::MAX)
 }

@@ -1,0 +1,194 @@
+//! What is told about presence: one user's entry, a page of them, a change, and what can go wrong.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, SerializeStruct};
+use serde::{Serialize, Serializer};
+
+use crate::channel::UserId;
+use crate::name::Key;
+use crate::sync::Arc;
+
+/// Emitted when a user has come into a group: its first connection [entered](super::super::Membership::enter).
+pub const PRESENCE_JOINED: Key<PresenceChange> = Key::new("presence.joined");
+/// Emitted when what is known of a user that is in a group has changed: its info, or how many connections it has.
+pub const PRESENCE_UPDATED: Key<PresenceChange> = Key::new("presence.updated");
+/// Emitted when a user is gone from a group: the last of its connections, and their time to come back is over.
+pub const PRESENCE_LEFT: Key<PresenceChange> = Key::new("presence.left");
+
+/// The longest info of a connection, in bytes of JSON.
+pub const MAX_PRESENCE_INFO_LEN: usize = 4096;
+
+/// A user who is in a group, however many its connections are.
+///
+/// As JSON it is `{"user":"ada","info":{..},"connections":2,"since":1763700000000}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PresenceUser {
+    pub(super) id: UserId,
+    /// JSON.
+    pub(super) info: Arc<str>,
+    pub(super) connections: usize,
+    /// In milliseconds of the Unix epoch.
+    pub(super) since: u64,
+}
+
+impl PresenceUser {
+    /// Returns who it is. A channel without a [user](crate::channel::ChannelOptions::user) is one of its own, whose
+    /// id is `#` and the channel's.
+    #[must_use]
+    pub fn id(&self) -> &UserId {
+        &self.id
+    }
+
+    /// Returns the info that was set last, by any of the user's connections.
+    ///
+    /// # Errors
+    ///
+    /// When it is no `T`.
+    pub fn info<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.info)
+    }
+
+    /// Returns the info as JSON.
+    #[must_use]
+    pub fn info_json(&self) -> &str {
+        &self.info
+    }
+
+    /// Returns the number of the user's connections. One that has gone counts until its time to come back is over.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Returns when the user came.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.since)
+    }
+
+    /// Tells whether clients see no difference. Cheap for what was not touched.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.connections == other.connections
+            && self.since == other.since
+            && (Arc::ptr_eq(&self.info, &other.info) || self.info == other.info)
+    }
+}
+
+impl Serialize for PresenceUser {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let info: serde_json::Value = self.info().map_err(S::Error::custom)?;
+        let mut fields = serializer.serialize_struct("PresenceUser", 4)?;
+        fields.serialize_field("user", &self.id)?;
+        fields.serialize_field("info", &info)?;
+        fields.serialize_field("connections", &self.connections)?;
+        fields.serialize_field("since", &self.since)?;
+        fields.end()
+    }
+}
+
+impl fmt::Debug for PresenceUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PresenceUser")
+            .field("id", &self.id.as_str())
+            .field("info", &self.info)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Some of the users in a group, all as of one moment: [`Presence::page`](super::Presence::page).
+#[derive(Clone, Debug)]
+pub struct PresencePage {
+    /// How many users there are in all.
+    pub count: usize,
+    /// Those of the page, in the order in which they came.
+    pub users: Vec<PresenceUser>,
+    /// Others came after them.
+    pub more: bool,
+}
+
+/// What has changed: the payload of [`PRESENCE_JOINED`], [`PRESENCE_UPDATED`] and [`PRESENCE_LEFT`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::{Arc, Mutex};
+/// use fanfare::Dispatcher;
+/// use fanfare::channel::{Channel, ChannelOptions, UserId};
+/// use fanfare::group::{ChannelBox, PRESENCE_JOINED};
+///
+/// let (events, seen) = (Dispatcher::new(), Arc::new(Mutex::new(Vec::new())));
+/// let here = Arc::clone(&seen);
+/// events.on(PRESENCE_JOINED, move |change| {
+///     here.lock().unwrap().push(format!("{} is in {}", change.user().id(), change.group()));
+/// })?;
+/// let channels = ChannelBox::builder().events(&events).build();
+/// let (ada, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(UserId::new("ada")?));
+/// let membership = channels.join(&ada, "doc")?;
+/// let _here = membership.enter(&())?; // outside of a runtime it is told at once
+/// assert_eq!(*seen.lock().unwrap(), ["ada is in doc"]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PresenceChange {
+    pub(super) group: Arc<str>,
+    pub(super) user: PresenceUser,
+}
+
+impl PresenceChange {
+    /// Returns the name of the group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Returns the user: as it is now, or was last.
+    #[must_use]
+    pub fn user(&self) -> &PresenceUser {
+        &self.user
+    }
+}
+
+/// Why a member did not enter, or its info was not set.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PresenceError {
+    /// The info cannot be serialised.
+    Encode(serde_json::Error),
+    /// The info is too long.
+    TooLong {
+        /// Its bytes of JSON.
+        len: usize,
+        /// How many there may be: [`MAX_PRESENCE_INFO_LEN`].
+        max: usize,
+    },
+    /// The channel is no member of the group any more, or has left its presence.
+    NotHere,
+    /// The membership has entered already.
+    AlreadyHere,
+    /// The user's id is of the form that channels without a user have here: `#` and a number.
+    ReservedUser,
+}
+
+impl fmt::Display for PresenceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode(_) => f.write_str("presence info is not serialisable as JSON"),
+            Self::TooLong { len, max } => write!(f, "presence info has {len} bytes of JSON, {max} are allowed"),
+            Self::NotHere => f.write_str("the channel is not in the group"),
+            Self::AlreadyHere => f.write_str("the membership has entered already"),
+            Self::ReservedUser => f.write_str("a user whose id is # and a number cannot be present"),
+        }
+    }
+}
+
+impl std::error::Error for PresenceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Encode(error) => Some(error),
+            _ => None,
+        }
+    }
+}

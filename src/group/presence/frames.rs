@@ -1,0 +1,178 @@
+//! The frames of presence, as JSON.
+//!
+//! Always: no frame is longer than 64 KiB, its header included. For diffs and pages `State` sees to it, by [`Room`]:
+//! what does not fit waits there. A state is cut into pages here. Plain functions, no synchronisation.
+
+use super::entry::{PresencePage, PresenceUser};
+use super::state::{Diff, Snapshot};
+use crate::channel::UserId;
+use crate::frame::Frame;
+
+/// The longest frame, header included.
+pub(super) const MAX_FRAME: usize = 64 << 10;
+/// What a frame has beside its users at most: a group's name of 255 bytes, each of them escaped, and numbers.
+const HEAD: usize = 1024;
+/// What a user's entry has beside its id and its info at most, the comma behind it included.
+const USER: usize = 96;
+
+/// Bytes that are left in a frame for users.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room(usize);
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(MAX_FRAME - HEAD)
+    }
+
+    /// Takes so much of it; false when there is not that much left.
+    pub(super) fn take(&mut self, len: usize) -> bool {
+        let left = self.0.checked_sub(len);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
+/// Returns how many bytes an entry takes at most.
+pub(super) fn user_len(user: &PresenceUser) -> usize {
+    id_len(&user.id) + user.info.len() + USER
+}
+
+/// Returns how many bytes an id takes, the quotes and a comma included.
+pub(super) fn id_len(id: &UserId) -> usize {
+    // An id has no control characters: these two alone are escaped.
+    id.len() + id.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + 3
+}
+
+/// Makes the frames of a state, which all have its version.
+pub(super) fn state(group: &str, epoch: u64, state: &Snapshot) -> Vec<Frame> {
+    let pages = pages(&state.users);
+    let count = pages.len();
+    let page = |(at, users): (usize, &&[PresenceUser])| {
+        let mut text = head("presence", group, epoch, state.version, state.count);
+        text.push_str(&format!(",\"page\":{},\"pages\":{count}", at + 1));
+        push_users(&mut text, "users", users);
+        text.push('}');
+        Frame::text(text)
+    };
+    pages.iter().enumerate().map(page).collect()
+}
+
+/// Makes the frame of a diff.
+pub(super) fn diff(group: &str, epoch: u64, diff: &Diff) -> Frame {
+    let mut text = head("presence.diff", group, epoch, diff.version, diff.count);
+    push_users(&mut text, "joined", &diff.joined);
+    push_users(&mut text, "updated", &diff.updated);
+    text.push_str(",\"left\":");
+    push_list(&mut text, &diff.left, |text, id| push_string(text, id));
+    text.push('}');
+    Frame::text(text)
+}
+
+/// Makes the answer to who asked for some of the users.
+pub(super) fn page(group: &str, page: &PresencePage) -> Frame {
+    let mut text = String::from("{\"type\":\"presence.page\",\"group\":");
+    push_string(&mut text, group);
+    text.push_str(&format!(",\"count\":{}", page.count));
+    push_users(&mut text, "users", &page.users);
+    text.push_str(&format!(",\"more\":{}}}", page.more));
+    Frame::text(text)
+}
+
+/// Cuts users into what fits into a frame each; one page at least.
+fn pages(users: &[PresenceUser]) -> Vec<&[PresenceUser]> {
+    let mut pages = Vec::new();
+    let mut rest = users;
+    while !rest.is_empty() || pages.is_empty() {
+        let mut room = Room::new();
+        let fitting = rest.iter().take_while(|user| room.take(user_len(user))).count();
+        let (page, behind) = rest.split_at(fitting);
+        pages.push(page);
+        rest = behind;
+    }
+    pages
+}
+
+fn head(kind: &str, group: &str, epoch: u64, version: u64, count: usize) -> String {
+    let mut text = format!("{{\"type\":\"{kind}\",\"group\":");
+    push_string(&mut text, group);
+    text.push_str(&format!(",\"epoch\":{epoch},\"version\":{version},\"count\":{count}"));
+    text
+}
+
+fn push_users(text: &mut String, name: &str, users: &[PresenceUser]) {
+    text.push_str(&format!(",\"{name}\":"));
+    push_list(text, users, |text, user| {
+        text.push_str("{\"user\":");
+        push_string(text, &user.id);
+        text.push_str(",\"info\":");
+        text.push_str(&user.info);
+        text.push_str(&format!(",\"connections\":{},\"since\":{}}}", user.connections, user.since));
+    });
+}
+
+fn push_list<T>(text: &mut String, items: &[T], push: impl Fn(&mut String, &T)) {
+    text.push('[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        push(text, item);
+    }
+    text.push(']');
+}
+
+fn push_string(text: &mut String, string: &str) {
+    text.push_str(&serde_json::to_string(string).expect("a string is JSON"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::MAX_USER_ID_LEN;
+    use crate::group::MAX_NAME_LEN;
+
+    fn user(id: &str, info: String) -> PresenceUser {
+        let id = UserId::new(id).expect("the id is good");
+        PresenceUser { id, info: info.into(), connections: usize::MAX, since: u64::MAX }
+    }
+
+    #[test]
+    fn the_frames_are_those_of_the_protocol() {
+        let ada = PresenceUser { connections: 2, since: 17, ..user("a\"da", "{\"x\":1}".into()) };
+        let entry = r#"{"user":"a\"da","info":{"x":1},"connections":2,"since":17}"#;
+        let snapshot = Snapshot { version: 7, count: 2, users: vec![ada.clone()] };
+        let frames = state("room", 5, &snapshot);
+        let expected = format!(
+            r#"{{"type":"presence","group":"room","epoch":5,"version":7,"count":2,"page":1,"pages":1,"users":[{entry}]}}"#
+        );
+        assert_eq!(frames, [Frame::text(expected)]);
+
+        let left = vec![UserId::new("b").expect("good"), UserId::new("c").expect("good")];
+        let made = Diff { version: 8, count: 1, joined: vec![ada.clone(), ada.clone()], updated: Vec::new(), left };
+        let expected = format!(
+            r#"{{"type":"presence.diff","group":"r\\","epoch":5,"version":8,"count":1,"joined":[{entry},{entry}],"updated":[],"left":["b","c"]}}"#
+        );
+        assert_eq!(diff("r\\", 5, &made), Frame::text(expected));
+
+        let asked = PresencePage { count: 3, users: vec![ada], more: true };
+        let expected = format!(r#"{{"type":"presence.page","group":"room","count":3,"users":[{entry}],"more":true}}"#);
+        assert_eq!(page("room", &asked), Frame::text(expected));
+    }
+
+    #[test]
+    fn an_empty_state_is_one_page_and_no_page_is_longer_than_a_frame_may_be() {
+        let nobody = Snapshot { version: u64::MAX, count: 0, users: Vec::new() };
+        assert_eq!(state("room", 1, &nobody).len(), 1);
+
+        // Names and ids in which every byte is escaped, in all numbers the longest.
+        let group = "\"".repeat(MAX_NAME_LEN);
+        for info in [1, 10, 100, 1000, 4094] {
+            let users: Vec<_> =
+                (0..200).map(|_| user(&"\\".repeat(MAX_USER_ID_LEN), format!("\"{}\"", "x".repeat(info)))).collect();
+            let frames = state(&group, u64::MAX, &Snapshot { version: u64::MAX, count: usize::MAX, users });
+            assert!(frames.iter().all(|frame| frame.bytes().len() <= MAX_FRAME));
+            let longest = frames.iter().map(|frame| frame.bytes().len()).max().expect("there is one");
+            assert!(longest > MAX_FRAME - HEAD - 5000, "a frame is well filled: {longest}");
+        }
+    }
+}
