@@ -460,6 +460,17 @@ impl Out {
         })
     }
 
+    /// Sends frames that this client has missed, behind all that was sent before: in joined pieces, and with room of
+    /// their own in the outbox.
+    pub(crate) fn replay(self: &Arc<Self>, frames: &[Frame]) {
+        // Compressed now, if nobody did: not under the lock.
+        frames.iter().for_each(|frame| _ = self.wire(frame));
+        self.locked(|access| {
+            access.catch_up();
+            access.replay(frames);
+        });
+    }
+
     pub(crate) fn find_feed(&self, is_it: impl Fn(&dyn Feed) -> bool) -> Option<Arc<dyn Feed>> {
         lock(&self.inner).feeds.iter().find(|feed| is_it(&***feed)).cloned()
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::offline::{Offline, OfflineOptions};
 use super::{ChannelBox, GroupOptions};
 use crate::channel::Sender;
 use crate::dispatch::Dispatcher;
@@ -11,7 +12,7 @@ pub(super) struct Rules {
     pub(super) options: Box<dyn Fn(&str) -> GroupOptions + Send + Sync>,
     pub(super) may_join: Box<Gate>,
     pub(super) may_send: Box<Gate>,
-    /// Where presence is told.
+    /// Where presence is told, and what offline queues have dropped.
     pub(super) events: Option<Dispatcher>,
 }
 
@@ -43,6 +44,7 @@ type Gate = dyn Fn(&Sender, &str) -> bool + Send + Sync;
 #[must_use = "a builder makes nothing before `build`"]
 pub struct ChannelBoxBuilder {
     rules: Rules,
+    offline: Option<OfflineOptions>,
 }
 
 impl ChannelBoxBuilder {
@@ -54,6 +56,7 @@ impl ChannelBoxBuilder {
                 may_send: Box::new(|_, _| true),
                 events: None,
             },
+            offline: None,
         }
     }
 
@@ -80,6 +83,13 @@ impl ChannelBoxBuilder {
         self
     }
 
+    /// Sets where the offline queues of users are kept, and what bounds them: see [`offline`](super::offline). In
+    /// memory by default, with the default bounds.
+    pub fn offline(mut self, options: OfflineOptions) -> Self {
+        self.offline = Some(options);
+        self
+    }
+
     /// Sets the dispatcher on which the box tells who has come and gone: [`PRESENCE_JOINED`](super::PRESENCE_JOINED),
     /// [`PRESENCE_UPDATED`](super::PRESENCE_UPDATED) and [`PRESENCE_LEFT`](super::PRESENCE_LEFT).
     pub fn events(mut self, events: &Dispatcher) -> Self {
@@ -90,7 +100,7 @@ impl ChannelBoxBuilder {
     /// Makes the box.
     #[must_use]
     pub fn build(self) -> ChannelBox {
-        ChannelBox::with_rules(self.rules)
+        ChannelBox::with_rules(self.rules, Offline::new(self.offline))
     }
 }
 

@@ -7,6 +7,8 @@
 //! one caller does with a group send and then `send_to`, `send` or `close` arrives in that order.
 //! Between two groups there is none. A message sent while a `join` runs may be seen or not.
 //!
+//! What is sent to a user instead, and has to arrive, waits in its [offline queue](offline).
+//!
 //! How a message travels, and what bounds it on the way, is told in `fanfare::docs::groups`; what may be
 //! relied on, in [`guarantees`](crate::docs::guarantees).
 //!
@@ -20,6 +22,7 @@ mod history;
 mod idle;
 mod log;
 mod members;
+pub mod offline;
 mod options;
 mod presence;
 mod protocol;
@@ -56,6 +59,7 @@ use self::history::{Dropped, Ring};
 use self::idle::IdleGroups;
 use self::log::Log;
 use self::members::{Members, Place};
+use self::offline::Offline;
 use self::presence::Room;
 use self::users::Users;
 use crate::channel::close_code::REVOKED;
@@ -104,6 +108,7 @@ struct Shared {
     idle: Mutex<IdleGroups>,
     /// Told whenever a channel is forgotten.
     forgotten: Notify,
+    offline: Offline,
     rules: Rules,
     /// The last that was given: see `next_epoch`.
     epoch: AtomicU64,
@@ -148,7 +153,7 @@ impl ChannelBox {
         ChannelBoxBuilder::new()
     }
 
-    fn with_rules(rules: Rules) -> Self {
+    fn with_rules(rules: Rules, offline: Offline) -> Self {
         let shared = Shared {
             groups: NameMap::new(),
             inboxes: NameMap::new(),
@@ -157,6 +162,7 @@ impl ChannelBox {
             users: Users::default(),
             idle: Mutex::new(IdleGroups::default()),
             forgotten: Notify::new(),
+            offline,
             rules,
             epoch: AtomicU64::new(0),
         };

@@ -1,0 +1,321 @@
+//! Where offline queues are kept: the trait [`OfflineStore`], and [`MemoryStore`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::str;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::Error;
+use crate::channel::UserId;
+use crate::sync::Arc;
+
+/// Keeps the records of all users' offline queues.
+///
+/// One thread calls it, the box's own writer: it may block. It decides nothing; it keeps what it is told.
+/// A database of your own needs a table of records by user and id, in order, and an index of them by
+/// [`expires`](Record::expires); [`Record::encode`] makes a value of a record.
+///
+/// What is relied on:
+///
+/// - `commit` is all or nothing, and durable when it returns `Ok`. After an error the writer takes nothing for
+///   granted and loads anew.
+/// - The changes of a commit are made in their order; those of one user and id follow each other.
+/// - Nobody else changes the records meanwhile: two boxes have two stores.
+///
+/// A method that panics is taken for one that returned an error.
+pub trait OfflineStore: Send + 'static {
+    /// Returns what is known of the store as a whole. Asked at the beginning, and after an error.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong; whoever has asked for something is told.
+    fn state(&mut self) -> Result<StoreState, Error>;
+
+    /// Returns the records of a user, by rising ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`state`](Self::state).
+    fn load(&mut self, user: &UserId) -> Result<Vec<Record>, Error>;
+
+    /// Makes all changes or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`state`](Self::state); then none of them was made.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), Error>;
+
+    /// Returns up to `most` records whose end is at `now` or before, the earliest end first: the writer removes them.
+    ///
+    /// # Errors
+    ///
+    /// As [`state`](Self::state).
+    fn expired(&mut self, now: u64, most: usize) -> Result<Vec<(UserId, Record)>, Error>;
+}
+
+/// What is known of a store as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreState {
+    /// The highest id that was ever put, whether or not its record is still there: ids are not used again.
+    pub last_id: u64,
+    /// The [`size`](Record::size)s of all records together.
+    pub size: u64,
+}
+
+/// One change of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Keeps a record, instead of one of that id if there is one.
+    Put {
+        /// Whose it is.
+        user: UserId,
+        /// The record.
+        record: Record,
+    },
+    /// Removes a record, if it is there.
+    Remove {
+        /// Whose it is.
+        user: UserId,
+        /// Its id.
+        id: u64,
+    },
+}
+
+/// How much a notification matters when there is no room for all. On the wire it is called `priority`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// Dropped first.
+    Low,
+    /// As most are.
+    #[default]
+    Normal,
+    /// Dropped last.
+    High,
+}
+
+impl Urgency {
+    /// Returns the word for it on the wire: `low`, `normal` or `high`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+}
+
+/// A notification as it is kept; or, once it was acknowledged, what is left of it: its idempotency key. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    pub(super) id: u64,
+    pub(super) time: u64,
+    pub(super) expires: u64,
+    pub(super) urgency: Urgency,
+    pub(super) key: Option<Arc<str>>,
+    /// JSON; `None` when it was acknowledged.
+    pub(super) payload: Option<Bytes>,
+}
+
+/// What a record takes beside key and payload, about.
+const OVERHEAD: usize = 64;
+/// The first byte of an encoded record.
+const ENCODING: u8 = 1;
+/// Bytes before the key.
+const HEAD: usize = 28;
+
+impl Record {
+    /// Returns its id: unique in the store, and higher than all before.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns when it ends, in milliseconds since 1970.
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        self.expires
+    }
+
+    /// Returns what it counts for in [`StoreState::size`]: the bytes of key and payload, and 64.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        (OVERHEAD + self.key.as_ref().map_or(0, |key| key.len()) + self.payload_len()) as u64
+    }
+
+    pub(super) fn payload_len(&self) -> usize {
+        self.payload.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Returns the record as bytes, for a database.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let key = self.key.as_deref().unwrap_or_default();
+        let mut bytes = Vec::with_capacity(HEAD + key.len() + self.payload_len());
+        bytes.extend_from_slice(&[ENCODING, self.urgency as u8, u8::from(self.payload.is_some())]);
+        for number in [self.id, self.time, self.expires] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        // `MAX_KEY_LEN` fits.
+        bytes.push(key.len() as u8);
+        bytes.extend_from_slice(key.as_bytes());
+        bytes.extend_from_slice(self.payload.as_deref().unwrap_or_default());
+        bytes
+    }
+
+    /// Returns the record that these bytes are.
+    ///
+    /// # Errors
+    ///
+    /// When [`encode`](Self::encode) has not made them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidRecord> {
+        Self::decoded(bytes).ok_or(InvalidRecord)
+    }
+
+    fn decoded(bytes: &[u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_at_checked(HEAD)?;
+        let number = |at: usize| Some(u64::from_le_bytes(head[at..at + 8].try_into().ok()?));
+        let (key, payload) = rest.split_at_checked(usize::from(head[HEAD - 1]))?;
+        let key = str::from_utf8(key).ok()?;
+        let urgency = match head[1] {
+            0 => Urgency::Low,
+            1 => Urgency::Normal,
+            2 => Urgency::High,
+            _ => return None,
+        };
+        let payload = match head[2] {
+            0 if payload.is_empty() => None,
+            1 => Some(str::from_utf8(payload).ok()?),
+            _ => return None,
+        };
+        (head[0] == ENCODING).then_some(Self {
+            id: number(3)?,
+            time: number(11)?,
+            expires: number(19)?,
+            urgency,
+            key: (!key.is_empty()).then(|| key.into()),
+            payload: payload.map(|payload| Bytes::copy_from_slice(payload.as_bytes())),
+        })
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("id", &self.id).field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+/// Bytes that are no [`Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidRecord;
+
+impl fmt::Display for InvalidRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a record of an offline queue")
+    }
+}
+
+impl std::error::Error for InvalidRecord {}
+
+/// Keeps offline queues in memory: they outlast connections, not the process.
+///
+/// Ids begin at the time, in microseconds since 1970. So a client that has seen those of an earlier process does not
+/// take new ones for old.
+#[derive(Debug)]
+pub struct MemoryStore {
+    state: StoreState,
+    users: HashMap<UserId, BTreeMap<u64, Record>>,
+    /// By end and id.
+    ends: BTreeMap<(u64, u64), UserId>,
+}
+
+impl MemoryStore {
+    /// Makes an empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let last_id = u64::try_from(since_1970.as_micros()).unwrap_or_default();
+        Self { state: StoreState { last_id, size: 0 }, users: HashMap::new(), ends: BTreeMap::new() }
+    }
+
+    fn put(&mut self, user: &UserId, record: &Record) {
+        self.remove(user, record.id);
+        self.state.last_id = self.state.last_id.max(record.id);
+        self.state.size += record.size();
+        self.ends.insert((record.expires, record.id), user.clone());
+        self.users.entry(user.clone()).or_default().insert(record.id, record.clone());
+    }
+
+    fn remove(&mut self, user: &UserId, id: u64) {
+        let Some(records) = self.users.get_mut(user) else { return };
+        if let Some(removed) = records.remove(&id) {
+            self.state.size -= removed.size();
+            self.ends.remove(&(removed.expires, id));
+        }
+        if records.is_empty() {
+            self.users.remove(user);
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OfflineStore for MemoryStore {
+    fn state(&mut self) -> Result<StoreState, Error> {
+        Ok(self.state)
+    }
+
+    fn load(&mut self, user: &UserId) -> Result<Vec<Record>, Error> {
+        Ok(self.users.get(user).map_or_else(Vec::new, |records| records.values().cloned().collect()))
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), Error> {
+        for change in changes {
+            match change {
+                Change::Put { user, record } => self.put(user, record),
+                Change::Remove { user, id } => self.remove(user, *id),
+            }
+        }
+        Ok(())
+    }
+
+    fn expired(&mut self, now: u64, most: usize) -> Result<Vec<(UserId, Record)>, Error> {
+        let due = self.ends.range(..=(now, u64::MAX)).take(most);
+        let record = |user: &UserId, id| self.users.get(user)?.get(id).cloned();
+        Ok(due.filter_map(|((_, id), user)| Some((user.clone(), record(user, id)?))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_record_is_what_its_bytes_say(
+            (id, time, expires) in any::<(u64, u64, u64)>(),
+            urgency in prop::sample::select(vec![Urgency::Low, Urgency::Normal, Urgency::High]),
+            key in prop::option::of("[a-zä]{1,60}"),
+            payload in prop::option::of("[0-9]{0,300}"),
+        ) {
+            let payload = payload.map(Bytes::from);
+            let record = Record { id, time, expires, urgency, key: key.map(Arc::from), payload };
+            prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_refused(bytes in prop::collection::vec(0u8..4, 0..60)) {
+            if let Ok(record) = Record::decode(&bytes) {
+                prop_assert_eq!(record.encode(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What clients of an offline queue are told, and ask, as JSON.
+
+use serde_json::Value;
+
+use super::store::Record;
+use crate::frame::Frame;
+
+pub(super) fn notification(record: &Record) -> Frame {
+    let payload = record.payload.as_deref().unwrap_or(b"null");
+    let head = format!(
+        r#"{{"type":"notification","notification_id":{},"priority":"{}","time":{},"data":"#,
+        record.id,
+        record.urgency.as_str(),
+        record.time
+    );
+    let mut text = Vec::with_capacity(head.len() + payload.len() + 1);
+    text.extend_from_slice(head.as_bytes());
+    text.extend_from_slice(payload);
+    text.push(b'}');
+    // It was serialised by us, or checked when it was decoded.
+    Frame::text(String::from_utf8_lossy(&text))
+}
+
+pub(super) fn unread(unread: usize) -> Frame {
+    Frame::text(format!(r#"{{"type":"unread","unread":{unread}}}"#))
+}
+
+pub(super) fn acked(id: u64, unread: usize) -> Frame {
+    Frame::text(format!(r#"{{"type":"acked","notification_id":{id},"unread":{unread}}}"#))
+}
+
+/// An error, of a fixed text without quotes.
+pub(super) fn error(id: u64, error: &str) -> Frame {
+    Frame::text(format!(r#"{{"type":"error","error":"{error}","notification_id":{id}}}"#))
+}
+
+/// Returns the id that a client's message acknowledges, if it is such a message.
+pub(super) fn asked_ack(message: &str) -> Option<u64> {
+    // Most messages are not: they are not parsed twice.
+    if !message.contains("notification_id") {
+        return None;
+    }
+    let message: Value = serde_json::from_str(message).ok()?;
+    if message.get("type")?.as_str()? != "ack" {
+        return None;
+    }
+    message.get("notification_id")?.as_u64()
+}
