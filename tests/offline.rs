@@ -270,14 +270,14 @@ async fn one_channel_acknowledges_for_all(store: impl OfflineStore) {
     let second = ada.send(&2).await.unwrap().id;
     let (phone, mut at_phone) = connect("ada");
     let (laptop, mut at_laptop) = connect("ada");
-    let on_phone = channels.attach(&phone).await.unwrap();
+    let _on_phone = channels.attach(&phone).await.unwrap();
     let _on_laptop = channels.attach(&laptop).await.unwrap();
     for far in [&mut at_phone, &mut at_laptop] {
         assert_eq!(next_json(far).await["unread"], 2);
         assert_eq!((notification(far).await.0, notification(far).await.0), (first, second));
     }
     let ack = json!({"type": "ack", "notification_id": first}).to_string();
-    assert!(on_phone.handle(&ack).await.unwrap());
+    assert!(channels.take_request(&phone.sender(), &ack).await.unwrap());
     for far in [&mut at_phone, &mut at_laptop] {
         assert_eq!(next_json(far).await, json!({"type": "acked", "notification_id": first, "unread": 1}));
         assert_eq!(far.try_recv(), None);
@@ -300,25 +300,26 @@ async fn an_unknown_id_is_an_error_for_the_client_that_named_it(store: impl Offl
     assert_eq!(next_json(&mut far_other).await["unread"], 0);
     for unknown in [0, bobs, u64::MAX] {
         let ack = json!({"type": "ack", "notification_id": unknown}).to_string();
-        assert!(attachment.handle(&ack).await.unwrap());
+        assert!(channels.take_request(&channel.sender(), &ack).await.unwrap());
         let error = next_json(&mut far).await;
         assert_eq!((&error["type"], &error["notification_id"]), (&json!("error"), &json!(unknown)), "{error}");
         assert!(!attachment.user().ack(unknown).await.unwrap().known);
     }
     assert_eq!(far_other.try_recv(), None);
     assert_eq!(channels.user(&id("bob")).unread().await.unwrap(), 1, "nobody else's are touched");
-    let others = [
-        "",
-        "{",
-        "[]",
+    for wrong in [
         r#"{"type":"ack"}"#,
         r#"{"type":"ack","notification_id":-1}"#,
         r#"{"type":"ack","notification_id":"1"}"#,
-        r#"{"type":"say","notification_id":1}"#,
-    ];
-    for message in others {
-        assert!(!attachment.handle(message).await.unwrap(), "{message}");
+        r#"{"type":"presence","group":"nobody is in it"}"#,
+    ] {
+        assert!(channels.take_request(&channel.sender(), wrong).await.unwrap(), "{wrong}");
+        assert_eq!(next_json(&mut far).await["type"], "error", "{wrong}");
     }
+    for other in ["", "{", "[]", r#"{"type":"say","notification_id":1}"#, r#"{"say":"\"ack\""}"#] {
+        assert!(!channels.take_request(&channel.sender(), other).await.unwrap(), "{other}");
+    }
+    assert_eq!(far.try_recv(), None);
 }
 
 async fn a_key_is_known_until_the_age_bound(store: impl OfflineStore) {
@@ -556,7 +557,7 @@ async fn a_failing_store_fails_its_batch_and_nothing_else(store: impl OfflineSto
     let ada = channels.user(&id("ada"));
     let first = ada.send("first").await.unwrap().id;
     let (channel, mut far) = connect("ada");
-    let attachment = channels.attach(&channel).await.unwrap();
+    let _attachment = channels.attach(&channel).await.unwrap();
     assert_eq!((next_json(&mut far).await["unread"].clone(), notification(&mut far).await.0), (json!(1), first));
 
     fails.store(true, SeqCst);
@@ -576,7 +577,8 @@ async fn a_failing_store_fails_its_batch_and_nothing_else(store: impl OfflineSto
         (next_json(&mut far_late).await["unread"].clone(), notification(&mut far_late).await.0),
         (json!(1), first)
     );
-    let handled = attachment.handle(&json!({"type": "ack", "notification_id": first}).to_string()).await;
+    let ack = json!({"type": "ack", "notification_id": first}).to_string();
+    let handled = channels.take_request(&channel.sender(), &ack).await;
     assert!(matches!(handled, Err(OfflineError::Store(_))));
     assert_eq!(next_json(&mut far).await["type"], "error");
     assert_eq!((far.try_recv(), far_late.try_recv()), (None, None), "nothing of it was delivered");

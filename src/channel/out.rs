@@ -34,8 +34,11 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::ChannelId;
+use super::close_code::REVOKED;
 use super::error::SendError;
-use super::life::{End, Life};
+#[cfg(feature = "ws")]
+use super::life::End;
+use super::life::Life;
 use super::options::ChannelOptions;
 use super::outbox::{Outbox, Overflow};
 use super::waitlist::{Ticket, Waitlist};
@@ -81,6 +84,8 @@ struct Inner {
     dropped: u64,
     feeds: Vec<Arc<dyn Feed>>,
     homes: Vec<Weak<dyn Home>>,
+    /// Its user may not be here any more.
+    revoked: bool,
     /// When the channel ends by itself, if ever.
     life: Option<Box<Life>>,
     /// The task that reads, keeps time, and flushes when there is room again.
@@ -199,6 +204,7 @@ impl Out {
             dropped: 0,
             feeds: Vec::new(),
             homes: Vec::new(),
+            revoked: false,
             driver: None,
             watchers: Waitlist::default(),
         };
@@ -259,6 +265,7 @@ impl Out {
     }
 
     /// Returns what ends the channel by itself.
+    #[cfg(feature = "ws")]
     pub(crate) fn end(&self) -> Option<End> {
         lock(&self.inner).life.as_ref()?.end()
     }
@@ -364,12 +371,17 @@ impl Out {
         })
     }
 
-    /// As `close`, ahead of all that waits here or in groups: that is dropped.
-    pub(crate) fn close_now(self: &Arc<Self>, code: u16, reason: &str) -> bool {
+    /// Closes for good, ahead of all that waits here or in groups: that is dropped.
+    pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
         self.locked(|access| {
+            access.inner.revoked = true;
             access.drop_waiting();
-            access.close(code, reason)
-        })
+            access.close(REVOKED, reason);
+        });
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        lock(&self.inner).revoked
     }
 
     /// Ends the connection now.

@@ -62,7 +62,6 @@ use self::members::{Members, Place};
 use self::offline::Offline;
 use self::presence::Room;
 use self::users::Users;
-use crate::channel::close_code::REVOKED;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, Overflow, SendError, Sender, UserId};
 use crate::frame::{EncodeError, Frame, require_close_code, tail, unix_millis};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -267,7 +266,7 @@ impl ChannelBox {
         self.shared.channels.get_or_insert(out.id(), Arc::clone(out));
         match channel.user() {
             Some(user) if !self.shared.users.add(user, out) => {
-                out.close(REVOKED, users::REASON);
+                out.revoke(users::REASON);
                 self.shared.forget(out.id());
                 false
             }
@@ -300,7 +299,7 @@ impl ChannelBox {
     pub fn revoke(&self, user: &UserId) -> usize {
         let revoked = self.shared.users.revoke(user);
         for out in &revoked {
-            out.close_now(REVOKED, users::REASON);
+            out.revoke(users::REASON);
             out.retire();
         }
         revoked.len()

@@ -9,8 +9,10 @@ use std::str::FromStr;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::MAX_NAME_LEN;
 use super::history::Position;
+use super::offline::OfflineError;
+use super::{ChannelBox, MAX_NAME_LEN};
+use crate::channel::Sender;
 
 /// The most groups that a client may ask to recover at once.
 pub const MAX_RECOVER_GROUPS: usize = 64;
@@ -90,6 +92,108 @@ impl Request {
         let tagged = serde_json::from_str::<Tagged<'_>>(message);
         tagged.is_ok_and(|tagged| matches!(&*tagged.kind, "ack" | "presence" | "refresh"))
     }
+}
+
+/// What a client is told when what it asked for failed.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "error")]
+struct Failed<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification_id: Option<u64>,
+}
+
+impl ChannelBox {
+    /// Does what a client's message asks of the box, if it does; false when the message is something else.
+    ///
+    /// That is an acknowledgement, or who is present in a group that the channel is in. A [`Request::Refresh`] is for
+    /// whoever checks tokens, as `JwtVerifier::take_refresh`. The client is told when it asked wrongly, or for what is
+    /// not there: `{"type":"error","error":..}`. That is no error here.
+    ///
+    /// # Errors
+    ///
+    /// When the store of the offline queues has an error; the client is told that, too.
+    ///
+    /// # Cancel safety
+    ///
+    /// An acknowledgement that was begun is done; the client may not be told.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};
+    /// use fanfare::group::ChannelBox;
+    ///
+    /// let channels = ChannelBox::new();
+    /// let options = ChannelOptions::default().user(UserId::new("ada")?);
+    /// let (channel, mut far_end) = Channel::in_memory_with(options);
+    /// let sender = channel.sender();
+    /// assert!(!channels.take_request(&sender, r#"{"say":"something else"}"#).await?);
+    ///
+    /// assert!(channels.take_request(&sender, r#"{"type":"ack","notification_id":17}"#).await?);
+    /// let told = r#"{"type":"error","error":"no such notification waits","notification_id":17}"#;
+    /// assert_eq!(far_end.recv().await, Some(FarMessage::Text(told.into())));
+    /// # Ok(()) }
+    /// ```
+    pub async fn take_request(&self, channel: &Sender, message: &str) -> Result<bool, OfflineError> {
+        // Most messages are none: they are not parsed twice.
+        let may_be = ["\"ack\"", "\"presence\""].iter().any(|kind| message.contains(kind));
+        if !may_be || !Request::is_one(message) {
+            return Ok(false);
+        }
+        match serde_json::from_str::<Request>(message) {
+            Ok(request) => self.answer(channel, &request).await,
+            Err(error) => {
+                fail(channel, &error.to_string(), None);
+                Ok(true)
+            }
+        }
+    }
+
+    /// As [`take_request`](Self::take_request), for handlers that receive messages as a type with requests among them;
+    /// false for a [`Request::Refresh`].
+    ///
+    /// # Errors
+    ///
+    /// As [`take_request`](Self::take_request).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`take_request`](Self::take_request).
+    pub async fn answer(&self, channel: &Sender, request: &Request) -> Result<bool, OfflineError> {
+        match request {
+            Request::Ack { notification_id } => self.answer_ack(channel, *notification_id).await.map(|()| true),
+            Request::Presence { group, after, limit } => {
+                if !self.answer_presence(channel.id(), group, after.as_deref(), *limit) {
+                    fail(channel, "the channel is not in that group", None);
+                }
+                Ok(true)
+            }
+            Request::Refresh { .. } => Ok(false),
+        }
+    }
+
+    async fn answer_ack(&self, channel: &Sender, id: u64) -> Result<(), OfflineError> {
+        let Some(user) = channel.user() else {
+            fail(channel, "a channel without a user has no notifications", Some(id));
+            return Ok(());
+        };
+        match self.user(user).ack(id).await {
+            Ok(acked) if acked.known => Ok(()),
+            Ok(_) => {
+                fail(channel, "no such notification waits", Some(id));
+                Ok(())
+            }
+            Err(error) => {
+                fail(channel, "the acknowledgement was not stored", Some(id));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Tells a client what went wrong. Whether it is still there is for who receives to see.
+fn fail(channel: &Sender, error: &str, notification_id: Option<u64>) {
+    _ = channel.send(&Failed { error, notification_id });
 }
 
 /// A token is a secret: it is not shown.

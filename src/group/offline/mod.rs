@@ -57,7 +57,7 @@ use self::writer::{Command, Commands, Read, Stored};
 use super::members::Place;
 use super::{ChannelBox, Shared};
 use crate::Key;
-use crate::channel::{Channel, ChannelId, Out, UserId};
+use crate::channel::{Channel, ChannelId, UserId};
 use crate::frame::Frame;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, OnceLock, Weak, lock};
@@ -203,7 +203,7 @@ impl ChannelBox {
     ///
     /// // What the client sends to acknowledge it, as the channel receives it:
     /// let ack = format!(r#"{{"type":"ack","notification_id":{}}}"#, sent.id);
-    /// assert!(attachment.handle(&ack).await?);
+    /// assert!(channels.take_request(&channel.sender(), &ack).await?);
     /// assert_eq!(channels.user(&ada).unread().await?, 0);
     /// # Ok(()) }
     /// ```
@@ -611,12 +611,11 @@ impl Notification {
 pub struct Attachment {
     user: User,
     place: Arc<Place>,
-    out: Arc<Out>,
 }
 
 impl Attachment {
-    fn new(user: User, place: Arc<Place>, out: Arc<Out>) -> Self {
-        Self { user, place, out }
+    fn new(user: User, place: Arc<Place>) -> Self {
+        Self { user, place }
     }
 
     /// Returns the user whose queue it is.
@@ -629,47 +628,6 @@ impl Attachment {
     #[must_use]
     pub fn channel(&self) -> ChannelId {
         self.place.channel
-    }
-
-    /// Does what a message of the client asks for, if it is an acknowledgement; false when it is something else.
-    ///
-    /// The client is told when there is no such notification, which is no error here.
-    ///
-    /// # Errors
-    ///
-    /// When the store has an error; the client is told that too.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`User::ack`]; the client may not be told.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};
-    /// # use fanfare::group::ChannelBox;
-    /// # let channels = ChannelBox::new();
-    /// # let options = ChannelOptions::default().user(UserId::new("ada")?);
-    /// # let (channel, mut far_end) = Channel::in_memory_with(options);
-    /// let attachment = channels.attach(&channel).await?;
-    /// # assert!(far_end.recv().await.is_some());
-    /// assert!(!attachment.handle(r#"{"say":"something else"}"#).await?);
-    ///
-    /// assert!(attachment.handle(r#"{"type":"ack","notification_id":17}"#).await?);
-    /// let told = r#"{"type":"error","error":"no such notification waits","notification_id":17}"#;
-    /// assert_eq!(far_end.recv().await, Some(FarMessage::Text(told.into())));
-    /// # Ok(()) }
-    /// ```
-    pub async fn handle(&self, message: &str) -> Result<bool, OfflineError> {
-        let Some(id) = wire::asked_ack(message) else { return Ok(false) };
-        let acked = self.user.ack(id).await;
-        let complaint = match &acked {
-            Ok(Acked { known: true, .. }) => return Ok(true),
-            Ok(_) => "no such notification waits",
-            Err(_) => "the acknowledgement was not stored",
-        };
-        // Whether the client is still there is for who receives to see.
-        _ = self.out.send(&wire::error(id, complaint), None);
-        acked.map(|_| true)
     }
 
     /// Detaches the channel now; false when it was before, or has ended. What was sent before is still delivered.

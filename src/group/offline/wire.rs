@@ -1,6 +1,4 @@
-//! What clients of an offline queue are told, and ask, as JSON.
-
-use serde_json::Value;
+//! What clients of an offline queue are told, as JSON.
 
 use super::store::Record;
 use crate::frame::Frame;
@@ -27,22 +25,4 @@ pub(super) fn unread(unread: usize) -> Frame {
 
 pub(super) fn acked(id: u64, unread: usize) -> Frame {
     Frame::text(format!(r#"{{"type":"acked","notification_id":{id},"unread":{unread}}}"#))
-}
-
-/// An error, of a fixed text without quotes.
-pub(super) fn error(id: u64, error: &str) -> Frame {
-    Frame::text(format!(r#"{{"type":"error","error":"{error}","notification_id":{id}}}"#))
-}
-
-/// Returns the id that a client's message acknowledges, if it is such a message.
-pub(super) fn asked_ack(message: &str) -> Option<u64> {
-    // Most messages are not: they are not parsed twice.
-    if !message.contains("notification_id") {
-        return None;
-    }
-    let message: Value = serde_json::from_str(message).ok()?;
-    if message.get("type")?.as_str()? != "ack" {
-        return None;
-    }
-    message.get("notification_id")?.as_u64()
 }

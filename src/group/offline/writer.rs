@@ -502,7 +502,7 @@ fn attach(channels: Option<&ChannelBox>, user: UserId, out: Arc<Out>, view: &Vie
     // Nobody else appends to the group, so nothing comes before this.
     let frames: Vec<_> =
         [wire::unread(view.unread)].into_iter().chain(view.pending.iter().map(wire::notification)).collect();
-    let attachment = Attachment::new(channels.user(&user), place, Arc::clone(&out));
+    let attachment = Attachment::new(channels.user(&user), place);
     out.replay(&frames);
     Ok(attachment)
 }

@@ -349,7 +349,9 @@ impl fmt::Debug for Presence {
 /// Ends the presence of a place that has ended; its group is `closed`, perhaps.
 pub(super) fn left(place: &Place, closed: bool) {
     let Some(room) = lock(&place.group.room).clone() else { return };
-    room.leave(place, place.group.options.presence_grace);
+    // Nobody waits for one that may not come back.
+    let is_revoked = place.out.upgrade().is_some_and(|out| out.is_revoked());
+    room.leave(place, if is_revoked { Duration::ZERO } else { place.group.options.presence_grace });
     if closed {
         room.close_if_idle();
     }
