@@ -12,8 +12,8 @@ use axum::Router;
 use axum::routing::get;
 use fanfare::channel::{Channel, Message as Received, OutboxLimits, RecvError, Sender};
 use fanfare::frame::Frame;
-use fanfare::group::{ChannelBox, JoinErrorReason};
-use fanfare::ws::Upgrade;
+use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, JoinErrorReason, Since};
+use fanfare::ws::{Excess, RateLimit, Upgrade};
 use futures_util::SinkExt;
 use serde::Deserialize;
 use sockets::{
@@ -412,6 +412,76 @@ async fn names_and_numbers_of_groups_are_capped() {
     }
     assert_eq!(next(&mut client).await, Message::text("number"));
     assert_eq!(channels.group_count(), 1024);
+}
+
+/// A message to a large group costs the server most: what one client sets off is bounded by what it may send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_client_sends_to_a_large_group_is_held_to_its_rate() {
+    const MEMBERS: usize = 50;
+    let channels = ChannelBox::new();
+    let in_box = channels.clone();
+    let limit = RateLimit::per_second(20, 1 << 20).excess(Excess::Close);
+    let route = async move |upgrade: Upgrade| {
+        upgrade.rate_limit(limit).run(async move |mut channel| {
+            let _membership = in_box.join(&channel, "room")?;
+            while let Some(Ok(Received::Text(text))) = channel.recv_message().await {
+                in_box.group_send("room", &text)?;
+            }
+            Ok(())
+        })
+    };
+    let address = serve_router(Router::new().route("/", get(route))).await;
+    let mut members = Vec::new();
+    for _ in 0..MEMBERS {
+        members.push(connect(address).await);
+    }
+    until(|| channels.member_count("room") == MEMBERS).await;
+    let mut flood = connect(address).await;
+    for number in 0..1000 {
+        // It is cut off on the way.
+        if flood.send(Message::text(number.to_string())).await.is_err() {
+            break;
+        }
+    }
+    until(|| channels.member_count("room") == MEMBERS).await;
+    channels.group_send("room", "the end").expect("json");
+    for member in &mut members {
+        let mut heard = 0;
+        while next(member).await != Message::text("\"the end\"") {
+            heard += 1;
+        }
+        assert!((1..=40).contains(&heard), "{heard} of 1000");
+    }
+}
+
+/// Who comes back again and again for a long history, and reads nothing, costs what the bounds say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_asks_for_replays_without_end_and_reads_nothing_is_closed() {
+    let channels = ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()));
+    for _ in 0..1000 {
+        channels.group_send("room", &"x".repeat(1000)).expect("json");
+    }
+    let (tell, mut tells) = tells();
+    let in_box = channels.clone();
+    let address = serve(move |mut channel| {
+        let (channels, tell) = (in_box.clone(), tell.clone());
+        async move {
+            tell.send(channel.sender())?;
+            while let Some(Ok(_)) = channel.recv_message().await {
+                let (membership, _) = channels.join_since(&channel, "room", Since::Last(1000))?;
+                drop(membership);
+            }
+            Ok(())
+        }
+    })
+    .await;
+    let mut client = Raw::connect_small(address).await;
+    let sender = told(&mut tells).await;
+    for _ in 0..200 {
+        client.send(TEXT, b"again").await;
+    }
+    until(|| !sender.is_active()).await;
+    assert!(sender.counts().waiting_bytes < 18 << 20, "{:?}", sender.counts());
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! fanfare as a server: every client is in one group, and what a client says is sent to it.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use fanfare::channel::{Channel, Message, OutboxCounts, Sender};
+use fanfare::channel::{Channel, Message, OutboxCounts, Sender, UserId};
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, SendReport};
 use fanfare::ws::Upgrade;
@@ -46,32 +47,42 @@ async fn accept(terms: Terms) -> io::Result<()> {
     let route = async move |upgrade: Upgrade| {
         let upgrade = upgrade.outbox(terms.outbox());
         let upgrade = if terms.deflate == Deflate::Off { upgrade } else { upgrade.deflate() };
-        upgrade.run(async move |channel| pass_on(channel, channels, books, terms.deflate).await)
+        let upgrade = if terms.identity { upgrade.user(somebody()) } else { upgrade };
+        upgrade.run(async move |channel| pass_on(channel, channels, books, terms).await)
     };
     axum::serve(listener, Router::new().route("/", get(route))).await
 }
 
-async fn pass_on(
-    mut channel: Channel,
-    channels: ChannelBox,
-    books: Books,
-    deflate: Deflate,
-) -> Result<(), fanfare::Error> {
+async fn pass_on(mut channel: Channel, channels: ChannelBox, books: Books, terms: Terms) -> Result<(), fanfare::Error> {
     let port = channel.peer_addr().ok_or("a socket has a peer")?.port();
     let membership = channels.join(&channel, GROUP)?;
+    let here = terms.identity.then(|| membership.enter(&Info { name: "somebody", away: false })).transpose()?;
     let sender = channel.sender();
     books.joined(port, move || counts(&sender));
     // A client that breaks off has left like any other.
     while let Some(Ok(message)) = channel.recv_message().await {
-        let accepted = match deflate {
+        let accepted = match terms.deflate {
             Deflate::Each => send_to_each(&channels, &message),
             Deflate::Off | Deflate::Shared => channels.group(GROUP).send_frame(&frame(&message)).accepted(),
         };
         books.sent(accepted);
     }
-    drop(membership);
+    drop((here, membership));
     books.left(port);
     Ok(())
+}
+
+/// Returns a user that nobody else is.
+fn somebody() -> UserId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    UserId::new(format!("user-{}", NEXT.fetch_add(1, Relaxed))).expect("it is short and plain")
+}
+
+/// What others see of a user.
+#[derive(Serialize)]
+struct Info {
+    name: &'static str,
+    away: bool,
 }
 
 fn frame(message: &Message) -> Frame {

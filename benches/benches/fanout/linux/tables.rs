@@ -324,13 +324,19 @@ impl Rig {
     pub(super) fn memory(&self) -> bool {
         let (first, more) = (100, 5000);
         let runs = self.runs(3);
-        for peer in self.present([Peer::Axum, Peer::AxumLean, Peer::Fanfare]) {
-            progress(format_args!("memory: {more} connections: {}", peer.name()));
-            let idle: Vec<[f64; 2]> = (0..runs).map(|_| self.idle(peer, first, more)).collect();
+        let plain = Terms::default();
+        let mut cells: Vec<_> =
+            self.present([Peer::Axum, Peer::AxumLean, Peer::Fanfare]).into_iter().map(|peer| (peer, plain)).collect();
+        cells.push((Peer::Fanfare, Terms { identity: true, ..plain }));
+        for (peer, terms) in cells {
+            let what = if terms.identity { ", each a user that is present" } else { "" };
+            progress(format_args!("memory: {more} connections: {}{what}", peer.name()));
+            let idle: Vec<[f64; 2]> = (0..runs).map(|_| self.idle(peer, terms, first, more)).collect();
             let per_connection: Vec<f64> = idle.iter().map(|[before, after]| (after - before) / more as f64).collect();
             Row::new("memory")
                 .with("connections", more)
                 .with("peer", peer.name())
+                .with("present", terms.identity)
                 .with_runs("kib_per_connection", &per_connection)
                 .with_runs("resident_kib_before", &idle.iter().map(|[before, _]| *before).collect::<Vec<_>>())
                 .with_runs("resident_kib_after", &idle.iter().map(|[_, after]| *after).collect::<Vec<_>>())
@@ -341,8 +347,8 @@ impl Rig {
     }
 
     /// Returns the resident KiB before and after; the first connections pay for what is made only once.
-    fn idle(&self, peer: Peer, first: usize, more: usize) -> [f64; 2] {
-        let mut server = self.start(peer, Terms::default());
+    fn idle(&self, peer: Peer, terms: Terms, first: usize, more: usize) -> [f64; 2] {
+        let mut server = self.start(peer, terms);
         let mut open = connections(server.address(), first);
         wait_for_clients(&mut server, first);
         let before = settled_kib(&server);
