@@ -52,7 +52,7 @@ async fn serve(
     let last = sent.last().and_then(Result::ok).and_then(|report| report.position()).expect("it is kept");
     let seen = Since::Position(Position { offset: 0, ..last });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    drop(tell_address.send(listener.local_addr()?));
+    _ = tell_address.send(listener.local_addr()?);
     let route = async move |upgrade: Upgrade| {
         upgrade.run(async move |channel| {
             let start = processor_time();
