@@ -613,7 +613,10 @@ impl Group {
 
     /// Nobody is in it, but what was said is kept: for as long as the box has room for that.
     fn note_idle(&self) {
-        if let (Some(shared), Some(me), true) = (self.shared.upgrade(), self.me.upgrade(), self.tail.is_some()) {
+        if self.tail.is_none() {
+            return;
+        }
+        if let (Some(shared), Some(me)) = (self.shared.upgrade(), self.me.upgrade()) {
             let closed = lock(&shared.idle).note(&me, SystemTime::now());
             closed.iter().for_each(|group| group.vanish());
         }
