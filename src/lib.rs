@@ -2,6 +2,11 @@
 
 mod sync;
 
+#[cfg(feature = "metrics")]
+pub mod observe;
+#[cfg(not(feature = "metrics"))]
+mod observe;
+
 mod snapshot;
 
 pub mod name;

@@ -51,6 +51,25 @@ fn without_a_hook_the_first_failure_of_each_listener_is_written_with_its_place()
     assert!(second.starts_with("listener of `tick` panicked: no butter (registered at "), "{second}");
 }
 
+#[cfg(feature = "tracing")]
+#[test]
+fn a_subscriber_that_takes_warnings_is_told_instead() {
+    let lines = written(|| {
+        let event = tick();
+        event.on(|_| Err::<(), _>("no bread"));
+        event.on(|_| fall("no butter"));
+        // These go to the subscriber; what comes later finds it gone.
+        let kept = tracing::subscriber::set_default(tracing_subscriber::registry());
+        event.emit(&1);
+        drop(kept);
+        event.on(|_| Err::<(), _>("no jam"));
+        event.emit(&1);
+    });
+    let Some(lines) = lines else { return };
+    let [line] = &lines[..] else { unreachable!("{lines:?}") };
+    assert!(line.starts_with("listener of `tick` failed: no jam"), "{line}");
+}
+
 #[test]
 fn with_a_hook_no_failure_is_written() {
     let lines = written(|| {

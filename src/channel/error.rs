@@ -79,6 +79,17 @@ impl RecvError {
         }
     }
 
+    /// Returns what it is called in a label.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "json",
+            Self::Binary => "binary",
+            Self::Text => "text",
+            Self::Protocol { .. } => "protocol",
+            Self::Lost(_) => "lost",
+        }
+    }
+
     /// Tells whether nothing more will be received.
     ///
     /// ```

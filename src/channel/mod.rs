@@ -47,6 +47,7 @@ pub(crate) use waitlist::{Ticket, Waitlist};
 
 use crate::dispatch::Dispatcher;
 use crate::frame::{Frame, require_close_code};
+use crate::observe::channels as observe;
 use crate::sync::{Arc, unique_number};
 
 /// Names a channel: unique within the process, never used again.
@@ -78,6 +79,15 @@ pub enum Message {
     Text(String),
     /// Bytes.
     Binary(Bytes),
+}
+
+impl Message {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// One connected client, owned by whoever handles its connection.
@@ -293,7 +303,14 @@ impl Channel {
             ready!(self.inbox.poll_recv(cx)).map(|received| received.and_then(|message| self.check(message)));
         self.finished = match &received {
             None => true,
-            Some(result) => result.as_ref().is_err_and(RecvError::is_fatal),
+            Some(Ok(message)) => {
+                observe::received(self.id(), matches!(message, Message::Text(_)), message.len());
+                false
+            }
+            Some(Err(error)) => {
+                observe::not_received(self.id(), error.label());
+                error.is_fatal()
+            }
         };
         Poll::Ready(received)
     }

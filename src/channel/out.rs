@@ -43,6 +43,7 @@ use super::options::ChannelOptions;
 use super::outbox::{Outbox, Overflow};
 use super::waitlist::{Ticket, Waitlist};
 use crate::frame::Frame;
+use crate::observe::channels::{Notes, Open, To, Why, delivered};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
 pub(crate) use access::Access;
@@ -92,6 +93,7 @@ struct Inner {
     driver: Option<Waker>,
     /// Who waits until nothing waits, or for the end.
     watchers: Waitlist,
+    open: Open,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +196,7 @@ pub(crate) trait Home: Send + Sync {
 impl Out {
     pub(crate) fn new(terms: Terms, transport: Arc<dyn Transport>) -> Arc<Self> {
         let life = Life::of(&terms.options);
+        let id = ChannelId::next();
         let inner = Inner {
             state: State::Open,
             mortal: life.is_some(),
@@ -207,14 +210,9 @@ impl Out {
             revoked: false,
             driver: None,
             watchers: Waitlist::default(),
+            open: Open::new(id, terms.peer_addr),
         };
-        Arc::new(Self {
-            inner: Mutex::new(inner),
-            deflates: terms.deflates,
-            id: ChannelId::next(),
-            created: SystemTime::now(),
-            terms,
-        })
+        Arc::new(Self { inner: Mutex::new(inner), deflates: terms.deflates, id, created: SystemTime::now(), terms })
     }
 
     pub(crate) fn id(&self) -> ChannelId {
@@ -321,6 +319,11 @@ impl Out {
             }
             access.push(frame, &Route { source: 0, overflow: None, key })
         });
+        delivered(To::Channel, || match outcome {
+            Outcome::Written => [1, 0, 0],
+            Outcome::Queued => [0, 1, 0],
+            Outcome::Full | Outcome::Overflowed | Outcome::Closed => [0, 0, 1],
+        });
         match outcome {
             Outcome::Written | Outcome::Queued => Ok(()),
             Outcome::Closed => Err(SendError::Closed),
@@ -375,7 +378,7 @@ impl Out {
     pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
         self.locked(|access| {
             access.inner.revoked = true;
-            access.drop_waiting();
+            access.drop_waiting(Why::Revoked);
             access.close(REVOKED, reason);
         });
     }
@@ -537,9 +540,9 @@ impl Out {
     fn locked<R>(self: &Arc<Self>, act: impl FnOnce(&mut Access<'_>) -> R) -> R {
         let inner = lock(&self.inner);
         let before = (inner.state, inner.outbox.is_empty());
-        let mut access = Access { inner, out: self, tell_far: false };
+        let mut access = Access { inner, out: self, tell_far: false, notes: Notes::default() };
         let result = act(&mut access);
-        let Access { mut inner, tell_far, .. } = access;
+        let Access { mut inner, tell_far, notes, .. } = access;
         let mut wakes = SmallVec::<[Waker; 2]>::new();
         if (inner.state, inner.outbox.is_empty()) != before {
             inner.note_change(before, &mut wakes);
@@ -548,6 +551,8 @@ impl Out {
             wakes.extend(inner.transport.as_ref().and_then(|transport| transport.far_waker()));
         }
         drop(inner);
+        // First: whoever is woken may look at what was counted.
+        notes.tell(self.id);
         wakes.into_iter().for_each(Waker::wake);
         result
     }

@@ -6,6 +6,8 @@
 use crossbeam_utils::CachePadded;
 
 use super::report::Report;
+#[cfg(feature = "metrics")]
+use crate::observe::emits::Emits;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread_number;
 
@@ -13,6 +15,8 @@ const SHARDS: usize = 16;
 
 pub(super) struct Counters {
     shards: [CachePadded<Shard>; SHARDS],
+    #[cfg(feature = "metrics")]
+    told: Emits,
 }
 
 #[derive(Default)]
@@ -37,7 +41,11 @@ pub struct EventCounts {
 
 impl Counters {
     pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| CachePadded::new(Shard::default())) }
+        Self {
+            shards: std::array::from_fn(|_| CachePadded::new(Shard::default())),
+            #[cfg(feature = "metrics")]
+            told: Emits::default(),
+        }
     }
 
     pub(super) fn add(&self, report: &Report) {
@@ -48,6 +56,13 @@ impl Counters {
         if !report.is_ok() {
             shard.failures.fetch_add(report.failures().len() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// Tells the recorder what was counted since the last time.
+    #[cfg(feature = "metrics")]
+    pub(super) fn record_metrics(&self, event: &crate::sync::Arc<str>) {
+        let EventCounts { emits, calls, failures } = self.sum();
+        self.told.tell(event, emits, calls, failures);
     }
 
     pub(super) fn sum(&self) -> EventCounts {

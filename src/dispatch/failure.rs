@@ -2,7 +2,8 @@
 //!
 //! Each failure goes where someone looks: into the report of its emit, and to the dispatcher's
 //! `on_error` hook when it happens. Without a hook the first failure of the listeners that one
-//! line of code registered is written to stderr. A failure that happens inside the hook is written there too, and does not call it again.
+//! line of code registered is written to stderr, or told to a subscriber of the crate `tracing`. A failure
+//! that happens inside the hook is written there too, and does not call it again.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -14,6 +15,7 @@ use super::builder::Bounds;
 use super::depth::MAX_DEPTH;
 use super::report::Report;
 use super::tasks::Tasks;
+use crate::observe;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Weak, const_thread_local, guard};
 
@@ -102,6 +104,23 @@ pub enum FailureCause {
     },
 }
 
+impl FailureCause {
+    /// Returns what it is called in a label.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Error(_) => "error",
+            Self::Panic(_) => "panic",
+            Self::DropPanic(_) => "drop panic",
+            Self::NoRuntime => "no runtime",
+            Self::TooManyInFlight => "too many in flight",
+            Self::Cancelled => "cancelled",
+            Self::ValueMismatch { .. } => "value mismatch",
+            Self::TooDeep => "too deep",
+            Self::TooManyListeners { .. } => "too many listeners",
+        }
+    }
+}
+
 impl fmt::Display for FailureCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -134,6 +153,7 @@ impl EventMeta {
     /// Makes a failure that no listener is to blame for, and tells of it.
     #[cold]
     pub(super) fn fail(&self, cause: FailureCause) -> Failure {
+        observe::emits::failed(cause.label());
         let failure = Failure { event: Arc::clone(&self.name), registered_at: None, cause };
         self.tell(&failure, Telling::Always);
         failure
@@ -212,6 +232,7 @@ impl Origin {
     /// Makes a failure of a listener.
     #[cold]
     pub(super) fn failure(&self, cause: FailureCause) -> Failure {
+        observe::emits::failed(cause.label());
         Failure { event: Arc::clone(&self.event.name), registered_at: Some(self.registered_at), cause }
     }
 
@@ -259,7 +280,12 @@ fn log(failure: &Failure, note: &str) {
     }
 }
 
+/// Writes a line for who reads the log: to stderr, unless a subscriber takes it.
+///
 /// A closed stderr must not turn into a panic; reports still have what is lost here.
 pub(super) fn write_line(text: &str) {
+    if observe::emits::warned(text) {
+        return;
+    }
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("fanfare: {text}\n").as_bytes());
 }

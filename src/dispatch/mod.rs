@@ -473,6 +473,27 @@ impl Dispatcher {
         self.core.names.len()
     }
 
+    /// Tells the recorder of the crate `metrics` what events have [counted](Event::count) since the last time: to be
+    /// called from a timer, or before the recorder is read. An emit itself tells nothing.
+    ///
+    /// The names of those events become labels, in all namespaces: have those counted of which there are few. What an
+    /// event counted after the last call is lost when it loses its last listener and handle.
+    ///
+    /// ```
+    /// let events = fanfare::Dispatcher::new();
+    /// let tick = events.event::<u32>("tick")?;
+    /// tick.count();
+    /// tick.emit(&1);
+    /// events.record_metrics(); // fanfare_emits_total{event="tick"} has risen by 1
+    /// # Ok::<(), fanfare::EventError>(())
+    /// ```
+    ///
+    /// With the feature `metrics`.
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        self.core.names.values().iter().for_each(|slot| slot.record_metrics());
+    }
+
     /// Returns a handle that does not keep the dispatcher alive, for listeners to capture.
     #[must_use]
     pub fn downgrade(&self) -> WeakDispatcher {

@@ -317,6 +317,10 @@ pub(super) trait AnySlot: Any + Send + Sync {
 
     fn name(&self) -> &Arc<str>;
 
+    /// Tells the recorder what the event counts, if it does.
+    #[cfg(feature = "metrics")]
+    fn record_metrics(&self);
+
     fn payload_type(&self) -> &'static str;
 
     fn core(&self) -> &Weak<Core>;
@@ -387,6 +391,13 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
         let table = self.table.load();
         let active = table.entries().filter(|(_, listener)| listener.is_active());
         active.map(|(key, listener)| ListenerInfo::new(*key, &**listener)).collect()
+    }
+
+    #[cfg(feature = "metrics")]
+    fn record_metrics(&self) {
+        if let Some(counters) = self.counters.get() {
+            counters.record_metrics(&self.event.name);
+        }
     }
 
     fn name(&self) -> &Arc<str> {

@@ -33,5 +33,9 @@ pub mod promises {}
 pub mod protocol {}
 
 #[cfg(feature = "ws")]
+#[doc = include_str!("observability.md")]
+pub mod observability {}
+
+#[cfg(feature = "ws")]
 #[doc = include_str!("tutorial.md")]
 pub mod tutorial {}

@@ -45,6 +45,19 @@ pub enum JoinErrorReason {
     Denied,
 }
 
+impl JoinErrorReason {
+    /// Returns what it is called in a label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::InvalidName => "invalid name",
+            Self::AlreadyMember => "already member",
+            Self::TooManyGroups => "too many groups",
+            Self::Closed => "closed",
+            Self::Denied => "denied",
+        }
+    }
+}
+
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = match self.reason {

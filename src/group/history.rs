@@ -182,6 +182,11 @@ impl Ring {
         Position { epoch: self.epoch, offset: self.next() - 1 }
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

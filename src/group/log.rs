@@ -102,6 +102,16 @@ impl Log {
         Saved { position: self.history.as_ref().map(|ring| ring.position()), frame, gone }
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn add_depth(&self, depth: &mut crate::observe::groups::Depth) {
+        depth.queue_messages += self.entries.len();
+        depth.queue_bytes += self.bytes;
+        if let Some(ring) = &self.history {
+            depth.history_messages += ring.len();
+            depth.history_bytes += ring.bytes();
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -8,6 +8,7 @@ use super::Group;
 use super::log::Entry;
 use super::presence;
 use crate::channel::{Access, ChannelId, Feed, Out, Route};
+use crate::observe::groups as observe;
 use crate::snapshot::{Release, Snapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak, lock};
@@ -115,6 +116,7 @@ impl Feed for Place {
             let log = lock(&self.group.log);
             (log.members.is_empty(), log.closed, !log.is_empty())
         };
+        observe::left(self.channel, self.group.named());
         if closed {
             self.group.vanish();
         } else if empty {

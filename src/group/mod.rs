@@ -64,6 +64,7 @@ use self::presence::Room;
 use self::users::Users;
 use crate::channel::{Channel, ChannelId, Feed, Home, Out, Overflow, SendError, Sender, UserId};
 use crate::frame::{EncodeError, Frame, require_close_code, tail, unix_millis};
+use crate::observe::groups as observe;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
 
@@ -111,6 +112,8 @@ struct Shared {
     rules: Rules,
     /// The last that was given: see `next_epoch`.
     epoch: AtomicU64,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nothing is told"))]
+    depths: observe::Depths,
 }
 
 /// What a group is for.
@@ -120,6 +123,15 @@ enum Kind {
     Named,
     /// The channels of the user whose id is its name.
     Inbox,
+}
+
+impl Kind {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Named => "named",
+            Self::Inbox => "inbox",
+        }
+    }
 }
 
 /// One group. It is in its map as long as it has members.
@@ -136,6 +148,7 @@ struct Group {
     requests: AtomicUsize,
     /// Who is present, once somebody is or has asked: see `presence`.
     room: Mutex<Option<Arc<Room>>>,
+    open: observe::Open,
     shared: Weak<Shared>,
     me: Weak<Self>,
 }
@@ -164,6 +177,7 @@ impl ChannelBox {
             offline,
             rules,
             epoch: AtomicU64::new(0),
+            depths: observe::Depths::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -200,7 +214,7 @@ impl ChannelBox {
     /// ```
     pub fn join(&self, channel: &Channel, group: impl AsRef<str>) -> Result<Membership, JoinError> {
         let name = group.as_ref();
-        let error = |reason| JoinError::new(name, reason);
+        let error = |reason| refused(channel, name, reason);
         self.check_join(channel, name).map_err(error)?;
         let (place, _) = self.admit(Kind::Named, channel.out(), name, None).map_err(error)?;
         Ok(Membership::new(place))
@@ -238,7 +252,10 @@ impl ChannelBox {
                 Ok((place, missed.frames))
             });
             let reason = match added {
-                Some(Ok(place)) => return Ok((place, recovery)),
+                Some(Ok(place)) => {
+                    observe::joined(out.id(), group.named());
+                    return Ok((place, recovery));
+                }
                 // Its last member left meanwhile: help it out of the map, and open a new one.
                 Some(Err(None)) => {
                     group.vanish();
@@ -426,6 +443,42 @@ impl ChannelBox {
         self.shared.channels.len()
     }
 
+    /// Tells the recorder of the crate `metrics` what waits in this box and what its groups keep: to be called from
+    /// a timer, or before the recorder is read. Several boxes add up.
+    ///
+    /// Each channel that the box knows and each group is locked for a moment, one after the other; what it tells of
+    /// them is as of slightly different times.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let channels = fanfare::group::ChannelBox::new();
+    /// # let mut ticks = 0;
+    /// let mut timer = tokio::time::interval(std::time::Duration::from_millis(10));
+    /// loop {
+    ///     timer.tick().await;
+    ///     channels.record_metrics(); // fanfare_outbox_bytes and the like
+    /// #   ticks += 1;
+    /// #   if ticks == 2 { break }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// With the feature `metrics`.
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        let mut depth = observe::Depth::default();
+        for out in self.shared.channels.values() {
+            let counts = out.counts();
+            depth.outbox_messages += counts.waiting;
+            depth.outbox_bytes += counts.waiting_bytes;
+            depth.waiting_channels += usize::from(counts.waiting_bytes > 0);
+        }
+        for group in [Kind::Named, Kind::Inbox].into_iter().flat_map(|kind| self.shared.of(kind).values()) {
+            lock(&group.log).add_depth(&mut depth);
+        }
+        self.shared.depths.tell(&depth);
+    }
+
     /// Begins to close every channel that this box knows, and returns how many.
     ///
     /// What was sent to a channel before arrives before the close.
@@ -506,10 +559,15 @@ impl ChannelBox {
             log: Mutex::new(Log::new(ring)),
             requests: AtomicUsize::new(0),
             room: Mutex::new(None),
+            open: observe::Open::new(kind.label()),
             shared: Arc::downgrade(&self.shared),
             me: me.clone(),
         });
-        self.shared.of(kind).get_or_insert(name, fresh)
+        let group = self.shared.of(kind).get_or_insert(name, Arc::clone(&fresh));
+        if Arc::ptr_eq(&group, &fresh) {
+            group.open.begin();
+        }
+        group
     }
 
     fn snapshot(&self, group: &str) -> Option<Arc<Members>> {
@@ -593,6 +651,11 @@ impl Group {
         Some((place, missed))
     }
 
+    /// Returns what may be told of it.
+    fn named(&self) -> observe::Named<'_> {
+        (self.kind.label(), (self.kind == Kind::Named).then_some(&*self.name))
+    }
+
     fn is_source_of(&self, feed: &dyn Feed) -> bool {
         let place: Option<&Place> = (feed as &dyn Any).downcast_ref();
         place.is_some_and(|place| std::ptr::eq(&*place.group, self))
@@ -634,7 +697,9 @@ impl Group {
         if let (Some(shared), Some(me)) = (self.shared.upgrade(), self.me.upgrade()) {
             #[cfg(fault = "vanish_by_name")]
             let me = shared.of(self.kind).with(&*self.name, Arc::clone).unwrap_or(me);
-            shared.of(self.kind).remove_if_same(&*self.name, &me);
+            if shared.of(self.kind).remove_if_same(&*self.name, &me) {
+                self.open.end();
+            }
         }
     }
 }
@@ -662,6 +727,11 @@ impl Missed {
         let (recovered, position) = (missed.recovered, ring.position());
         (Self { recovery: Some(Recovery { recovered, replayed: frames.len() - 1, position }), frames }, gone)
     }
+}
+
+fn refused(channel: &Channel, group: &str, reason: JoinErrorReason) -> JoinError {
+    observe::join_refused(channel.id(), reason.label());
+    JoinError::new(group, reason)
 }
 
 fn is_valid(name: &str) -> bool {

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::history::{History, Position, Since};
-use super::{ChannelBox, Group, JoinError, JoinErrorReason, Kind, Membership};
+use super::{ChannelBox, Group, JoinError, JoinErrorReason, Kind, Membership, refused};
 use crate::channel::{Channel, Out};
 use crate::frame::Frame;
+use crate::observe::groups as observe;
 use crate::sync::{Arc, lock};
 
 /// What came of a join with recovery.
@@ -87,11 +88,14 @@ impl ChannelBox {
         since: Since,
     ) -> Result<(Membership, Recovery), JoinError> {
         let name = group.as_ref();
-        let error = |reason| JoinError::new(name, reason);
+        let error = |reason| refused(channel, name, reason);
         self.check_join(channel, name).map_err(error)?;
         self.compress_missed(channel.out(), name, since);
         let (place, recovery) = self.admit(Kind::Named, channel.out(), name, Some(since)).map_err(error)?;
-        Ok((Membership::new(place), recovery.ok_or(JoinErrorReason::Closed).map_err(error)?))
+        let membership = Membership::new(place);
+        let recovery = recovery.ok_or(JoinErrorReason::Closed).map_err(error)?;
+        observe::recovered(channel.id(), name, recovery.recovered, recovery.replayed);
+        Ok((membership, recovery))
     }
 
     /// Compresses what the client will be sent, if nobody has: not under a lock.

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 
 use super::history::Position;
 use crate::channel::Outcome;
+use crate::observe::groups as observe;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
@@ -46,6 +47,7 @@ impl SendReport {
 
     /// Tells of a group without members: it is delivered to nobody.
     pub(super) fn nobody() -> Self {
+        observe::sent(None, 0, true);
         let tally = Arc::<Tally>::default();
         tally.settle();
         Self::new(0, true, tally)
@@ -151,7 +153,7 @@ impl Tally {
         settled
     }
 
-    fn delivery(&self) -> Delivery {
+    pub(super) fn delivery(&self) -> Delivery {
         Delivery {
             written: self.written.load(Ordering::Relaxed),
             queued: self.queued.load(Ordering::Relaxed),

@@ -14,6 +14,7 @@ use super::report::{SendReport, Tally};
 use super::{ChannelBox, Group, Kind};
 use crate::channel::{ChannelId, Ticket};
 use crate::frame::{Draft, EncodeError, Frame};
+use crate::observe::groups as observe;
 use crate::sync::{Arc, lock};
 
 /// A group send in the making: [`ChannelBox::group`], then options, then `send`.
@@ -304,6 +305,7 @@ impl Posted {
     /// Does the rest, without the log's lock.
     fn finish(self, group: &Arc<Group>) -> SendReport {
         drop(self.gone);
+        observe::sent(Some(group.named()), self.members, self.accepted);
         if self.accepted {
             group.sweep(self.members);
         }

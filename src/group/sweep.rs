@@ -23,6 +23,7 @@ use super::log::{Entry, Log};
 use super::members::{Members, Place};
 use crate::channel::{Access, ChannelId, Outcome};
 use crate::frame::{Piece, pieces};
+use crate::observe::channels::{To, delivered};
 use crate::sync::Arc;
 
 /// Frames, and bytes, that a sweep takes up at a time: a quarter of what an outbox has room for. A member
@@ -281,6 +282,12 @@ pub(super) struct Passed {
 impl Passed {
     /// Settles their tallies: without the log's lock, since whoever waits for one is woken.
     pub(super) fn settle(self) {
+        delivered(To::Group, || {
+            self.entries.iter().fold([0; 3], |[written, queued, dropped], entry| {
+                let delivery = entry.tally.delivery();
+                [written + delivery.written, queued + delivery.queued, dropped + delivery.dropped]
+            })
+        });
         self.entries.iter().for_each(|entry| entry.tally.settle());
     }
 }

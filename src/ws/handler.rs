@@ -13,6 +13,7 @@ use crate::channel::{Channel, ChannelId, RecvError, SendError};
 use crate::dispatch::Dispatcher;
 use crate::group::{JoinError, JoinErrorReason};
 use crate::name::Key;
+use crate::observe::connections as observe;
 use crate::sync::{Arc, guard};
 
 /// The event of a handler that returned an error, or panicked: see [`Upgrade::events`](super::Upgrade::events).
@@ -82,6 +83,26 @@ impl HandlerFailed {
         }
     }
 
+    /// Returns what it is called in a label.
+    fn label(&self) -> &'static str {
+        match &self.cause {
+            _ if self.is_clients_fault() => "client",
+            Cause::Error(_) => "error",
+            Cause::Panic(_) => "panic",
+        }
+    }
+
+    /// Returns what the handler had to say. An error of serde_json quotes what it could not take: that stays here.
+    fn words(&self) -> String {
+        match &self.cause {
+            Cause::Panic(panic) => panic.clone(),
+            Cause::Error(error) => match error.downcast_ref::<serde_json::Error>() {
+                Some(json) => format!("json: {:?} at line {} column {}", json.classify(), json.line(), json.column()),
+                None => error.to_string(),
+            },
+        }
+    }
+
     /// Tells whether the handler panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
@@ -108,13 +129,17 @@ impl std::error::Error for HandlerFailed {
 }
 
 /// Runs `handler` and drives the connection until both are done.
-pub(super) async fn run<F, Fut>(mut connection: Connection, handler: F, events: Option<Dispatcher>)
-where
+pub(super) async fn run<F, Fut>(
+    mut connection: Connection,
+    handler: F,
+    events: Option<Dispatcher>,
+    span: &observe::Connection,
+) where
     F: FnOnce(Channel) -> Fut + Send,
     Fut: Future<Output = Result<(), crate::Error>> + Send,
 {
     let channel = connection.channel();
-    let running = match guard(|| handler(channel)) {
+    let running = match guard(|| span.within(|| handler(channel))) {
         Ok(running) => Some(running),
         Err(panic) => {
             failed(&connection, Cause::Panic(panic), events.as_ref());
@@ -122,7 +147,7 @@ where
         }
     };
     let mut running = pin!(running);
-    poll_fn(|cx| {
+    let mut turn = |cx: &mut Context<'_>| {
         connection.begin_turn();
         loop {
             let over = connection.poll(cx).is_ready();
@@ -138,8 +163,8 @@ where
             }
             return if running.is_none() && over { Poll::Ready(()) } else { Poll::Pending };
         }
-    })
-    .await;
+    };
+    poll_fn(|cx| span.within(|| turn(cx))).await;
 }
 
 /// Polls the handler, if it runs; its result, once.
@@ -158,8 +183,8 @@ where
     Some(result.and(dropped))
 }
 
-/// Closes the connection, and tells who listens. When nobody does it is one line to stderr, unless all it
-/// says is about the client: clients do not fill the log.
+/// Closes the connection, and tells who listens, and a subscriber. When there is neither it is one line to stderr,
+/// unless all it says is about the client: clients do not fill the log.
 fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
     let out = connection.out();
     let failed = HandlerFailed { channel: out.id(), peer_addr: out.peer_addr(), cause };
@@ -167,7 +192,8 @@ fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
     connection.close(code, reason);
     let heard =
         events.and_then(|events| events.emit(HANDLER_FAILED, &failed).ok()).is_some_and(|report| report.ran() > 0);
-    if !heard && !failed.is_clients_fault() {
+    let logged = observe::handler_failed(out.id(), failed.label(), reason, || failed.words());
+    if !heard && !logged && !failed.is_clients_fault() {
         // A closed stderr is no reason to panic.
         let _ = io::stderr().write_all(format!("fanfare: {failed}\n").as_bytes());
     }

@@ -314,6 +314,20 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// Returns what it is called in a label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::NotHttp11 => "not http/1.1",
+            Self::NotGet => "not get",
+            Self::NoUpgrade => "no upgrade",
+            Self::NoConnectionUpgrade => "no connection upgrade",
+            Self::UnsupportedVersion => "unsupported version",
+            Self::BadKey => "bad key",
+            Self::ForeignOrigin => "foreign origin",
+            Self::UnlistedOrigin => "unlisted origin",
+        }
+    }
+
     /// Returns the status to refuse the request with.
     ///
     /// # Examples

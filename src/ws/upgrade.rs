@@ -31,6 +31,7 @@ use super::serve::{Place, take_place};
 use super::transport::Socket;
 use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Terms, UserId};
 use crate::dispatch::Dispatcher;
+use crate::observe::connections as observe;
 use crate::sync::Arc;
 
 /// Turns a request into a WebSocket: an axum extractor.
@@ -320,7 +321,8 @@ impl Upgrade {
     /// Emits [`HANDLER_FAILED`](super::HANDLER_FAILED) here when the handler returns an error or panics.
     ///
     /// Without a listener for it, one line goes to stderr, unless the error is only that the client
-    /// [is gone or broke the protocol](super::HandlerFailed::is_clients_fault).
+    /// [is gone or broke the protocol](super::HandlerFailed::is_clients_fault), or a subscriber of the crate `tracing`
+    /// takes it, with the feature of that name.
     #[must_use]
     pub fn events(mut self, events: &Dispatcher) -> Self {
         self.events = Some(events.clone());
@@ -347,6 +349,7 @@ impl Upgrade {
         let protocol = self.answer();
         let Self { on_upgrade, accept, peer_addr, extensions, compresses, options, events, place, .. } = self;
         let deflate = Deflate { reads: extensions.is_some(), writes: compresses };
+        let request = observe::Request::current();
         // Ends with its connection.
         tokio::spawn(async move {
             let opened =
@@ -354,7 +357,8 @@ impl Upgrade {
             // Otherwise the client went away between its request and our answer: there is nobody to tell.
             if let Ok(connection) = opened {
                 let _stay = place.map(|place| place.enlist(connection.out()));
-                run(connection, handler, events).await;
+                let span = observe::Connection::new(&request, connection.out().id(), connection.out().peer_addr());
+                run(connection, handler, events, &span).await;
             }
         });
         let mut response = Response::new(Body::empty());
@@ -379,12 +383,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = HandshakeError;
 
     async fn from_request_parts(parts: &mut request::Parts, _state: &S) -> Result<Self, HandshakeError> {
-        let accept = check_upgrade(parts)?;
-        match parts.extensions.get::<Origins>() {
-            Some(origins) => origins.check(&parts.headers)?,
-            None => check_origin(&parts.headers)?,
-        }
-        let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(HandshakeError::NotHttp11)?;
+        let checked = check(parts).inspect_err(|error| observe::handshake_refused(error.label()));
+        let (accept, on_upgrade) = checked?;
         let peer_addr = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(addr)| *addr);
         let offers = [SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_EXTENSIONS];
         Ok(Self {
@@ -401,6 +401,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             place: take_place(&mut parts.extensions),
         })
     }
+}
+
+/// Checks a request; returns the answer to its key, and the way to its connection.
+fn check(parts: &mut request::Parts) -> Result<(HeaderValue, OnUpgrade), HandshakeError> {
+    let accept = check_upgrade(parts)?;
+    match parts.extensions.get::<Origins>() {
+        Some(origins) => origins.check(&parts.headers)?,
+        None => check_origin(&parts.headers)?,
+    }
+    let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(HandshakeError::NotHttp11)?;
+    Ok((accept, on_upgrade))
 }
 
 impl fmt::Debug for Upgrade {

@@ -12,6 +12,7 @@ use crate::channel::close_code::TRY_AGAIN_LATER;
 use crate::channel::outbox::{Overflow, Rule};
 use crate::channel::waitlist::Ticket;
 use crate::frame::{Frame, pieces};
+use crate::observe::channels::{NO_CLOSE, Notes, Why};
 use crate::sync::{Arc, MutexGuard};
 
 /// The right to write, as long as the lock is held.
@@ -20,6 +21,8 @@ pub(crate) struct Access<'a> {
     pub(super) out: &'a Arc<Out>,
     /// Something was written, or asks for room.
     pub(super) tell_far: bool,
+    /// Told when the lock is released.
+    pub(super) notes: Notes,
 }
 
 impl Access<'_> {
@@ -124,7 +127,7 @@ impl Access<'_> {
 
     #[cold]
     fn lose(&mut self) -> Outcome {
-        self.inner.dropped += 1;
+        self.count_dropped(Why::Closed, 1);
         Outcome::Closed
     }
 
@@ -134,25 +137,34 @@ impl Access<'_> {
         let overflow = route.overflow.unwrap_or(self.out.terms.options.outbox.overflow);
         let was_empty = self.inner.outbox.is_empty();
         let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.out.terms.options.outbox);
-        self.inner.dropped += offered.evicted as u64;
+        self.count_dropped(Why::Replaced, offered.evicted);
         if offered.taken {
             if was_empty {
                 self.await_room();
             }
             return Outcome::Queued;
         }
-        self.inner.dropped += 1;
         if overflow != Overflow::Close {
+            self.count_dropped(Why::Full, 1);
             return Outcome::Full;
         }
-        self.drop_waiting();
+        self.count_dropped(Why::Overflow, 1);
+        self.drop_waiting(Why::Overflow);
         self.close(TRY_AGAIN_LATER, "client reads too slowly");
         Outcome::Overflowed
     }
 
     /// Drops all messages that wait, but for one that is half out.
-    pub(super) fn drop_waiting(&mut self) {
-        self.inner.dropped += self.inner.outbox.drop_waiting() as u64;
+    pub(super) fn drop_waiting(&mut self, why: Why) {
+        let dropped = self.inner.outbox.drop_waiting();
+        self.count_dropped(why, dropped);
+    }
+
+    fn count_dropped(&mut self, why: Why, messages: usize) {
+        if messages > 0 {
+            self.inner.dropped += messages as u64;
+            self.notes.dropped(why, messages);
+        }
     }
 
     /// Queues a message whose first `written` bytes the sink has taken; the outbox is empty.
@@ -192,16 +204,26 @@ impl Access<'_> {
         self.push_control(Frame::close(code, reason).bytes().clone());
         if self.inner.state == State::Open {
             self.inner.state = State::Closing;
+            self.note_closed(code);
         }
         true
     }
 
     pub(super) fn die(&mut self) {
+        if self.inner.state == State::Open {
+            self.note_closed(NO_CLOSE);
+        }
         self.inner.state = State::Dead;
-        self.inner.dropped += self.inner.outbox.clear() as u64;
+        let lost = self.inner.outbox.clear();
+        self.count_dropped(Why::Lost, lost);
         if let Some(transport) = self.inner.transport.take() {
             transport.shut_down();
         }
+    }
+
+    fn note_closed(&mut self, code: u16) {
+        self.inner.open.end();
+        self.notes.closed(code);
     }
 
     /// Ready when `is_so` or the connection is over; otherwise `cx` is woken when either may have changed.

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::channel::close_code::GOING_AWAY;
 use crate::channel::{ChannelId, Out};
+use crate::observe::connections as observe;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
 /// Channels closed in one go before other tasks get their turn.
@@ -69,6 +70,16 @@ pub(super) enum Full {
     Address,
 }
 
+impl Full {
+    /// Returns what it is called in a label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Address => "address",
+        }
+    }
+}
+
 impl Guests {
     pub(super) fn new() -> Arc<Self> {
         let phase = watch::Sender::new(Phase::Serving);
@@ -109,6 +120,7 @@ impl Guests {
     /// Ends what is open, in order where that takes no longer than `timeout`.
     pub(super) async fn drain(&self, timeout: Duration) -> Drained {
         let (open, channels) = self.enter(Phase::Draining);
+        observe::draining(open);
         let farewell = async {
             for some in channels.chunks(CLOSED_AT_A_TIME) {
                 for out in some {
@@ -124,7 +136,9 @@ impl Guests {
         let _ = tokio::time::timeout(timeout, farewell).await;
         let cut = self.cut();
         // Nothing came since: what is not cut has ended.
-        Drained { ended: open - cut, cut }
+        let ended = open - cut;
+        observe::drained(ended, cut);
+        Drained { ended, cut }
     }
 
     /// Cuts off what is open; returns how many that were.
@@ -194,6 +208,7 @@ impl Drop for Place {
         }
         let is_last = inner.open == 0;
         drop(inner);
+        observe::ended();
         if is_last {
             self.guests.emptied.notify_one();
         }

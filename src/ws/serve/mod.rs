@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::observe::connections as observe;
 use crate::sync::Arc;
 use guests::{Caps, Full, Guest, Guests, Phase};
 
@@ -278,8 +279,14 @@ impl Host {
             }
             let ip = (&address as &dyn Any).downcast_ref::<SocketAddr>().map(SocketAddr::ip);
             match self.guests.admit(ip, self.caps) {
-                Ok(place) => drop(tokio::spawn(Arc::clone(self).converse(io, address, place))),
-                Err(full) => self.refuse(io, full),
+                Ok(place) => {
+                    observe::accepted();
+                    drop(tokio::spawn(Arc::clone(self).converse(io, address, place)));
+                }
+                Err(full) => {
+                    observe::refused(full.label());
+                    self.refuse(io, full);
+                }
             }
         }
     }
