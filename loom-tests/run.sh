@@ -28,6 +28,7 @@ FAULTS=(
     "driver_not_told|outbox|deadlock; threads"
     "early_cursor|group_join|attempt to subtract with overflow"
     "early_replay|group_history|a message is missing, or came twice"
+    "home_first|group_add|a box knows a channel that has ended"
     "token_store|group_sweep|a frame was left in the log"
     "two_sweepers|group_sweep|attempt to subtract with overflow"
     "settled_early|group_sweep|the outcomes do not add up"

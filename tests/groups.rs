@@ -3,9 +3,10 @@
 #![allow(missing_docs, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Context;
 
-use fanfare::channel::{Channel, FarMessage, OutboxLimits, RecvError, SendError};
+use fanfare::channel::{Channel, ChannelOptions, FarMessage, OutboxLimits, RecvError, SendError, UserId};
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, Delivery, GroupOptions, JoinErrorReason};
 use futures_util::FutureExt;
@@ -341,4 +342,47 @@ fn a_send_is_settled_though_the_runtime_of_its_sweep_and_its_members_are_gone() 
     drop(membership);
     assert_eq!(report.settled().now_or_never(), Some(Delivery { written: 1, ..Delivery::default() }));
     assert_eq!(far.try_recv(), text("1"));
+}
+
+/// Counts those that are left.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_channels_metadata_goes_with_it_and_may_use_the_box_as_it_goes() {
+    struct Farewell(ChannelBox, #[expect(dead_code, reason = "it counts")] Counted);
+
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            let (channel, _far_end) = Channel::in_memory();
+            self.0.add(&channel);
+        }
+    }
+
+    let (channels, left) = (ChannelBox::new(), Arc::new(AtomicUsize::new(2000)));
+    for _ in 0..2000 {
+        let metadata = Farewell(channels.clone(), Counted(Arc::clone(&left)));
+        let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().metadata(metadata));
+        assert!(channels.add(&channel));
+    }
+    assert_eq!((left.load(Ordering::SeqCst), channels.channel_count()), (0, 0));
+}
+
+#[test]
+fn a_user_that_is_revoked_again_is_remembered_as_the_last_one() {
+    let channels = ChannelBox::new();
+    let user = |name: &str| UserId::new(name).expect("it is short and plain");
+    let begun = || Channel::in_memory_with(ChannelOptions::default().user(user("mallory")));
+    channels.revoke(&user("mallory"));
+    (0..16 * 1024 - 200).for_each(|number| _ = channels.revoke(&user(&format!("other {number}"))));
+    let (channel, _far_end) = begun();
+    channels.revoke(&user("mallory"));
+    (0..2000).for_each(|number| _ = channels.revoke(&user(&format!("another {number}"))));
+    assert!(!channels.add(&channel) && !channels.add(&channel));
+    assert!(channels.add(&begun().0), "one that begins later may come in");
 }

@@ -36,6 +36,7 @@ fn a_saved_message_has_its_group_and_offset_and_keeps_its_own_fields() {
     let channels = remembering(HistoryLimits::default());
     let (channel, mut far_end) = Channel::in_memory();
     let _membership = channels.join(&channel, "room").expect("it is open");
+    assert_eq!(all(&mut far_end)[0]["type"], "joined");
     channels.group_send("room", &json!({"type": "edit", "user": "ada", "offset": "its own"})).expect("json");
     channels.group_send("room", "hello").expect("json");
     assert!(channels.group("room").send_frame(&Frame::json(&json!({"a": 1})).expect("json")).position().is_some());
@@ -51,6 +52,7 @@ fn what_is_ephemeral_or_no_json_goes_out_as_it_is_and_is_not_kept() {
     let channels = remembering(HistoryLimits::default());
     let (channel, mut far_end) = Channel::in_memory();
     let _membership = channels.join(&channel, "room").expect("it is open");
+    assert_eq!(all(&mut far_end)[0]["type"], "joined");
     assert_eq!(channels.group("room").ephemeral().send(&json!({"typing": 1})).expect("json").position(), None);
     assert_eq!(channels.group("room").send_frame(&Frame::text("no json")).position(), None);
     assert_eq!(channels.group("room").send_frame(&Frame::binary(b"{}")).position(), None);
@@ -158,6 +160,20 @@ fn groups_that_nobody_is_in_are_bounded_and_the_longest_left_goes_first() {
 }
 
 #[test]
+fn names_of_groups_that_nobody_said_anything_in_take_no_place() {
+    let channels = remembering(HistoryLimits::default());
+    for number in 0..100 {
+        channels.group_send(format!("kept {number}"), "x").expect("json");
+    }
+    let (channel, mut far_end) = Channel::in_memory();
+    for number in 0..11_000 {
+        drop(channels.join(&channel, format!("made up {number}")));
+        far_end.try_recv();
+    }
+    assert_eq!(channels.group_count(), 100);
+}
+
+#[test]
 fn a_send_that_keeps_nothing_makes_no_group() {
     let channels = remembering(HistoryLimits::default());
     let broken = std::collections::HashMap::from([((1, 2), 3)]);
@@ -239,6 +255,7 @@ async fn one_channel_left_out_is_told_the_offset_and_the_history_has_the_message
     let channels = remembering(HistoryLimits::default());
     let ((ada, mut at_ada), (bob, mut at_bob)) = (Channel::in_memory(), Channel::in_memory());
     let _memberships = [channels.join(&ada, "room"), channels.join(&bob, "room")];
+    assert_eq!((all(&mut at_ada).len(), all(&mut at_bob).len()), (1, 1), "how the joins went");
     let report = channels.group("room").except(ada.id()).send("from ada").expect("json");
     assert_eq!(report.settled().await.written, 1, "what is told instead is no delivery");
     channels.group("room").ephemeral().except(ada.id()).send("typing").expect("json");

@@ -758,6 +758,34 @@ async fn a_channel_is_attached_once_and_only_with_a_user(store: impl OfflineStor
 
 #[cfg(feature = "redb")]
 #[tokio::test]
+async fn what_ended_while_nobody_ran_is_told_and_counted_once() {
+    let (folder, clock) = (Folder::new("ended"), Clock::new());
+    let channels = with(clock.options(folder.open()));
+    let ada = channels.user(&id("ada"));
+    for number in 0..3 {
+        ada.expires_in(Duration::from_secs(60)).send(&number).await.unwrap();
+    }
+    channels.close_offline().await;
+
+    clock.pass(Duration::from_secs(3600));
+    let (events, told) = (Dispatcher::new(), Arc::new(AtomicU64::new(0)));
+    let count = Arc::clone(&told);
+    events.on(OFFLINE_DROPPED, move |_| _ = count.fetch_add(1, SeqCst)).unwrap();
+    // No more than that has room: were the old ones taken off twice, more would.
+    let options = clock.options(folder.open()).max_size(400);
+    let channels = ChannelBox::builder().events(&events).offline(options).build();
+    let ada = channels.user(&id("ada"));
+    assert_eq!(ada.unread().await.unwrap(), 0);
+    let mut taken = 0;
+    while ada.send(&"x".repeat(50)).await.is_ok() {
+        taken += 1;
+    }
+    assert_eq!((told.load(SeqCst), channels.offline_counts().expired), (3, 3));
+    assert!((1..=400 / 50).contains(&taken), "{taken} of 50 bytes and more in 400");
+}
+
+#[cfg(feature = "redb")]
+#[tokio::test]
 async fn a_file_outlasts_its_box_with_ids_keys_and_bounds() {
     use fanfare::group::offline::{RedbOpenError, RedbStore};
 

@@ -85,6 +85,8 @@ struct Inner {
     dropped: u64,
     feeds: Vec<Arc<dyn Feed>>,
     homes: Vec<Weak<dyn Home>>,
+    /// It has left its feeds and homes, for good.
+    retired: bool,
     /// Its user may not be here any more.
     revoked: bool,
     /// When the channel ends by itself, if ever.
@@ -207,6 +209,7 @@ impl Out {
             dropped: 0,
             feeds: Vec::new(),
             homes: Vec::new(),
+            retired: false,
             revoked: false,
             driver: None,
             watchers: Waitlist::default(),
@@ -501,14 +504,18 @@ impl Out {
         left.inspect(|feed| feed.left()).is_some()
     }
 
-    /// Makes `home` forget this channel when it ends; false when it does already.
+    /// Tells whether `home` forgets this channel when it ends.
+    pub(crate) fn has_home(&self, home: &Weak<dyn Home>) -> bool {
+        lock(&self.inner).homes.iter().any(|known| Weak::ptr_eq(known, home))
+    }
+
+    /// Makes `home` forget this channel when it ends; false when it has ended.
     pub(crate) fn add_home(&self, home: Weak<dyn Home>) -> bool {
         let mut inner = lock(&self.inner);
-        let known = inner.homes.iter().any(|known| Weak::ptr_eq(known, &home));
-        if !known {
+        if !inner.retired && !inner.homes.iter().any(|known| Weak::ptr_eq(known, &home)) {
             inner.homes.push(home);
         }
-        !known
+        !inner.retired
     }
 
     /// Ends all feeds and leaves all homes: the channel is no more.
@@ -516,6 +523,7 @@ impl Out {
         let (feeds, homes) = self.locked(|access| {
             let feeds = std::mem::take(&mut access.inner.feeds);
             feeds.iter().for_each(|feed| feed.leave(access));
+            access.inner.retired = true;
             (feeds, std::mem::take(&mut access.inner.homes))
         });
         feeds.iter().for_each(|feed| feed.left());

@@ -241,9 +241,11 @@ impl Ring {
 
     /// Finds what comes after a position, unless some of it is gone or it is none of this ring's.
     fn after(&self, position: Position) -> Option<Missed> {
-        let is_here = position.epoch == self.epoch && position.offset < self.next();
+        if position.epoch != self.epoch || position.offset >= self.next() {
+            return None;
+        }
         let start = (position.offset + 1).checked_sub(self.first)?;
-        is_here.then_some(Missed { recovered: true, start: start as usize })
+        Some(Missed { recovered: true, start: start as usize })
     }
 
     pub(super) fn frames(&self, missed: &Missed) -> impl ExactSizeIterator<Item = &Frame> {
@@ -302,7 +304,7 @@ mod tests {
         }
         let history = ring.history(Since::PositionOrLast(Position { epoch: 7, offset: 1 }, 2));
         assert_eq!((history.recovered, offsets(&history)), (false, vec![4, 5]));
-        assert!(!ring.history(position(u64::MAX - 1)).recovered);
+        assert!(!ring.history(position(u64::MAX)).recovered);
         assert_eq!(ring.flush().len(), 3);
         assert!(!ring.history(position(4)).recovered);
         assert!(ring.history(position(5)).recovered, "who has seen all has missed nothing");

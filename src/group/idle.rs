@@ -32,7 +32,7 @@ impl IdleGroups {
     /// they are closed, and are to be taken out of the map without a lock.
     #[must_use]
     pub(super) fn note(&mut self, group: &Arc<Group>, now: SystemTime) -> Vec<Arc<Group>> {
-        let known = {
+        let (known, gone) = {
             let mut log = lock(&group.log);
             if log.closed || !log.members.is_empty() {
                 return Vec::new();
@@ -41,8 +41,18 @@ impl IdleGroups {
             let before = log.listed;
             log.listed = Some(Listed { bytes, again: before.is_some() });
             self.bytes = self.bytes + bytes - before.map_or(0, |before| before.bytes);
-            before.is_some()
+            if bytes == 0 {
+                // Nothing was said: whoever makes up names for groups takes no place from those that keep something.
+                log.closed = true;
+            }
+            (before.is_some(), log.closed)
         };
+        if gone {
+            if !known {
+                lock(&group.log).listed = None;
+            }
+            return vec![Arc::clone(group)];
+        }
         if !known {
             self.groups.push_back(Arc::clone(group));
         }
@@ -84,12 +94,14 @@ impl IdleGroups {
             _ => Look::Stays,
         };
         log.closed = look == Look::Closed;
+        // A map keeps what was removed for a while: not with all that was said in it.
+        let history = if log.closed { log.history.take() } else { None };
         if !log.closed {
             log.listed = Some(Listed { bytes, again: false });
             self.bytes += bytes;
         }
         drop(log);
-        drop(gone);
+        drop((gone, history));
         look
     }
 }

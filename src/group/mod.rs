@@ -35,6 +35,7 @@ mod users;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -103,14 +104,15 @@ struct Shared {
     inboxes: NameMap<Arc<str>, Group>,
     /// Who is present, by the group's name: it outlives a group whose members may come back.
     rooms: NameMap<Arc<str>, Room>,
-    channels: NameMap<ChannelId, Out>,
+    /// Weak, since a map keeps what was removed for a while, and a channel has values of its user's.
+    channels: NameMap<ChannelId, Weak<Out>>,
     users: Users,
     idle: Mutex<IdleGroups>,
     /// Told whenever a channel is forgotten.
     forgotten: Notify,
     offline: Offline,
     rules: Rules,
-    /// The last that was given: see `next_epoch`.
+    /// What the next one counts: see `next_epoch`.
     epoch: AtomicU64,
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nothing is told"))]
     depths: observe::Depths,
@@ -176,7 +178,7 @@ impl ChannelBox {
             forgotten: Notify::new(),
             offline,
             rules,
-            epoch: AtomicU64::new(0),
+            epoch: AtomicU64::new(RandomState::new().build_hasher().finish()),
             depths: observe::Depths::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -192,7 +194,8 @@ impl ChannelBox {
 
     /// Makes a channel a member of a group, which is made when there is none.
     ///
-    /// The channel gets what is sent to the group from now on. It leaves when the returned
+    /// The channel gets what is sent to the group from now on, in a group that keeps a
+    /// [history](GroupOptions::history) behind a message that says where that stands. It leaves when the returned
     /// [`Membership`] or the channel is dropped. Joining also lets [`send_to`](Self::send_to) find it.
     ///
     /// # Errors
@@ -277,18 +280,23 @@ impl ChannelBox {
     pub fn add(&self, channel: &Channel) -> bool {
         let out = channel.out();
         let home: Weak<dyn Home> = Arc::downgrade(&self.shared) as _;
-        if !out.add_home(home) {
+        if out.has_home(&home) {
             return true;
         }
-        self.shared.channels.get_or_insert(out.id(), Arc::clone(out));
-        match channel.user() {
-            Some(user) if !self.shared.users.add(user, out) => {
-                out.revoke(users::REASON);
-                self.shared.forget(out.id());
-                false
-            }
-            _ => true,
+        #[cfg(fault = "home_first")]
+        out.add_home(Weak::clone(&home));
+        self.shared.channels.get_or_insert(out.id(), Arc::new(Arc::downgrade(out)));
+        if channel.user().is_some_and(|user| !self.shared.users.add(user, out)) {
+            out.revoke(users::REASON);
+            out.retire();
+            self.shared.forget(out.id());
+            return false;
         }
+        // Last: what ends from now on finds what it is to be forgotten from. What has ended before is forgotten here.
+        if !cfg!(fault = "home_first") && !out.add_home(home) {
+            self.shared.forget(out.id());
+        }
+        true
     }
 
     /// Closes all channels of a user with code 4403 and takes them out of every group, and returns how many there
@@ -330,7 +338,7 @@ impl ChannelBox {
 
     /// Makes a channel leave a group; false when it is no member.
     pub fn leave(&self, channel: ChannelId, group: &str) -> bool {
-        let out = self.shared.channels.with(&channel, Arc::clone);
+        let out = self.shared.channel(channel);
         let group = self.shared.groups.with(group, Arc::clone);
         let (Some(out), Some(group)) = (out, group) else { return false };
         let feed = out.find_feed(|feed| group.is_source_of(feed));
@@ -407,7 +415,7 @@ impl ChannelBox {
     ///
     /// As [`send_to`](Self::send_to).
     pub fn send_frame_to(&self, channel: ChannelId, frame: &Frame) -> Result<(), SendError> {
-        match self.shared.channels.with(&channel, Arc::clone) {
+        match self.shared.channel(channel) {
             Some(out) => out.send(frame, None),
             None => Err(SendError::Closed),
         }
@@ -467,7 +475,7 @@ impl ChannelBox {
     #[cfg(feature = "metrics")]
     pub fn record_metrics(&self) {
         let mut depth = observe::Depth::default();
-        for out in self.shared.channels.values() {
+        for out in self.shared.open_channels() {
             let counts = out.counts();
             depth.outbox_messages += counts.waiting;
             depth.outbox_bytes += counts.waiting_bytes;
@@ -489,7 +497,7 @@ impl ChannelBox {
     #[track_caller]
     pub fn close_all(&self, code: u16, reason: &str) -> usize {
         require_close_code(code);
-        self.shared.channels.values().iter().filter(|out| out.close(code, reason)).count()
+        self.shared.open_channels().filter(|out| out.close(code, reason)).count()
     }
 
     /// Resolves when this box knows no channel: what a shutdown waits for after [`close_all`](Self::close_all).
@@ -583,12 +591,21 @@ impl Default for ChannelBox {
 }
 
 impl Shared {
-    /// Returns the milliseconds of the Unix epoch, or more: a number that this box has not given before.
+    fn channel(&self, id: ChannelId) -> Option<Arc<Out>> {
+        self.channels.with(&id, |out| out.upgrade()).flatten()
+    }
+
+    fn open_channels(&self) -> impl Iterator<Item = Arc<Out>> {
+        self.channels.values().into_iter().filter_map(|out| out.upgrade())
+    }
+
+    /// Returns a number below 2^53 that no other history or presence of this box has, and, as good as certainly, none
+    /// of a box before: the second, and 21 bits that count from where chance has begun.
     fn next_epoch(&self) -> u64 {
-        let now = unix_millis(SystemTime::now());
+        let seconds = unix_millis(SystemTime::now()) / 1000;
         // Relaxed: only the number itself matters.
-        let last = self.epoch.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
-        last.map_or(now, |last| now.max(last + 1))
+        let count = self.epoch.fetch_add(1, Ordering::Relaxed);
+        (seconds & ((1 << 32) - 1)) << 21 | (count & ((1 << 21) - 1))
     }
 
     fn of(&self, kind: Kind) -> &NameMap<Arc<str>, Group> {
@@ -601,13 +618,14 @@ impl Shared {
 
 impl Home for Shared {
     fn forget(&self, id: ChannelId) {
-        if let Some(out) = self.channels.with(&id, Arc::clone) {
-            self.channels.remove_if_same(&id, &out);
-            if let Some(user) = &out.options().user {
-                self.users.remove(user, id);
-            }
-            self.forgotten.notify_waiters();
+        let Some(known) = self.channels.with(&id, Arc::clone) else { return };
+        self.channels.remove_if_same(&id, &known);
+        if let Some(out) = known.upgrade()
+            && let Some(user) = &out.options().user
+        {
+            self.users.remove(user, id);
         }
+        self.forgotten.notify_waiters();
     }
 }
 
@@ -615,6 +633,8 @@ impl Group {
     /// Makes a channel a member, behind all others, and returns what it has missed; `None` when the last member
     /// has left for good.
     fn admit(&self, out: &Arc<Out>, since: Option<Since>) -> Option<(Arc<Place>, Missed)> {
+        // Members of a group that keeps a history are told where it stands, so that offsets mean something to them.
+        let since = since.or_else(|| self.tail.as_ref().map(|_| Since::Last(0)));
         let now = SystemTime::now();
         let mut log = lock(&self.log);
         if log.closed && !cfg!(fault = "join_of_closed") {
@@ -699,6 +719,9 @@ impl Group {
             let me = shared.of(self.kind).with(&*self.name, Arc::clone).unwrap_or(me);
             if shared.of(self.kind).remove_if_same(&*self.name, &me) {
                 self.open.end();
+                // Its presence may have outlived its last member.
+                let room = lock(&self.room).clone();
+                room.inspect(Room::close_if_idle);
             }
         }
     }

@@ -83,12 +83,14 @@ impl GroupOptions {
     /// [ask](super::ChannelBox::history). Not by default.
     ///
     /// Every JSON message that is sent then has an offset, which is told to the clients: `"group"` and `"offset"` are
-    /// added to the fields of an object, and anything else becomes the `"data"` of one. What is no JSON, or is
+    /// added to the fields of an object, behind all others: one that has such fields itself has them twice, of which the
+    /// last counts in JavaScript. Anything else becomes the `"data"` of an object. What is no JSON, or is
     /// [ephemeral](super::GroupSend::ephemeral), goes out as it is and is not kept.
     ///
     /// Such a group outlives its members: it keeps its history when nobody is in it, and what is sent to it is kept
     /// also when nobody was ever. Of groups without members a box keeps 10 000 and 256 MiB; those that were left
-    /// longest ago go first.
+    /// longest ago go first. Where clients choose the names of groups, [`on_join`](super::ChannelBoxBuilder::on_join)
+    /// says which there may be.
     #[must_use]
     pub fn history(mut self, limits: HistoryLimits) -> Self {
         self.history = Some(limits);

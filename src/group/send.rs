@@ -1,5 +1,6 @@
 //! [`GroupSend`]: one send to a group, with its options.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -13,7 +14,7 @@ use super::log::{Entry, Log};
 use super::report::{SendReport, Tally};
 use super::{ChannelBox, Group, Kind};
 use crate::channel::{ChannelId, Ticket};
-use crate::frame::{Draft, EncodeError, Frame};
+use crate::frame::{Draft, EncodeError, Frame, tail};
 use crate::observe::groups as observe;
 use crate::sync::{Arc, lock};
 
@@ -98,19 +99,13 @@ impl GroupSend {
     ///
     /// When the payload cannot be serialised.
     pub fn send<T: Serialize + ?Sized>(mut self, payload: &T) -> Result<SendReport, EncodeError> {
-        self.make();
         let message = match self.tail() {
-            Some(tail) => Draft::json(payload, tail).map(Message::Saved),
-            None => Frame::json(payload).map(Message::Passing),
+            Some(tail) => Message::Saved(Draft::json(payload, &tail)?),
+            None => Message::Passing(Frame::json(payload)?),
         };
-        match message {
-            Ok(message) => Ok(self.send_message(message)),
-            Err(error) => {
-                // Made for nothing, perhaps.
-                self.group.iter().for_each(|group| group.note_idle());
-                Err(error)
-            }
-        }
+        // Not before the payload has been serialised, which may fail: nobody would note that the group is empty.
+        self.make();
+        Ok(self.send_message(message))
     }
 
     /// Sends a frame: what is there already, or goes to several groups, is not framed again.
@@ -135,8 +130,8 @@ impl GroupSend {
     /// A group that keeps a history adds its fields to JSON, for which it is framed again; anything else it does not
     /// keep: [`SendReport::position`] tells.
     pub fn send_frame(mut self, frame: &Frame) -> SendReport {
-        self.make();
         let message = self.message(frame);
+        self.make();
         self.send_message(message)
     }
 
@@ -167,9 +162,9 @@ impl GroupSend {
     /// # Ok(()) }
     /// ```
     pub async fn send_frame_when_room(mut self, frame: &Frame) -> SendReport {
+        let mut message = Some(self.message(frame));
         self.make();
         let mut place = None;
-        let mut message = Some(self.message(frame));
         poll_fn(|cx| {
             self.leave_closed();
             let Some(group) = &self.group else { return Poll::Ready(SendReport::nobody()) };
@@ -214,12 +209,17 @@ impl GroupSend {
     }
 
     /// Returns what goes behind a message that the group saves.
-    fn tail(&self) -> Option<&[u8]> {
-        if self.ephemeral { None } else { self.group.as_ref()?.tail.as_deref() }
+    fn tail(&self) -> Option<Cow<'_, [u8]>> {
+        match (&self.group, &self.unmade) {
+            _ if self.ephemeral => None,
+            (Some(group), _) => group.tail.as_deref().map(Cow::Borrowed),
+            (None, Some((_, name))) => Some(Cow::Owned(tail(name).into())),
+            (None, None) => None,
+        }
     }
 
     fn message(&self, frame: &Frame) -> Message {
-        let draft = self.tail().and_then(|tail| Draft::of(frame, tail));
+        let draft = self.tail().and_then(|tail| Draft::of(frame, &tail));
         draft.map_or_else(|| Message::Passing(frame.clone()), Message::Saved)
     }
 

@@ -46,7 +46,10 @@ impl Users {
         if shard.revoked.get(user).is_some_and(|revoked| *revoked > out.identified()) {
             return false;
         }
-        shard.channels.entry(user.clone()).or_default().push(Arc::clone(out));
+        let channels = shard.channels.entry(user.clone()).or_default();
+        if !channels.iter().any(|known| Arc::ptr_eq(known, out)) {
+            channels.push(Arc::clone(out));
+        }
         true
     }
 
@@ -67,9 +70,10 @@ impl Users {
     pub(super) fn revoke(&self, user: &UserId) -> SmallVec<[Arc<Out>; 1]> {
         let mut shard = lock(self.shard(user));
         let shard = &mut *shard;
-        if shard.revoked.insert(user.clone(), ChannelId::next()).is_none() {
-            shard.order.push_back(user.clone());
+        if shard.revoked.insert(user.clone(), ChannelId::next()).is_some() {
+            shard.order.retain(|known| known != user);
         }
+        shard.order.push_back(user.clone());
         if shard.order.len() > REMEMBERED
             && let Some(oldest) = shard.order.pop_front()
         {

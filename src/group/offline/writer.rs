@@ -19,7 +19,7 @@
 //! asked before is done.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -205,9 +205,14 @@ impl Writer {
         count != Some(0)
     }
 
+    /// Returns the time. The clock is the user's own, perhaps: one that panics ends nobody's queue.
+    fn now(&self) -> u64 {
+        unix_millis(guard(|| (self.clock)()).unwrap_or_else(|_| SystemTime::now()))
+    }
+
     /// Does a batch of what waits; returns who is to be told that all is over, if somebody has asked for that.
     fn work(&mut self) -> Option<oneshot::Sender<()>> {
-        let now = unix_millis((self.clock)());
+        let now = self.now();
         self.batch += 1;
         let mut plan = Plan::default();
         let (mut steps, mut rooms) = (Vec::new(), Vec::new());
@@ -319,13 +324,9 @@ impl Writer {
         let expired = guarded(|| self.store.expired(now, PURGED))?;
         self.purge_goes_on = expired.len() == PURGED;
         for (user, record) in expired {
-            if self.queues.contains_key(&user) {
-                self.change(&user, |queue| queue.end(record.id, plan));
-                continue;
-            }
-            let size = record.size();
-            Queue::new(user, vec![record.clone()]).end(record.id, plan);
-            self.size = self.size.map(|all| all.saturating_sub(size));
+            // At hand, so that what this batch asks of the same user sees that it is over.
+            self.load(&user)?;
+            self.change(&user, |queue| queue.end(record.id, plan));
         }
         Ok(())
     }

@@ -278,7 +278,7 @@ impl ChannelBox {
     /// # Ok::<(), fanfare::group::JoinError>(())
     /// ```
     pub fn answer_presence(&self, channel: ChannelId, group: &str, after: Option<&str>, limit: Option<usize>) -> bool {
-        let Some(out) = self.shared.channels.with(&channel, Arc::clone) else { return false };
+        let Some(out) = self.shared.channel(channel) else { return false };
         let Some(group) = self.shared.groups.with(group, Arc::clone) else { return false };
         let Some(place) = group.place_of(&out) else { return false };
         let Some(room) = place.room() else { return false };
@@ -544,7 +544,7 @@ impl Room {
     }
 
     /// Takes the room out of the map if its group is gone and nobody is to come back.
-    fn close_if_idle(self: &Arc<Self>) {
+    pub(super) fn close_if_idle(self: &Arc<Self>) {
         let group = lock(&self.inner).group.clone();
         // A closed group does not open again; another of its name may have taken the room meanwhile.
         if group.upgrade().is_some_and(|group| !lock(&group.log).closed) {
@@ -698,5 +698,26 @@ fn user_id(out: &Out) -> Result<UserId, PresenceError> {
         Some(user) if is_reserved(user) => Err(PresenceError::ReservedUser),
         Some(user) => Ok(user.clone()),
         None => Ok(UserId::new(format!("#{}", out.id())).expect("it is short and plain")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Channel;
+    use crate::group::{GroupOptions, HistoryLimits};
+
+    #[test]
+    fn no_room_is_left_of_a_group_whose_history_went() {
+        let channels = ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()));
+        let (channel, mut far_end) = Channel::in_memory();
+        for number in 0..11_000 {
+            let membership = channels.join(&channel, format!("doc {number}")).expect("it is open");
+            let here = membership.enter("here").expect("it is small");
+            channels.group_send(format!("doc {number}"), "x").expect("a string is json");
+            drop((here, membership));
+            while far_end.try_recv().is_some() {}
+        }
+        assert_eq!((channels.group_count(), channels.shared.rooms.len()), (10_000, 10_000));
     }
 }
