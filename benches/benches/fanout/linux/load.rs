@@ -316,6 +316,9 @@ impl<'a> Load<'a> {
         while let Some(frame) = wire::front(&self.buffer[start..kept + read]) {
             let payload = start + frame.payload.start..start + frame.payload.end;
             start = payload.end;
+            if wire::is_joined(&self.buffer[payload.clone()]) {
+                continue;
+            }
             let Some((seq, at)) = self.message(frame.kind, payload) else {
                 self.fail(&format!("connection {number} got a frame of kind {:#x} that was not sent", frame.kind))
             };

@@ -208,6 +208,11 @@ const SAVED_TAIL: &[u8] = br#","group":"all","offset":"#;
 /// It is padded with spaces.
 const OFFSET_DIGITS: usize = 16;
 
+/// Tells whether this is what a member of such a group hears first.
+pub(super) fn is_joined(received: &[u8]) -> bool {
+    received.starts_with(br#"{"type":"joined","#)
+}
+
 fn is_saved(tail: &[u8]) -> bool {
     let offset = tail.strip_prefix(SAVED_TAIL).and_then(|tail| tail.strip_suffix(b"}"));
     offset
