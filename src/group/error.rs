@@ -37,7 +37,7 @@ pub enum JoinErrorReason {
     InvalidName,
     /// The channel is a member already.
     AlreadyMember,
-    /// The channel is in [`MAX_GROUPS_PER_CHANNEL`] groups.
+    /// The channel is in [`MAX_GROUPS_PER_CHANNEL`](super::MAX_GROUPS_PER_CHANNEL) groups.
     TooManyGroups,
     /// The channel is closed.
     Closed,

@@ -419,7 +419,7 @@ impl User {
     /// Takes note that the user has a notification: once this has returned `Ok`, no channel gets it any more. All
     /// attached channels are told.
     ///
-    /// For what a client asks for there is [`Attachment::handle`].
+    /// For what a client asks for there is [`ChannelBox::take_request`].
     ///
     /// # Errors
     ///
