@@ -360,12 +360,27 @@ class Connection {
     };
     const page = globalThis.document;
     listen(globalThis, "online", () => this.#wake());
-    listen(globalThis, "pageshow", () => this.#wake());
+    listen(globalThis, "pageshow", ({ persisted }) => persisted ? this.#restored() : this.#wake());
     // The timers of a hidden page run once a minute, or not at all: there may be one that is long overdue.
     listen(page, "visibilitychange", () => page.visibilityState === "visible" && this.#wake());
     // A connection may outlive its network without either end being told: coming back costs less than finding out.
     listen(globalThis, "offline", () => this.#socket && this.#abandon("the browser is offline"));
-    listen(globalThis, "pagehide", () => this.#positions.keep());
+    listen(globalThis, "pagehide", ({ persisted }) => this.#left(persisted));
+  }
+
+  /**
+   * The user has gone to another page. If this one may be restored, a browser freezes it with its socket open: for
+   * minutes the server would take the user to be here.
+   */
+  #left(persisted) {
+    this.#positions.keep();
+    if (!persisted || this.#state === "closed") return;
+    if (this.#state !== "waiting") this.#abandon("the page was left");
+    this.#timers.clear(); // nothing is to begin before the page is restored
+  }
+
+  #restored() {
+    if (this.#state === "waiting") this.#attempt();
   }
 
   /** Ends the wait: there is reason to think that it works now. */

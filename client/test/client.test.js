@@ -160,6 +160,32 @@ test("a page that is online, shown or restored ends the wait, but not in a burst
   assert.equal(connection.state, "closed");
 });
 
+test("a page that is left and may be restored is not here meanwhile", async (context) => {
+  const at = page(context);
+  const connection = await opened(at);
+  at.fire("pagehide", { persisted: false });
+  assert.equal(connection.state, "open", "it is on its end anyway");
+  for (const since of [at.socket, null]) {
+    // Open, and then on its way.
+    at.fire("pagehide", { persisted: true });
+    assert.equal(connection.state, "waiting");
+    if (since) assert.notEqual(since.closedWith, null);
+    const made = at.sockets.length;
+    at.tick(100_000);
+    await settle();
+    assert.equal(at.sockets.length, made, "nothing begins before it is restored");
+    at.fire("pageshow", { persisted: true });
+    await settle();
+    assert.equal(at.sockets.length, made + 1);
+  }
+  at.socket.open();
+  assert.equal(connection.state, "open");
+  connection.close();
+  at.fire("pagehide", { persisted: true });
+  at.fire("pageshow", { persisted: true });
+  assert.equal(connection.state, "closed");
+});
+
 test("a page that is offline gives its socket up at once, and hears nothing more of it", async (context) => {
   const at = page(context);
   const connection = await opened(at);

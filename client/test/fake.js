@@ -78,7 +78,7 @@ export function page(context) {
     reported,
     random,
     document,
-    fire: (type) => page.dispatchEvent(new Event(type)),
+    fire: (type, more) => page.dispatchEvent(Object.assign(new Event(type), more)),
     tick: (time) => mock.timers.tick(time),
     get sockets() {
       return FakeSocket.made;

@@ -136,6 +136,29 @@ impl Tab<'_> {
         self.call("POST", "/url", &json!({"url": url}));
     }
 
+    /// Goes back to the page before.
+    pub(crate) fn back(&self) {
+        self.call("POST", "/back", &json!({}));
+    }
+
+    /// Returns which window this is; what follows happens in it.
+    pub(crate) fn window(&self) -> String {
+        self.call("GET", "/window", &json!({})).as_str().expect("a window has a handle").to_owned()
+    }
+
+    /// Opens another window of the same profile, and goes on in it.
+    pub(crate) fn open_window(&self) -> String {
+        let opened = self.call("POST", "/window/new", &json!({"type": "tab"}));
+        let window = opened["handle"].as_str().expect("a window has a handle").to_owned();
+        self.switch_to(&window);
+        window
+    }
+
+    /// Goes on in this window.
+    pub(crate) fn switch_to(&self, window: &str) {
+        self.call("POST", "/window", &json!({"handle": window}));
+    }
+
     /// Runs a command of the browser's own protocol.
     pub(crate) fn devtools(&self, command: &str, params: &Value) {
         self.call("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": params}));
