@@ -264,6 +264,14 @@ impl Site {
         json!({"count": users.len(), "users": users})
     }
 
+    fn wait_for_no_channel_of(&self, user: &str) {
+        let until = Instant::now() + DEADLINE;
+        while !self.app.channels.channels_of(&user_id(user)).is_empty() {
+            assert!(Instant::now() < until, "it does not end");
+            thread::yield_now();
+        }
+    }
+
     /// Waits until these are present, with their cursors and connections, and every one of the pages says so.
     fn agree(&self, expected: &[(&str, u64, u64)], pages: &[(&Tab<'_>, &str)]) {
         let expected: Vec<_> = expected.iter().map(|(user, cursor, times)| json!([user, cursor, times])).collect();
@@ -393,10 +401,15 @@ fn pages_see_who_is_here_as_the_server_does_and_a_revoked_user_is_out_for_good()
     ada.switch_to(&first);
     ada.run("changes.length = 0");
     let opened = site.opened();
+    bob.open("about:blank");
+    site.wait_for_no_channel_of("bob");
+    ada.run("connection.send({ type: 'move', cursor: 8 })");
+    // A frame since then.
+    site.agree(&[("ada", 8, 2), ("bob", 0, 1)], &[(&ada, &first), (&ada, &second)]);
     site.visit(&bob, &json!({"user": "bob"}));
     wait_for_state(&bob, "open");
     bob.run("connection.send({ type: 'move', cursor: 9 })");
-    site.agree(&[("ada", 6, 2), ("bob", 9, 1)], &everywhere);
+    site.agree(&[("ada", 8, 2), ("bob", 9, 1)], &everywhere);
     assert_eq!(site.opened(), opened + 1);
     ada.switch_to(&first);
     let told = "return changes.every((change) => change.joined.length + change.left.length === 0)";
@@ -411,7 +424,7 @@ fn pages_see_who_is_here_as_the_server_does_and_a_revoked_user_is_out_for_good()
     wait_for_state(&bob, "closed");
     let end = bob.run("return states.at(-1)");
     assert_eq!((&end["code"], &end["reason"]), (&json!(4403), &json!("user was revoked")));
-    site.agree(&[("ada", 6, 2)], &[(&ada, &first), (&ada, &second)]);
+    site.agree(&[("ada", 8, 2)], &[(&ada, &first), (&ada, &second)]);
 
     // A new page with a new token is not let in, however often it tries.
     let opened = site.opened();
@@ -419,7 +432,7 @@ fn pages_see_who_is_here_as_the_server_does_and_a_revoked_user_is_out_for_good()
     bob.wait_for("return window.states?.filter(({ state }) => state === 'waiting').length >= 4");
     assert_eq!(bob.run("return states.some(({ state }) => state === 'open')"), json!(false));
     assert_eq!(site.opened(), opened);
-    site.agree(&[("ada", 6, 2)], &[(&ada, &first), (&ada, &second)]);
+    site.agree(&[("ada", 8, 2)], &[(&ada, &first), (&ada, &second)]);
     expect_no_violation(&ada);
     expect_no_violation(&bob);
 }
@@ -616,9 +629,11 @@ fn a_connection_lives_as_long_as_its_token_and_comes_back_with_a_new_one() {
     ada.switch_to(&refreshed);
     let refused = "return connection.refresh('nonsense').then(() => 'taken', ({ message }) => message)";
     assert_eq!(ada.run(refused), json!("token is no json web token: three parts of base64, joined by dots"));
-    let of_bob = "return fresh('bob').then((token) => connection.refresh(token)).then(() => 'taken', ({ message }) => message)";
+    let of_bob =
+        "return fresh('bob').then((token) => connection.refresh(token)).then(() => 'taken', ({ message }) => message)";
     assert_eq!(ada.run(of_bob), json!("token is of another user"));
-    let left = ada.run("return fresh('ada').then((token) => connection.refresh(token)).then((end) => end - Date.now())");
+    let left =
+        ada.run("return fresh('ada').then((token) => connection.refresh(token)).then((end) => end - Date.now())");
     assert!(left.as_f64().is_some_and(|left| left > 3_000_000.0), "{left}");
 
     ada.switch_to(&left_alone);
