@@ -588,3 +588,31 @@ async fn a_user_that_is_revoked_is_gone_at_once() {
     assert_eq!(channels.presence("room").count(), 0);
     drop(watching);
 }
+
+/// Its handler once ended between the close and the end of the memberships, and the user was waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_user_whose_handler_ends_meanwhile_is_not_waited_for() {
+    let options = GroupOptions::default().presence_grace(Duration::from_secs(3600));
+    let channels = ChannelBox::with_options(move |_| options);
+    for round in 0..20 {
+        let user = format!("user {round}");
+        let (mut channel, far) = channel_of(&user);
+        let membership = channels.join(&channel, "room").unwrap();
+        let here = membership.enter(&()).unwrap();
+        let handler = tokio::spawn(async move {
+            channel.discard().await;
+            drop((here, membership, channel));
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(channels.revoke(&UserId::new(&user).unwrap()), 1);
+        handler.await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while channels.presence("room").count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("nobody is here any more");
+        drop(far);
+    }
+}

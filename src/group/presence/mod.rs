@@ -164,7 +164,7 @@ impl Here {
 
 impl Drop for Here {
     fn drop(&mut self) {
-        self.room.leave(&self.place, self.place.group.options.presence_grace);
+        self.room.leave(&self.place, self.place.presence_grace());
     }
 }
 
@@ -349,9 +349,7 @@ impl fmt::Debug for Presence {
 /// Ends the presence of a place that has ended; its group is `closed`, perhaps.
 pub(super) fn left(place: &Place, closed: bool) {
     let Some(room) = lock(&place.group.room).clone() else { return };
-    // Nobody waits for one that may not come back.
-    let is_revoked = place.out.upgrade().is_some_and(|out| out.is_revoked());
-    room.leave(place, if is_revoked { Duration::ZERO } else { place.group.options.presence_grace });
+    room.leave(place, place.presence_grace());
     if closed {
         room.close_if_idle();
     }
@@ -360,6 +358,13 @@ pub(super) fn left(place: &Place, closed: bool) {
 impl Place {
     fn id(&self) -> PlaceId {
         (self.group.number, self.number)
+    }
+
+    /// Returns how long its user may stay away. Nobody waits for one that may not come back, whoever ends this first:
+    /// a revocation, or the handler that has seen the close.
+    fn presence_grace(&self) -> Duration {
+        let is_revoked = self.out.upgrade().is_some_and(|out| out.is_revoked());
+        if is_revoked { Duration::ZERO } else { self.group.options.presence_grace }
     }
 
     /// Returns the room of the group, made when there is none; `None` when the place has ended.
