@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::frame::{Frame, unix_millis};
 
@@ -144,6 +145,9 @@ impl fmt::Debug for HistoryMessage {
     }
 }
 
+/// Frames that have left a ring: the last to hold one frees it, so that is not done under a lock. One for one, mostly.
+pub(super) type Gone = SmallVec<[Frame; 1]>;
+
 /// The frames of one group that are kept.
 pub(super) struct Ring {
     limits: HistoryLimits,
@@ -193,14 +197,14 @@ impl Ring {
 
     /// Appends the frame with the next offset. What goes for it is returned, to be dropped without a lock.
     #[must_use]
-    pub(super) fn append(&mut self, frame: Frame, now: SystemTime) -> Option<VecDeque<Dropped>> {
+    pub(super) fn append(&mut self, frame: Frame, now: SystemTime) -> Gone {
         self.bytes += frame.bytes().len();
         self.kept.push_back(Kept { frame, time: now });
         self.trim(now)
     }
 
     /// Drops what is too much or too old.
-    pub(super) fn trim(&mut self, now: SystemTime) -> Option<VecDeque<Dropped>> {
+    pub(super) fn trim(&mut self, now: SystemTime) -> Gone {
         let mut count = 0;
         let mut bytes = self.bytes;
         while let Some(oldest) = self.kept.get(count)
@@ -209,12 +213,9 @@ impl Ring {
             bytes -= oldest.frame.bytes().len();
             count += 1;
         }
-        if count == 0 {
-            return None;
-        }
         self.bytes = bytes;
         self.first += count as u64;
-        Some(self.kept.drain(..count).map(|kept| Dropped(kept.frame)).collect())
+        self.kept.drain(..count).map(|kept| kept.frame).collect()
     }
 
     fn is_old(&self, kept: &Kept, now: SystemTime) -> bool {
@@ -223,10 +224,10 @@ impl Ring {
     }
 
     /// Forgets all frames, and returns them. The next offset stays what it is.
-    pub(super) fn flush(&mut self) -> VecDeque<Dropped> {
+    pub(super) fn flush(&mut self) -> Gone {
         self.first = self.next();
         self.bytes = 0;
-        self.kept.drain(..).map(|kept| Dropped(kept.frame)).collect()
+        self.kept.drain(..).map(|kept| kept.frame).collect()
     }
 
     /// Finds what is asked for.
@@ -265,9 +266,6 @@ impl Ring {
         }
     }
 }
-
-/// A frame that has left a ring: the last to hold it frees it, so that is not done under a lock.
-pub(super) struct Dropped(#[expect(dead_code, reason = "held until it is dropped")] Frame);
 
 #[cfg(test)]
 mod tests {
@@ -316,10 +314,10 @@ mod tests {
         for second in [0, 5, 8] {
             drop(ring.append(Frame::text("x"), START + Duration::from_secs(second)));
         }
-        assert!(ring.trim(START + Duration::from_secs(10)).is_none());
+        assert!(ring.trim(START + Duration::from_secs(10)).is_empty());
         drop(ring.trim(START + Duration::from_secs(11)));
         assert_eq!(offsets(&ring.history(Since::Last(9))), [2, 3]);
-        assert!(ring.trim(START).is_none());
+        assert!(ring.trim(START).is_empty());
         drop(ring.trim(START + Duration::from_secs(100)));
         assert_eq!((ring.kept.len(), ring.bytes(), ring.next()), (0, 0, 4));
     }

@@ -85,7 +85,7 @@ impl IdleGroups {
         if log.closed || !log.members.is_empty() {
             return Look::HasMembers;
         }
-        let gone = log.history.as_mut().and_then(|history| history.trim(now));
+        let gone = log.history.as_mut().map(|history| history.trim(now));
         let bytes = log.history.as_ref().map_or(0, |history| history.bytes());
         let look = match listed {
             _ if bytes == 0 => Look::Closed,

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
-use super::history::{Dropped, Position, Ring};
+use super::history::{Gone, Position, Ring};
 use super::idle::Listed;
 use super::members::Members;
 use super::options::GroupOptions;
@@ -98,7 +98,7 @@ impl Log {
     pub(super) fn save(&mut self, draft: Draft, now: SystemTime) -> Saved {
         let offset = self.history.as_ref().map_or(0, |ring| ring.next());
         let frame = draft.finish(offset);
-        let gone = self.history.as_mut().and_then(|ring| ring.append(frame.clone(), now));
+        let gone = self.history.as_mut().map(|ring| ring.append(frame.clone(), now)).unwrap_or_default();
         Saved { position: self.history.as_ref().map(|ring| ring.position()), frame, gone }
     }
 
@@ -141,7 +141,7 @@ pub(super) struct Saved {
     pub(super) frame: Frame,
     pub(super) position: Option<Position>,
     /// What left the history for it: to be dropped without the lock.
-    pub(super) gone: Option<VecDeque<Dropped>>,
+    pub(super) gone: Gone,
 }
 
 /// Entries that an idle log keeps room for.

@@ -33,7 +33,6 @@ mod sweep;
 mod users;
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::SystemTime;
@@ -56,7 +55,7 @@ pub use report::{Delivery, SendReport};
 pub use send::GroupSend;
 
 use self::builder::Rules;
-use self::history::{Dropped, Ring};
+use self::history::{Gone, Ring};
 use self::idle::IdleGroups;
 use self::log::Log;
 use self::members::{Members, Place};
@@ -737,12 +736,12 @@ struct Missed {
 
 impl Missed {
     /// Takes from the history what is asked for; and returns what has become too old, to be dropped without the lock.
-    fn in_log(log: &mut Log, since: Since, now: SystemTime) -> (Self, Option<VecDeque<Dropped>>) {
+    fn in_log(log: &mut Log, since: Since, now: SystemTime) -> (Self, Gone) {
         // Its place is kept for what tells how it went.
         let mut frames = vec![Frame::text("")];
         let Some(ring) = &mut log.history else {
             let recovery = Recovery { recovered: false, replayed: 0, position: Position::default() };
-            return (Self { recovery: Some(recovery), frames }, None);
+            return (Self { recovery: Some(recovery), frames }, Gone::new());
         };
         let gone = ring.trim(now);
         let missed = ring.since(since);

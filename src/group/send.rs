@@ -1,7 +1,6 @@
 //! [`GroupSend`]: one send to a group, with its options.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
@@ -9,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::history::{Dropped, Position};
+use super::history::{Gone, Position};
 use super::log::{Entry, Log};
 use super::report::{SendReport, Tally};
 use super::{ChannelBox, Group, Kind};
@@ -254,7 +253,7 @@ impl GroupSend {
             accepted: log.has_room(message.len(), &group.options),
             members: log.members.len(),
             position: None,
-            gone: None,
+            gone: Gone::new(),
             tally: Arc::clone(&tally),
         };
         if posted.accepted {
@@ -297,7 +296,7 @@ struct Posted {
     members: usize,
     position: Option<Position>,
     /// What left the history for it.
-    gone: Option<VecDeque<Dropped>>,
+    gone: Gone,
     tally: Arc<Tally>,
 }
 
