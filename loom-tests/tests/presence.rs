@@ -10,9 +10,11 @@
 #![allow(missing_docs, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering::SeqCst};
 
+use fanfare::Dispatcher;
 use fanfare::channel::{Channel, FarEnd, FarMessage};
-use fanfare::group::ChannelBox;
+use fanfare::group::{ChannelBox, PRESENCE_JOINED, PRESENCE_LEFT};
 use loom::thread;
 
 /// The text frames that have arrived.
@@ -27,14 +29,21 @@ fn texts(far_end: &mut FarEnd) -> Vec<String> {
 #[test]
 fn nobody_is_present_after_the_end_of_the_membership() {
     loom::model(|| {
-        let channels = ChannelBox::new();
+        let (events, here) = (Dispatcher::new(), Arc::new(AtomicIsize::new(0)));
+        // A room that is closed is found by nobody: who stays in it has come, and has not gone.
+        for (key, change) in [(PRESENCE_JOINED, 1), (PRESENCE_LEFT, -1)] {
+            let here = Arc::clone(&here);
+            events.on(key, move |_| _ = here.fetch_add(change, SeqCst)).expect("the keys are good");
+        }
+        let channels = ChannelBox::builder().events(&events).build();
         let (channel, _far_end) = Channel::in_memory();
         let membership = Arc::new(channels.join(&channel, "room").expect("the channel is open"));
         let other = Arc::clone(&membership);
         let entering = thread::spawn(move || other.enter(&1).map(std::mem::forget).is_ok());
         assert!(membership.leave(), "nobody else ends it");
         entering.join().expect("to enter does not panic");
-        assert_eq!(channels.presence("room").count(), 0, "somebody is present and is no member");
+        let counted = (channels.presence("room").count(), here.load(SeqCst));
+        assert_eq!(counted, (0, 0), "somebody is present and is no member");
     });
 }
 
