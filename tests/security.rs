@@ -481,7 +481,6 @@ async fn a_client_that_asks_for_replays_without_end_and_reads_nothing_is_closed(
         client.send(TEXT, b"again").await;
     }
     until(|| !sender.is_active()).await;
-    assert!(sender.counts().waiting_bytes < 18 << 20, "{:?}", sender.counts());
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "ws")]
+use super::close_code::{INTERNAL_ERROR, INVALID, UNSUPPORTED};
 use crate::frame::EncodeError;
 
 /// Why a message was not taken for a client.
@@ -70,12 +72,12 @@ impl RecvError {
     #[cfg(feature = "ws")]
     pub(crate) fn close(&self) -> (u16, &'static str) {
         match self {
-            Self::Json(_) => (1007, "message is not the JSON asked for"),
-            Self::Binary => (1003, "message is binary, text was asked for"),
-            Self::Text => (1003, "message is text, bytes were asked for"),
+            Self::Json(_) => (INVALID, "message is not the JSON asked for"),
+            Self::Binary => (UNSUPPORTED, "message is binary, text was asked for"),
+            Self::Text => (UNSUPPORTED, "message is text, bytes were asked for"),
             // The connection is closed already, or gone.
             Self::Protocol { code, .. } => (*code, "client broke the protocol"),
-            Self::Lost(_) => (1011, "connection was lost"),
+            Self::Lost(_) => (INTERNAL_ERROR, "connection was lost"),
         }
     }
 

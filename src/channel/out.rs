@@ -598,6 +598,7 @@ pub(crate) trait Inbox: Send + Sync {
 mod tests {
     use super::*;
     use crate::channel::close_code::NORMAL;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
 
     /// A socket whose client reads nothing.
     struct Stalled;
@@ -612,11 +613,11 @@ mod tests {
 
     /// A socket that takes everything, and counts how often it is asked to.
     #[derive(Default)]
-    struct Counting(std::sync::atomic::AtomicUsize);
+    struct Counting(AtomicUsize);
 
     impl Transport for Counting {
         fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.fetch_add(1, Ordering::Relaxed);
             Ok(bytes.len())
         }
 
@@ -630,7 +631,7 @@ mod tests {
         let transport = Arc::new(Counting::default());
         let out = Out::new(Terms::default(), Arc::clone(&transport) as _);
         out.locked(|access| access.replay(&frames));
-        assert_eq!(transport.0.load(std::sync::atomic::Ordering::Relaxed), 3);
+        assert_eq!(transport.0.load(Ordering::Relaxed), 3);
         assert_eq!(out.counts().written, 1001);
     }
 

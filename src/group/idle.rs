@@ -32,28 +32,26 @@ impl IdleGroups {
     /// they are closed, and are to be taken out of the map without a lock.
     #[must_use]
     pub(super) fn note(&mut self, group: &Arc<Group>, now: SystemTime) -> Vec<Arc<Group>> {
-        let (known, gone) = {
+        let (is_listed, is_closed) = {
             let mut log = lock(&group.log);
             if log.closed || !log.members.is_empty() {
                 return Vec::new();
             }
             let bytes = log.history.as_ref().map_or(0, |history| history.bytes());
             let before = log.listed;
-            log.listed = Some(Listed { bytes, again: before.is_some() });
             self.bytes = self.bytes + bytes - before.map_or(0, |before| before.bytes);
-            if bytes == 0 {
-                // Nothing was said: whoever makes up names for groups takes no place from those that keep something.
-                log.closed = true;
+            // Nothing was said: whoever makes up names for groups takes no place from those that keep something.
+            log.closed = bytes == 0;
+            // One that was listed before is found closed when its turn comes.
+            if !log.closed || before.is_some() {
+                log.listed = Some(Listed { bytes, again: before.is_some() });
             }
             (before.is_some(), log.closed)
         };
-        if gone {
-            if !known {
-                lock(&group.log).listed = None;
-            }
+        if is_closed {
             return vec![Arc::clone(group)];
         }
-        if !known {
+        if !is_listed {
             self.groups.push_back(Arc::clone(group));
         }
         let mut closed = Vec::new();

@@ -665,7 +665,7 @@ impl Group {
         drop(log);
         drop(gone);
         if let Some(recovery) = &missed.recovery {
-            missed.frames[0] = self.joined(recovery);
+            missed.frames.insert(0, self.joined(recovery));
         }
         Some((place, missed))
     }
@@ -730,24 +730,21 @@ impl Group {
 #[derive(Default)]
 struct Missed {
     recovery: Option<Recovery>,
-    /// How its join went, then the messages.
     frames: Vec<Frame>,
 }
 
 impl Missed {
     /// Takes from the history what is asked for; and returns what has become too old, to be dropped without the lock.
     fn in_log(log: &mut Log, since: Since, now: SystemTime) -> (Self, Gone) {
-        // Its place is kept for what tells how it went.
-        let mut frames = vec![Frame::text("")];
         let Some(ring) = &mut log.history else {
             let recovery = Recovery { recovered: false, replayed: 0, position: Position::default() };
-            return (Self { recovery: Some(recovery), frames }, Gone::new());
+            return (Self { recovery: Some(recovery), frames: Vec::new() }, Gone::new());
         };
         let gone = ring.trim(now);
         let missed = ring.since(since);
-        frames.extend(ring.frames(&missed).cloned());
-        let (recovered, position) = (missed.recovered, ring.position());
-        (Self { recovery: Some(Recovery { recovered, replayed: frames.len() - 1, position }), frames }, gone)
+        let frames: Vec<_> = ring.frames(&missed).cloned().collect();
+        let recovery = Recovery { recovered: missed.recovered, replayed: frames.len(), position: ring.position() };
+        (Self { recovery: Some(recovery), frames }, gone)
     }
 }
 
