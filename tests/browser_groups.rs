@@ -149,12 +149,8 @@ impl App {
         let here = membership.enter(&json!({"cursor": 0}))?;
         let _attachment = self.channels.attach(&channel).await?;
         let sender = channel.sender();
-        while let Some(text) = channel.recv_text().await {
-            let text = text?;
-            if self.verifier.take_refresh(&sender, &text)? || self.channels.take_request(&sender, &text).await? {
-                continue;
-            }
-            match serde_json::from_str(&text)? {
+        while let Some(message) = self.channels.recv(&mut channel).await.transpose()? {
+            match message {
                 FromPage::Move { cursor } => here.update(&json!({"cursor": cursor}))?,
                 FromPage::Say { text } => {
                     let said = json!({"type": "said", "by": channel.user(), "text": text});

@@ -15,6 +15,7 @@ use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};
+use fanfare::group::ChannelBox;
 use fanfare::ws::jwt::{JwtError, JwtKey, JwtKeyError, JwtRejection, JwtSigner, RefreshError};
 use fanfare::ws::{Jwt, JwtVerifier, Upgrade};
 use futures_executor::block_on;
@@ -568,6 +569,18 @@ async fn talk(mut channel: Channel, verifier: JwtVerifier) -> Result<(), fanfare
     Ok(())
 }
 
+/// The same by a box, which knows what `signed_in` has said.
+async fn chat_by_box(token: Jwt, upgrade: Upgrade) -> Response {
+    upgrade.signed_in(&token).run(async move |mut channel| {
+        let (sender, channels) = (channel.sender(), ChannelBox::new());
+        sender.send(&format!("welcome, {}", channel.user().expect("it is signed in")))?;
+        while channels.recv::<Value>(&mut channel).await.transpose()?.is_some() {
+            sender.send_text("heard")?;
+        }
+        Ok(())
+    })
+}
+
 async fn serve_chat() -> SocketAddr {
     let verifier = verifier().leeway(Duration::ZERO);
     let plain = get(async |token: Jwt| token.user().to_string());
@@ -748,6 +761,33 @@ async fn a_refresh_extends_the_connection_and_no_other_users_token_does() {
 
     // And a new end is an end.
     let answered = answer(&mut client, refresh(&short(1))).await;
+    assert_eq!(answered["type"], "refreshed");
+    assert_eq!(close_code(&mut client).await, 4401);
+}
+
+#[tokio::test]
+async fn a_box_takes_the_refresh_of_a_channel_that_is_signed_in() {
+    let verifier = verifier().leeway(Duration::ZERO);
+    let address = serve_router(Router::new().route("/", get(chat_by_box)).layer(Extension(verifier))).await;
+    let (mut client, _) = connect_with(address, "authorization", &format!("Bearer {}", short(600))).await.unwrap();
+    assert_eq!(next(&mut client).await, Message::text("\"welcome, ada\""));
+    let answer = async |client: &mut Client, message: Value| -> Value {
+        client.send(Message::text(message.to_string())).await.expect("it is sent");
+        serde_json::from_str(next(client).await.to_text().expect("it is text")).expect("it is json")
+    };
+    let bob = JwtSigner::hs256(SECRET, "chat").unwrap().sign(&UserId::new("bob").unwrap(), Duration::from_secs(600));
+    let refused = answer(&mut client, json!({ "type": "refresh", "token": bob.unwrap() })).await;
+    assert_eq!(refused, json!({ "type": "error", "error": "token is of another user" }));
+    let refused = answer(&mut client, json!({ "type": "refresh", "token": 7 })).await;
+    assert!(refused["error"].as_str().is_some_and(|error| error.contains("invalid type: integer")), "{refused}");
+    client.send(Message::text("{")).await.expect("it is sent");
+    let refused: Value = serde_json::from_str(next(&mut client).await.to_text().unwrap()).unwrap();
+    assert_eq!(refused["type"], "error", "and it lives on");
+    client.send(Message::text("{}")).await.expect("it is sent");
+    assert_eq!(next(&mut client).await, Message::text("heard"));
+
+    // What it was refreshed with is what counts.
+    let answered = answer(&mut client, json!({ "type": "refresh", "token": short(1) })).await;
     assert_eq!(answered["type"], "refreshed");
     assert_eq!(close_code(&mut client).await, 4401);
 }

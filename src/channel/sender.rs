@@ -220,6 +220,14 @@ impl Sender {
         self.out.change_life(|life| life.set_ttl(ttl, Instant::now()));
     }
 
+    /// Lets whoever takes new tokens for this channel answer; false when nobody does.
+    pub(crate) fn answer_refresh(&self, token: &str) -> bool {
+        let Some(refresh) = &self.out.options().refresh else { return false };
+        // A client that is gone need not be told.
+        _ = refresh.answer(self, token);
+        true
+    }
+
     /// Sets when what proves the client's identity ends.
     #[cfg(feature = "jwt")]
     pub(crate) fn sign_until(&self, at: Option<Instant>) {

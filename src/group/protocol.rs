@@ -6,13 +6,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::history::Position;
 use super::offline::OfflineError;
 use super::{ChannelBox, MAX_NAME_LEN};
-use crate::channel::Sender;
+use crate::Error;
+use crate::channel::{Channel, RecvError, Sender};
 
 /// The most groups that a client may ask to recover at once.
 pub const MAX_RECOVER_GROUPS: usize = 64;
@@ -104,11 +105,71 @@ struct Failed<'a> {
 }
 
 impl ChannelBox {
+    /// Receives the next message that is the application's own, from JSON; `None` when the connection is over.
+    ///
+    /// What a client asks of the box is done and answered on the way, as by [`take_request`](Self::take_request). A
+    /// message that is no `T` is answered, too: `{"type":"error","error":..}` says what is wrong with it, and the
+    /// connection goes on. So all that is left to a handler is what its application is about. One that does something
+    /// else about such messages, or calls its own an `ack`, takes [`Channel::recv_text`] and `take_request`.
+    ///
+    /// # Errors
+    ///
+    /// When nothing more will be received, since the client broke the protocol or the connection broke; or the store
+    /// of the offline queues has an error. A clean close is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message. An acknowledgement that was begun is done; the client may not be told.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), fanfare::Error> {
+    /// use fanfare::channel::{Channel, FarMessage};
+    /// use fanfare::group::ChannelBox;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// #[serde(tag = "type", rename_all = "lowercase")]
+    /// enum FromClient { Say { text: String } }
+    ///
+    /// let channels = ChannelBox::new();
+    /// let (mut channel, mut far_end) = Channel::in_memory();
+    /// far_end.send_text(r#"{"type":"shout"}"#);
+    /// far_end.send_text(r#"{"type":"say","text":"hello"}"#);
+    /// let Some(FromClient::Say { text }) = channels.recv(&mut channel).await.transpose()? else { panic!("it says so") };
+    /// assert_eq!(text, "hello");
+    /// let Some(FarMessage::Text(told)) = far_end.recv().await else { panic!("it was told") };
+    /// assert!(told.contains("unknown variant `shout`"), "{told}");
+    /// # Ok(()) }
+    /// ```
+    pub async fn recv<T: DeserializeOwned>(&self, channel: &mut Channel) -> Option<Result<T, Error>> {
+        let sender = channel.sender();
+        loop {
+            let text = match channel.recv_text().await? {
+                Ok(text) => text,
+                Err(error) if error.is_fatal() => return Some(Err(error.into())),
+                Err(error) => {
+                    fail(&sender, &error.to_string(), None);
+                    continue;
+                }
+            };
+            match self.take_request(&sender, &text).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+            match serde_json::from_str(&text) {
+                Ok(message) => return Some(Ok(message)),
+                Err(error) => fail(&sender, &RecvError::Json(error).to_string(), None),
+            }
+        }
+    }
+
     /// Does what a client's message asks of the box, if it does; false when the message is something else.
     ///
-    /// That is an acknowledgement, or who is present in a group that the channel is in. A [`Request::Refresh`] is for
-    /// whoever checks tokens, as `JwtVerifier::take_refresh`. The client is told when it asked wrongly, or for what is
-    /// not there: `{"type":"error","error":..}`. That is no error here.
+    /// That is an acknowledgement, who is present in a group that the channel is in, or a new token for a channel that
+    /// is [signed in](crate::ws::Upgrade::signed_in); on other channels a [`Request::Refresh`] is the application's. The
+    /// client is told when it asked wrongly, or for what is not there: `{"type":"error","error":..}`. That is no error
+    /// here. [`recv`](Self::recv) does this with every message, and returns the others.
     ///
     /// # Errors
     ///
@@ -136,7 +197,7 @@ impl ChannelBox {
     /// ```
     pub async fn take_request(&self, channel: &Sender, message: &str) -> Result<bool, OfflineError> {
         // Most messages are none: they are not parsed twice.
-        let may_be = ["\"ack\"", "\"presence\""].iter().any(|kind| message.contains(kind));
+        let may_be = ["\"ack\"", "\"presence\"", "\"refresh\""].iter().any(|kind| message.contains(kind));
         if !may_be || !Request::is_one(message) {
             return Ok(false);
         }
@@ -150,7 +211,7 @@ impl ChannelBox {
     }
 
     /// As [`take_request`](Self::take_request), for handlers that receive messages as a type with requests among them;
-    /// false for a [`Request::Refresh`].
+    /// false for a [`Request::Refresh`] on a channel that is not signed in.
     ///
     /// # Errors
     ///
@@ -168,7 +229,7 @@ impl ChannelBox {
                 }
                 Ok(true)
             }
-            Request::Refresh { .. } => Ok(false),
+            Request::Refresh { token } => Ok(channel.answer_refresh(token)),
         }
     }
 

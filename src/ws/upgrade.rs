@@ -29,7 +29,7 @@ use super::handshake::{BEARER, HandshakeError, Origins, check_origin, check_upgr
 use super::rate::RateLimit;
 use super::serve::{Place, take_place};
 use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Terms, UserId};
+use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Refresh, Terms, UserId};
 use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
@@ -110,6 +110,7 @@ struct Signed {
     checked: ChannelId,
     /// `None` is further away than any clock shows.
     until: Option<Instant>,
+    refresh: Arc<dyn Refresh>,
 }
 
 impl Default for Options {
@@ -199,8 +200,12 @@ impl Upgrade {
     #[cfg(feature = "jwt")]
     #[must_use]
     pub fn signed_in<C>(mut self, token: &super::Jwt<C>) -> Self {
-        self.options.signed =
-            Some(Signed { user: token.user().clone(), checked: token.checked(), until: token.expires_at() });
+        self.options.signed = Some(Signed {
+            user: token.user().clone(),
+            checked: token.checked(),
+            until: token.expires_at(),
+            refresh: Arc::new(token.verifier().clone()),
+        });
         self.bearer = token.is_from_subprotocol();
         self
     }
@@ -443,6 +448,7 @@ fn open(
     let signed_until = options.signed.and_then(|signed| {
         options.channel.user = Some(signed.user);
         options.channel.identified = Some(options.asked.min(signed.checked));
+        options.channel.refresh = Some(signed.refresh);
         signed.until
     });
     let terms = Terms {

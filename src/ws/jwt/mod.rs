@@ -2,8 +2,8 @@
 //!
 //! A [`JwtVerifier`] says which tokens are accepted, and is put on the router as a layer. A route that takes a [`Jwt`]
 //! is open only to requests with such a token. [`Upgrade::signed_in`](super::Upgrade::signed_in) gives the connection
-//! its user, and an end: with the token, by close code 4401, unless the client sends a new one
-//! ([`JwtVerifier::take_refresh`]).
+//! its user, and an end: with the token, by close code 4401, unless the client sends a new one.
+//! [`ChannelBox::recv`](crate::group::ChannelBox::recv) takes that, or [`JwtVerifier::take_refresh`] without a box.
 //!
 //! A token is looked for in the header `Authorization: Bearer <token>`. A browser's `WebSocket` cannot set headers: it
 //! offers subprotocols, `new WebSocket(url, ["bearer", token])`, and is answered `bearer`. It is never taken from the
@@ -73,6 +73,8 @@ pub struct Jwt<C = serde_json::Value> {
     /// An id of the time when it was checked: channels and revocations of later have higher ones.
     checked: ChannelId,
     source: Source,
+    /// Who accepted it, and takes the next one.
+    verifier: JwtVerifier,
 }
 
 impl<C> Jwt<C> {
@@ -108,6 +110,11 @@ impl<C> Jwt<C> {
     /// Returns an id of the time when it was checked.
     pub(super) fn checked(&self) -> ChannelId {
         self.checked
+    }
+
+    /// Returns who accepted it.
+    pub(super) fn verifier(&self) -> &JwtVerifier {
+        &self.verifier
     }
 
     /// Tells whether the answer has to name the subprotocol `bearer`.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::{JwtVerifier, RefreshError, ends_at};
-use crate::channel::{SendError, Sender};
+use crate::channel::{Refresh, SendError, Sender};
 use crate::frame::unix_millis;
 
 /// What a message may have beside its token, in bytes.
@@ -104,6 +104,12 @@ impl JwtVerifier {
             return Ok(false);
         };
         self.answer_refresh(channel, &token).map(|()| true)
+    }
+}
+
+impl Refresh for JwtVerifier {
+    fn answer(&self, channel: &Sender, token: &str) -> Result<(), SendError> {
+        self.answer_refresh(channel, token)
     }
 }
 

@@ -202,7 +202,7 @@ impl JwtVerifier {
         let checked = ChannelId::next();
         let verified = self.verify_at(token, SystemTime::now())?;
         let claims = serde_json::from_value(Value::Object(verified.claims.0)).map_err(|_| JwtError::Claims)?;
-        Ok(Jwt { claims, user: verified.user, expires: verified.expires, checked, source })
+        Ok(Jwt { claims, user: verified.user, expires: verified.expires, checked, source, verifier: self.clone() })
     }
 
     pub(super) fn verify_at(&self, token: &[u8], now: SystemTime) -> Result<Verified, JwtError> {
