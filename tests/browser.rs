@@ -2,9 +2,6 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "common/browser.rs"]
-mod browser;
-
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver};
@@ -15,11 +12,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use browser::{Driver, Tab};
 use fanfare::channel::{Channel, Message};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Request, Since};
 use fanfare::ws::{CLIENT_JS, Drained, Upgrade, serve};
 use serde_json::{Value, json};
+use stage::{Driver, Tab};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;

@@ -3,9 +3,6 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "common/browser.rs"]
-mod browser;
-
 use std::collections::HashSet;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
@@ -22,7 +19,6 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use browser::{Driver, Tab};
 use fanfare::channel::{Channel, UserId};
 use fanfare::group::offline::{OfflineOptions, RedbStore, Sent};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Since};
@@ -30,6 +26,7 @@ use fanfare::ws::jwt::JwtSigner;
 use fanfare::ws::{CLIENT_JS, Drained, Jwt, JwtVerifier, Upgrade, serve};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use stage::{Driver, Tab};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;

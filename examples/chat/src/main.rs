@@ -70,7 +70,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
-    let (listener, told_to_end) = start::listen("chat").await?;
+    let (listener, told_to_end) = start::listen("chat", 3000).await?;
     let app = App { events: Dispatcher::new(), channels: ChannelBox::new(), presence: Presence::default() };
     listen(&app)?;
     let router = Router::new().route("/", get(page::page)).route("/chat/{room}", get(chat)).with_state(app);

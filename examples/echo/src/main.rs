@@ -8,7 +8,7 @@ use fanfare::ws::{Upgrade, serve};
 
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
-    let (listener, told_to_end) = start::listen("echo").await?;
+    let (listener, told_to_end) = start::listen("echo", 3000).await?;
     let route = get(async |upgrade: Upgrade| upgrade.max_message_size(16 << 20).deflate().run(echo));
     serve(listener, Router::new().route("/", route)).max_connections(20_000).shutdown_on(told_to_end).await;
     Ok(())

@@ -9,7 +9,7 @@ use fanfare::ws::{Upgrade, serve};
 
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
-    let (listener, told_to_end) = start::listen("fanout").await?;
+    let (listener, told_to_end) = start::listen("fanout", 3000).await?;
     let channels = ChannelBox::new();
     let route = get(async move |upgrade: Upgrade| upgrade.run(async move |channel| fan_out(channel, channels).await));
     serve(listener, Router::new().route("/", route)).max_connections(20_000).shutdown_on(told_to_end).await;

@@ -1,13 +1,26 @@
-//! What the examples have in common: from environment to listening socket, and when to end.
+//! What the examples have in common: where they listen and keep their data, when they end, their page, and who signs
+//! in.
+
+#[cfg(feature = "login")]
+mod login;
+#[cfg(feature = "page")]
+mod page;
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use tokio::net::TcpListener;
 
-/// Listens on `PORT` (3000 by default; 0 is any that is free) of `HOST` (this machine alone, by default),
+#[cfg(feature = "login")]
+pub use login::Login;
+#[cfg(feature = "page")]
+pub use page::Page;
+
+/// Listens on `PORT` (by default the one given here; 0 is any that is free) of `HOST` (this machine alone, by default),
 /// and prints the address as the first line.
 ///
 /// The future that comes with it resolves on Ctrl-C, and on SIGTERM where there is such a thing.
@@ -15,10 +28,13 @@ use tokio::net::TcpListener;
 /// # Errors
 ///
 /// When a variable is no port or address, or the port cannot be had.
-pub async fn listen(name: &str) -> Result<(TcpListener, impl Future<Output = ()> + Send + 'static), Problem> {
+pub async fn listen(
+    name: &str,
+    port: u16,
+) -> Result<(TcpListener, impl Future<Output = ()> + Send + 'static), Problem> {
     let port: u16 = match env::var("PORT") {
         Ok(port) => port.parse().map_err(|_| Problem(format!("PORT={port} is not a port number (0 to 65535)")))?,
-        Err(_) => 3000,
+        Err(_) => port,
     };
     let host: IpAddr = match env::var("HOST") {
         Ok(host) => host.parse().map_err(|_| Problem(format!("HOST={host} is not an IP address, such as 0.0.0.0")))?,
@@ -41,6 +57,21 @@ pub async fn listen(name: &str) -> Result<(TcpListener, impl Future<Output = ()>
     writeln!(stdout, "{name} is at http://{}", listener.local_addr()?)?;
     stdout.flush()?;
     Ok((listener, told_to_end))
+}
+
+/// Returns the file for what is durable: `DATA`, or by default `data/NAME.redb` below the current folder, which is
+/// made where it is missing.
+///
+/// # Errors
+///
+/// When the folder cannot be made.
+pub fn data(name: &str) -> Result<PathBuf, Problem> {
+    let file = env::var_os("DATA").map_or_else(|| PathBuf::from(format!("data/{name}.redb")), PathBuf::from);
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(|error| Problem(format!("DATA={}: {error}", file.display())))?;
+    }
+    eprintln!("{name}: keeps its data in {}", file.display());
+    Ok(file)
 }
 
 #[cfg(unix)]

@@ -1,27 +1,25 @@
 //! The part of WebDriver that the tests need, over plain HTTP.
 
-#![allow(dead_code, reason = "no test file uses all of it")]
-
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// Nothing here takes longer, or it hangs.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::DEADLINE;
+use crate::http::ask;
 
 /// The key of an element's id (WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A running chromedriver.
-pub(crate) struct Driver {
+#[derive(Debug)]
+pub struct Driver {
     child: Child,
     port: u16,
     _alone: MutexGuard<'static, ()>,
@@ -31,14 +29,21 @@ pub(crate) struct Driver {
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// A browser of its own, with an empty profile.
-pub(crate) struct Tab<'a> {
+#[derive(Debug)]
+pub struct Tab<'a> {
     driver: &'a Driver,
     session: String,
     profile: PathBuf,
 }
 
 impl Driver {
-    pub(crate) fn start() -> Self {
+    /// Starts it, when no other test of this process has one.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed. Everything here panics when the browser does not do what it is told.
+    #[must_use]
+    pub fn start() -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new("chromedriver")
             .arg("--port=0")
@@ -55,10 +60,12 @@ impl Driver {
         Self { child, port, _alone: alone }
     }
 
-    pub(crate) fn tab(&self, width: u32, height: u32) -> Tab<'_> {
+    /// Starts a browser whose page has this size.
+    #[must_use]
+    pub fn tab(&self, width: u32, height: u32) -> Tab<'_> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("profile-{}-{number}", std::process::id()));
+        let profile = std::env::temp_dir().join(format!("profile-{}-{number}", std::process::id()));
         let arguments = [
             "--headless".to_owned(),
             "--no-sandbox".into(),
@@ -87,36 +94,13 @@ impl Driver {
     }
 
     fn try_call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-        let answer = self.exchange(method, path, &body.to_string()).map_err(|error| error.to_string())?;
-        let mut answer: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+        let address = format!("127.0.0.1:{}", self.port);
+        let answer = ask(&address, method, path, None, Some(body)).map_err(|error| error.to_string())?;
+        let mut answer: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
         match answer["value"]["error"].as_str() {
             Some(error) => Err(format!("{error}: {}", answer["value"]["message"])),
             None => Ok(answer["value"].take()),
         }
-    }
-
-    fn exchange(&self, method: &str, path: &str, body: &str) -> std::io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        let port = self.port;
-        let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n\r\n{body}")?;
-        let mut answer = BufReader::new(stream);
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            answer.read_line(&mut line)?;
-            match line.trim_end().split_once(':') {
-                None if line.trim_end().is_empty() => break,
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.trim().parse().map_err(std::io::Error::other)?;
-                }
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        answer.read_exact(&mut body)?;
-        Ok(body)
     }
 }
 
@@ -132,22 +116,23 @@ impl Tab<'_> {
         self.driver.call(method, &format!("/session/{}{path}", self.session), body)
     }
 
-    pub(crate) fn open(&self, url: &str) {
+    /// Opens an address.
+    pub fn open(&self, url: &str) {
         self.call("POST", "/url", &json!({"url": url}));
     }
 
     /// Goes back to the page before.
-    pub(crate) fn back(&self) {
+    pub fn back(&self) {
         self.call("POST", "/back", &json!({}));
     }
 
     /// Returns which window this is; what follows happens in it.
-    pub(crate) fn window(&self) -> String {
+    pub fn window(&self) -> String {
         self.call("GET", "/window", &json!({})).as_str().expect("a window has a handle").to_owned()
     }
 
     /// Opens another window of the same profile, and goes on in it.
-    pub(crate) fn open_window(&self) -> String {
+    pub fn open_window(&self) -> String {
         let opened = self.call("POST", "/window/new", &json!({"type": "tab"}));
         let window = opened["handle"].as_str().expect("a window has a handle").to_owned();
         self.switch_to(&window);
@@ -155,21 +140,22 @@ impl Tab<'_> {
     }
 
     /// Goes on in this window.
-    pub(crate) fn switch_to(&self, window: &str) {
+    pub fn switch_to(&self, window: &str) {
         self.call("POST", "/window", &json!({"handle": window}));
     }
 
     /// Runs a command of the browser's own protocol.
-    pub(crate) fn devtools(&self, command: &str, params: &Value) {
+    pub fn devtools(&self, command: &str, params: &Value) {
         self.call("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": params}));
     }
 
-    pub(crate) fn run(&self, script: &str) -> Value {
+    /// Runs a script, and returns what it returns.
+    pub fn run(&self, script: &str) -> Value {
         self.call("POST", "/execute/sync", &json!({"script": script, "args": []}))
     }
 
     /// Asks until the script returns true.
-    pub(crate) fn wait_for(&self, script: &str) {
+    pub fn wait_for(&self, script: &str) {
         let until = Instant::now() + DEADLINE;
         while self.run(script) != json!(true) {
             if Instant::now() > until {
@@ -178,13 +164,15 @@ impl Tab<'_> {
         }
     }
 
-    pub(crate) fn fill(&self, selector: &str, text: &str) {
+    /// Types a text into a field, in place of what is there.
+    pub fn fill(&self, selector: &str, text: &str) {
         let element = self.element(selector);
         self.call("POST", &format!("/element/{element}/clear"), &json!({}));
         self.call("POST", &format!("/element/{element}/value"), &json!({"text": text}));
     }
 
-    pub(crate) fn click(&self, selector: &str) {
+    /// Clicks, and scrolls there before.
+    pub fn click(&self, selector: &str) {
         let element = self.element(selector);
         self.call("POST", &format!("/element/{element}/click"), &json!({}));
     }
@@ -194,7 +182,8 @@ impl Tab<'_> {
         found[ELEMENT].as_str().expect("an element has an id").to_owned()
     }
 
-    pub(crate) fn screenshot(&self, to: &Path) {
+    /// Writes what is seen of the page to a PNG file.
+    pub fn screenshot(&self, to: &Path) {
         let picture = self.call("GET", "/screenshot", &json!({}));
         let bytes = STANDARD.decode(picture.as_str().expect("a screenshot is text")).expect("it is base64");
         std::fs::write(to, bytes).expect("the target folder can be written");

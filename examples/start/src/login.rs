@@ -1,0 +1,112 @@
+//! Signing in: `POST /login {"user":..}` answers with a token.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Json};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Router};
+use fanfare::channel::UserId;
+use fanfare::ws::JwtVerifier;
+use fanfare::ws::jwt::JwtSigner;
+use serde::{Deserialize, Serialize};
+
+use crate::Problem;
+
+/// How long a token is good for. The page fetches a new one when it comes back later than that.
+const LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// The longest name that may sign in, in characters.
+const LONGEST_NAME: usize = 32;
+
+/// Signs people in. Whoever says a name is believed: this is where an application looks at a password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    signer: JwtSigner,
+    verifier: JwtVerifier,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    user: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    token: String,
+}
+
+impl Login {
+    /// Takes the key from `JWT_SECRET`, or else from the file beside `data`, which is made at the first start: tokens
+    /// are good for the next process, too.
+    ///
+    /// # Errors
+    ///
+    /// When the key is too short, or its file cannot be read or made.
+    pub fn open(name: &str, data: &Path) -> Result<Self, Problem> {
+        let key = match env::var("JWT_SECRET") {
+            Ok(secret) if secret.len() >= 32 => secret.into_bytes(),
+            Ok(_) => return Err(Problem("JWT_SECRET is too short: take at least 32 random bytes".into())),
+            Err(_) => key_of(&data.with_extension("key"))?,
+        };
+        let signer = JwtSigner::hs256(&key, name).map_err(|error| Problem(error.to_string()))?;
+        let verifier = JwtVerifier::hs256(&key, name).map_err(|error| Problem(error.to_string()))?;
+        Ok(Self { signer, verifier })
+    }
+
+    /// Adds the route `POST /login`, and lets every route take a `Jwt`.
+    pub fn protect<S: Clone + Send + Sync + 'static>(self, router: Router<S>) -> Router<S> {
+        let Self { signer, verifier } = self;
+        let login = post(async move |asked: Result<Json<Asked>, JsonRejection>| sign_in(&signer, asked));
+        router.route("/login", login.layer(DefaultBodyLimit::max(4 << 10))).layer(Extension(verifier))
+    }
+}
+
+fn sign_in(signer: &JwtSigner, asked: Result<Json<Asked>, JsonRejection>) -> Response {
+    let refused = |why: String| (StatusCode::BAD_REQUEST, why).into_response();
+    let user = match asked {
+        Ok(Json(asked)) => asked.user,
+        Err(error) => return refused(format!("a login is {{\"user\":\"ada\"}}: {}\n", error.body_text())),
+    };
+    let length = user.chars().count();
+    match UserId::new(&user) {
+        Ok(id) if length <= LONGEST_NAME && user.trim() == user => match signer.sign(&id, LIFETIME) {
+            Ok(token) => Json(Answer { token }).into_response(),
+            Err(error) => refused(format!("{error}\n")),
+        },
+        _ => refused(format!(
+            "a name has 1 to {LONGEST_NAME} characters, no control characters, and no space at its ends\n"
+        )),
+    }
+}
+
+/// Reads the key, or makes one that nobody else can read.
+fn key_of(file: &Path) -> Result<Vec<u8>, Problem> {
+    let problem = |what: String| Problem(format!("{}: {what}", file.display()));
+    match fs::read(file) {
+        Ok(key) if key.len() == 32 => return Ok(key),
+        Ok(_) => return Err(problem("is no key of 32 bytes; delete it, and everybody signs in again".into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(problem(error.to_string())),
+    }
+    let mut key = vec![0; 32];
+    getrandom::fill(&mut key).map_err(|error| problem(error.to_string()))?;
+    // Under its name it is whole: a process that is killed here leaves no half of a key.
+    let unfinished = file.with_extension("key-unfinished");
+    let written = private(&unfinished).and_then(|mut made| made.write_all(&key).and_then(|()| made.sync_all()));
+    written.and_then(|()| fs::rename(&unfinished, file)).map_err(|error| problem(error.to_string()))?;
+    Ok(key)
+}
+
+fn private(file: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Checks the pages of the examples with TypeScript's compiler, and the messages that they document with samples: every
+# sample is of its type, and every script takes messages as what they are. What is not there is named and skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+compiler=target/typescript/node_modules/.bin/tsc
+if [ ! -x "$compiler" ]; then
+    echo "SKIPPED: the types of the examples: typescript is not there (client/test.sh installs it)"
+    exit
+fi
+
+for page in examples/*/src/page.js; do
+    sources=${page%/page.js}
+    name=${sources#examples/} name=${name%/src}
+    folder=target/typescript/$name
+    mkdir -p "$folder"
+    # As the browser sees them: in one folder.
+    for file in "$sources"/*.js "$sources"/*.d.ts examples/start/src/start.js client/fanfare.js client/fanfare.d.ts; do
+        ln -sf "$PWD/$file" "$folder/"
+    done
+    node - "$sources/samples.json" >"$folder/samples.ts" <<'NODE'
+const { readFileSync } = require("node:fs");
+const samples = JSON.parse(readFileSync(process.argv[2], "utf8"));
+console.log('import type { ClientMessage, ServerMessage } from "./messages.js";');
+for (const [side, type] of [["server", "ServerMessage"], ["client", "ClientMessage"]]) {
+  if (!samples[side]?.length) throw new Error(`no samples of what a ${side} sends`);
+  samples[side].forEach((sample, index) => {
+    console.log(`export const ${side}${index}: ${type} = ${JSON.stringify(sample)};`);
+    // What has another type is none of them: a type that takes anything proves nothing.
+    console.log(`// @ts-expect-error\nexport const no_${side}${index}: ${type} = ${JSON.stringify({ ...sample, type: "?" })};`);
+  });
+}
+NODE
+    "$compiler" --noEmit --allowJs --checkJs --strict --strictNullChecks false --noImplicitAny --preserveSymlinks \
+        --target es2022 --module nodenext --lib es2023,dom,dom.iterable "$folder/page.js" "$folder/samples.ts"
+    echo "$name: the page and its samples agree with their types"
+done
