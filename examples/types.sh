@@ -32,7 +32,8 @@ for (const [side, type] of [["server", "ServerMessage"], ["client", "ClientMessa
   });
 }
 NODE
-    "$compiler" --noEmit --allowJs --checkJs --strict --strictNullChecks false --noImplicitAny --preserveSymlinks \
-        --target es2022 --module nodenext --lib es2023,dom,dom.iterable "$folder/page.js" "$folder/samples.ts"
+    options=(--noEmit --target es2022 --module nodenext --lib es2023,dom,dom.iterable --preserveSymlinks)
+    "$compiler" "${options[@]}" --strict --exactOptionalPropertyTypes "$folder/samples.ts"
+    "$compiler" "${options[@]}" --allowJs --checkJs "$folder/page.js"
     echo "$name: the page and its samples agree with their types"
 done

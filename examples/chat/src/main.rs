@@ -1,31 +1,27 @@
 //! A chat with rooms. `cargo run --release -p chat`, then open the printed address in two windows.
 //!
-//! The route emits events; listeners do the rest: one broadcasts, one logs what went wrong.
+//! What it teaches: the route emits events, and listeners do the rest. A room is a group that keeps what was said:
+//! who joins sees the end of it, who comes back gets what it missed. Who is here, and who is typing, is presence.
 
-mod page;
-mod presence;
+mod person;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Path, State};
+use axum::response::Response;
 use axum::routing::get;
-use fanfare::channel::{Channel, ChannelId, RecvError, Sender};
-use fanfare::group::ChannelBox;
-use fanfare::ws::{Upgrade, serve};
+use fanfare::channel::{Channel, ChannelId, Sender, UserId};
+use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Since};
+use fanfare::ws::{HANDLER_FAILED, RateLimit, Upgrade, serve};
 use fanfare::{Dispatcher, EventError, Key};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::presence::Presence;
+use crate::person::Person;
 
 const CONNECTED: Key<Connected> = Key::new("ws.connected");
 const DISCONNECTED: Key<ChannelId> = Key::new("ws.disconnected");
 const MESSAGE: Key<ChatMessage> = Key::new("chat.message");
-const ERROR: Key<WsError> = Key::new("ws.error");
 /// Once per connection, on the channel's own dispatcher.
 const INIT: Key<Sender> = Key::new("connection.init");
 
@@ -38,42 +34,75 @@ struct Connected {
 /// Somebody says something.
 struct ChatMessage {
     room: String,
+    id: UserId,
     from: String,
-    message: Map<String, Value>,
+    text: String,
+    nonce: Option<String>,
 }
 
-/// A client sent what it should not, or its connection broke.
-struct WsError {
-    sender: Sender,
-    error: RecvError,
+/// What a client sends.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum FromClient {
+    Say { text: String, nonce: Option<String> },
+    Typing { typing: bool },
 }
 
-/// What a client receives.
+/// What a client receives, beside what the library sends: see `messages.d.ts`.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Reply<'a> {
-    Welcome { id: ChannelId },
-    Message { room: &'a str, from: &'a str, message: &'a Map<String, Value> },
-    Presence { users: Vec<String> },
-    Error { error: String },
+    Welcome {
+        id: &'a UserId,
+    },
+    Message {
+        room: &'a str,
+        id: &'a UserId,
+        from: &'a str,
+        text: &'a str,
+        /// By which its author knows it again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        nonce: Option<&'a str>,
+        /// Unix time, in milliseconds.
+        time: u64,
+    },
+    Error {
+        error: &'a str,
+    },
+}
+
+/// What is known of somebody who is here.
+#[derive(Serialize)]
+struct Info<'a> {
+    name: &'a str,
+    typing: bool,
 }
 
 #[derive(Clone)]
 struct App {
     events: Dispatcher,
     channels: ChannelBox,
-    presence: Presence,
 }
 
+/// How many messages a newcomer sees.
+const SHOWN: usize = 50;
+/// The longest message, in characters.
+const LONGEST: usize = 8000;
 /// How long clients have to answer the close, once the program is told to end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
     let (listener, told_to_end) = start::listen("chat", 3000).await?;
-    let app = App { events: Dispatcher::new(), channels: ChannelBox::new(), presence: Presence::default() };
+    let rooms = GroupOptions::default().history(HistoryLimits::default());
+    let app = App { events: Dispatcher::new(), channels: ChannelBox::builder().groups(move |_room| rooms).build() };
     listen(&app)?;
-    let router = Router::new().route("/", get(page::page)).route("/chat/{room}", get(chat)).with_state(app);
+    let page = start::Page {
+        html: include_str!("page.html"),
+        script: include_str!("page.js"),
+        style: include_str!("page.css"),
+    };
+    let router = page.router().route("/chat/{room}", get(chat)).with_state(app);
     serve(listener, router).shutdown_on(told_to_end).drain_timeout(FAREWELL).await;
     Ok(())
 }
@@ -82,67 +111,98 @@ async fn main() -> Result<(), fanfare::Error> {
 fn listen(app: &App) -> Result<(), EventError> {
     let channels = app.channels.clone();
     app.events.on(MESSAGE, move |said| {
-        let reply = Reply::Message { room: &said.room, from: &said.from, message: &said.message };
-        channels.group_send(&said.room, &reply).map(drop)
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let ChatMessage { room, id, from, text, nonce } = said;
+        channels.group_send(room, &Reply::Message { room, id, from, text, nonce: nonce.as_deref(), time }).map(drop)
     })?;
     app.events.on(CONNECTED, |connected| match connected.client {
         Some(client) => println!("channel {} connected from {client}", connected.id),
         None => println!("channel {} connected", connected.id),
     })?;
     app.events.on(DISCONNECTED, |id| println!("channel {id} disconnected"))?;
-    app.events.on(ERROR, |failed| eprintln!("channel {}: {}", failed.sender.id(), failed.error))?;
-    // A client that is still there is told what was wrong with its message.
-    app.events.on(ERROR, |failed| {
-        if !failed.error.is_fatal() {
-            let error = failed.error.to_string();
-            drop(failed.sender.send(&Reply::Error { error }));
-        }
-    })?;
+    // Whatever goes wrong with a connection, it is told here and ends none but its own.
+    app.events.on(HANDLER_FAILED, |failed| eprintln!("{failed}"))?;
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct Who {
-    #[serde(default)]
-    name: String,
 }
 
 async fn chat(
     upgrade: Upgrade,
+    person: Person,
+    recover: Recover,
     Path(room): Path<String>,
-    Query(Who { name }): Query<Who>,
     State(app): State<App>,
 ) -> Response {
-    for (what, text) in [("room", &room), ("name", &name)] {
-        if !(1..=64).contains(&text.chars().count()) || text.chars().any(char::is_control) {
-            let problem = format!("a {what} has 1 to 64 characters, none of them a control character\n");
-            return (StatusCode::BAD_REQUEST, problem).into_response();
-        }
-    }
-    upgrade.max_message_size(64 << 10).run(async move |channel| talk(channel, &app, room, name).await)
+    let seen = recover.position(&room);
+    let upgrade = upgrade.protocols(&["bearer"]).user(person.id.clone()).events(&app.events);
+    let upgrade = upgrade.max_message_size(64 << 10).rate_limit(RateLimit::per_second(20, 64 << 10).burst_seconds(3));
+    upgrade.run(async move |channel| talk(channel, &app, &room, &person, seen).await)
 }
 
 /// One connection, from its first event to its last.
-async fn talk(mut channel: Channel, app: &App, room: String, name: String) -> Result<(), fanfare::Error> {
-    channel.events().once(INIT, |sender| sender.send(&Reply::Welcome { id: sender.id() }))?;
-    channel.events().emit(INIT, &channel.sender())?;
+async fn talk(
+    mut channel: Channel,
+    app: &App,
+    room: &str,
+    Person { id, name }: &Person,
+    seen: Option<Position>,
+) -> Result<(), fanfare::Error> {
     app.events.emit(CONNECTED, &Connected { id: channel.id(), client: channel.peer_addr() })?;
+    let (membership, _) = app.channels.join_since(&channel, room, Since::missed(seen, SHOWN))?;
+    let here = membership.enter(&Info { name, typing: false })?;
+    // Behind what was replayed: a page that is welcome has seen all that it missed.
+    let user = id.clone();
+    channel.events().once(INIT, move |sender| sender.send(&Reply::Welcome { id: &user }))?;
+    channel.events().emit(INIT, &channel.sender())?;
 
-    let membership = app.channels.join(&channel, &room)?;
-    let here = app.presence.enter(&app.channels, &room, &name);
-    while let Some(received) = channel.recv().await {
-        match received {
-            Ok(message) => {
-                let said = ChatMessage { room: room.clone(), from: name.clone(), message };
-                app.events.emit(MESSAGE, &said)?;
+    while let Some(message) = app.channels.recv(&mut channel).await.transpose()? {
+        match message {
+            FromClient::Typing { typing } => here.update(&Info { name, typing })?,
+            FromClient::Say { text, .. } if !(1..=LONGEST).contains(&text.chars().count()) => {
+                channel.send(&Reply::Error { error: "a message has 1 to 8000 characters" })?;
             }
-            Err(error) => {
-                app.events.emit(ERROR, &WsError { sender: channel.sender(), error })?;
+            FromClient::Say { text, nonce } => {
+                let said = ChatMessage { room: room.to_owned(), id: id.clone(), from: name.clone(), text, nonce };
+                app.events.emit(MESSAGE, &said)?;
             }
         }
     }
     drop(membership);
-    drop(here);
     app.events.emit(DISCONNECTED, &channel.id())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_samples_are_what_is_sent_and_taken() {
+        let samples: Value = serde_json::from_str(include_str!("samples.json")).expect("it is json");
+        let of = |side: &str, kind: &str| -> Value {
+            let all = samples[side].as_array().expect("each side has samples");
+            all.iter().find(|sample| sample["type"] == kind).expect("each kind has a sample").clone()
+        };
+        let id = &UserId::new("6Vd2jH0pQb3fKx1z").expect("the id is good");
+        let message = Reply::Message {
+            room: "lobby",
+            id,
+            from: "Ada",
+            text: "Good morning!",
+            nonce: Some("k3v9"),
+            time: 1_763_700_000_000,
+        };
+        let mut sent = json!(message);
+        // As the group's history adds them.
+        sent["group"] = json!("lobby");
+        sent["offset"] = json!(13);
+        assert_eq!(sent, of("server", "message"));
+        assert_eq!(json!(Reply::Welcome { id }), of("server", "welcome"));
+        assert_eq!(json!(Info { name: "Ada", typing: true }), of("server", "presence")["users"][0]["info"]);
+        assert!(json!(Reply::Error { error: "" }).is_object());
+        for sample in samples["client"].as_array().expect("each side has samples") {
+            serde_json::from_value::<FromClient>(sample.clone()).expect("it is taken");
+        }
+    }
 }

@@ -29,10 +29,10 @@ export function hue(/** @type {string} */ name) {
 /** A name's own colour, dark enough for white letters. */
 export const colour = (/** @type {string} */ name) => `hsl(${hue(name)} 45% 42%)`;
 
-/** A round initial in the name's own colour. */
-export function face(/** @type {string} */ name) {
+/** A round initial in the name's own colour, or in that of an id, where two people may have one name. */
+export function face(/** @type {string} */ name, id = name) {
   const made = element("span", "face", [...name][0]?.toUpperCase());
-  made.style.backgroundColor = colour(name);
+  made.style.backgroundColor = colour(id);
   made.setAttribute("aria-hidden", "true");
   return made;
 }

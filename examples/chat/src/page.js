@@ -1,0 +1,183 @@
+/**
+ * The page of the chat.
+ *
+ * @import { Connection, Presence } from "./fanfare.js"
+ * @import { ClientMessage, Info, Message, ServerMessage } from "./messages.js"
+ */
+import { connect } from "./fanfare.js";
+import { $, clock, element, face, showState } from "./start.js";
+
+/** How many messages stay on the page. */
+const KEPT = 500;
+/** How long somebody who types nothing more is still shown as typing, in milliseconds. */
+const STILL_TYPING = 3000;
+
+/** @type {Connection} */
+let connection = null;
+/** Who this is, once the server has said so; null while there may be messages that were missed. */
+let me = null;
+/** The author of the last message on the page. */
+let last = null;
+/** What was said here and has not come back: by its nonce. @type {Map<string, { text: string, line: HTMLElement }>} */
+const pending = new Map();
+let typing = null;
+
+// Who somebody is: whoever has the key. All tabs of this browser have one.
+function key() {
+  const known = localStorage.getItem("key");
+  if (known) return known;
+  const bytes = crypto.getRandomValues(new Uint8Array(24));
+  const made = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
+  localStorage.setItem("key", made);
+  return made;
+}
+
+function append(/** @type {HTMLElement} */ line) {
+  const log = $("log");
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  $("empty").hidden = true;
+  log.append(line);
+  while (log.childElementCount > KEPT + 1) log.children[1].remove();
+  if (atEnd || line.classList.contains("mine")) log.scrollTop = log.scrollHeight;
+}
+
+function note(/** @type {string} */ text) {
+  last = null;
+  append(element("p", "note", text));
+}
+
+function bubble(/** @type {{ id: string, from: string, text: string, time: number }} */ { id, from, text, time }, mine) {
+  const line = element("article", "said" + (mine ? " mine" : "") + (last === id ? " more" : ""));
+  const who = element("div", "who", mine ? clock(time) : `${from}, ${clock(time)}`);
+  line.append(who, face(from, id), element("div", "text", text));
+  last = id;
+  append(line);
+  return line;
+}
+
+function said(/** @type {Message} */ message) {
+  const mine = pending.get(message.nonce);
+  if (mine && pending.delete(message.nonce)) mine.line.remove();
+  bubble(message, mine !== undefined || message.id === me);
+  // What is not there yet stays below what is.
+  for (const { line } of pending.values()) $("log").append(line);
+}
+
+function say(/** @type {string} */ text) {
+  const nonce = Math.random().toString(36).slice(2);
+  const line = bubble({ id: "pending", from: $("name").value, text, time: Date.now() }, true);
+  line.classList.add("pending");
+  pending.set(nonce, { text, line });
+  if (me) tell({ type: "say", text, nonce });
+}
+
+/** What is not taken now is said again when the connection is back. */
+function tell(/** @type {ClientMessage} */ message) {
+  try {
+    connection.send(message);
+  } catch (error) {
+    if (error.reason !== "offline") note(`Not sent: ${error.message}`);
+  }
+}
+
+function present(/** @type {Presence<Info>} */ { count, users }) {
+  $("count").textContent = count === 1 ? "1 person here" : `${count} people here`;
+  const names = [...users.values()].map(({ info }) => info.name);
+  const isShared = (name) => names.filter((other) => other === name).length > 1;
+  const item = (/** @type {string} */ id, /** @type {Info} */ { name }) => {
+    const made = element("li");
+    made.append(face(name, id), element("span", "", id === me ? `${name} (you)` : name));
+    // Two people of one name are told apart by their ids.
+    if (isShared(name)) made.append(element("small", "", id.slice(0, 4)));
+    return made;
+  };
+  $("users").replaceChildren(...[...users].map(([id, { info }]) => item(id, info)));
+  const busy = [...users].filter(([id, { info }]) => info.typing && id !== me).map(([, { info }]) => info.name);
+  const verb = busy.length === 1 ? "is typing" : "are typing";
+  $("typing").textContent = busy.length > 3 ? "Several people are typing" : busy.length ? `${busy.join(", ")} ${verb}` : "";
+}
+
+function types(/** @type {boolean} */ on) {
+  clearTimeout(typing);
+  if (on !== (typing !== null) && me) tell({ type: "typing", typing: on });
+  typing = on ? setTimeout(types, STILL_TYPING, false) : null;
+}
+
+function enter(/** @type {string} */ name, /** @type {string} */ room) {
+  localStorage.setItem("name", name);
+  history.replaceState(null, "", "#" + encodeURIComponent(room));
+  $("title").textContent = room;
+  document.title = `${room} · fanfare chat`;
+  $("door").hidden = true;
+  $("app").hidden = false;
+  $("text").focus();
+
+  const address = `/chat/${encodeURIComponent(room)}?name=${encodeURIComponent(name)}`;
+  connection = connect(address, { token: key(), queue: false });
+  showState(connection);
+  connection.onState((state) => {
+    if (state !== "open") me = null;
+  });
+  connection.on("message", (/** @type {ServerMessage} */ message) => {
+    if (message.type === "message") said(message);
+  });
+  connection.on("welcome", ({ id }) => {
+    me = id;
+    const presence = connection.presence(room);
+    if (presence) present(presence);
+    // What was missed has come before this: what is still pending has not arrived.
+    for (const [nonce, { text }] of pending) tell({ type: "say", text, nonce });
+  });
+  connection.on("presence", present);
+  connection.on("gap", ({ from, to }) => {
+    if (from.epoch === to.epoch) note(`${to.offset - from.offset} messages were missed, and are gone.`);
+    else note("The server has begun anew. What was said before is not kept.");
+  });
+  connection.on("error", ({ error }) => note(`Not sent: ${error}`));
+}
+
+$("door").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [name, room] = [$("name").value.trim(), $("room").value.trim()];
+  if (name && room) enter(name, room);
+});
+
+$("leave").addEventListener("click", () => {
+  connection.close();
+  last = null;
+  pending.clear();
+  [...$("log").children].slice(1).forEach((line) => line.remove());
+  $("empty").hidden = false;
+  $("users").replaceChildren();
+  $("app").hidden = true;
+  $("door").hidden = false;
+  $("room").focus();
+});
+
+$("say").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("text").value.trim();
+  if (!text) return;
+  types(false);
+  say(text);
+  $("text").value = "";
+  $("text").focus();
+});
+
+$("text").addEventListener("input", () => types($("text").value !== ""));
+$("text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    $("say").requestSubmit();
+  }
+});
+
+$("name").value = localStorage.getItem("name") ?? "";
+if (location.hash.length > 1) {
+  try {
+    $("room").value = decodeURIComponent(location.hash.slice(1));
+  } catch {
+    // A hash that is no room.
+  }
+}
+($("name").value ? $("room") : $("name")).focus();
