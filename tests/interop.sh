@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Lets clients that are not ours talk to echo and fanout: `websockets` for Python, `ws` for node.
+# Lets clients that are not ours talk to echo and fanout: `websockets` for Python, `ws` for node. The former talks to
+# the applications, too.
 #
 #   tests/interop.sh              compression is offered, and must be declined
 #   tests/interop.sh --deflate    compression is offered, and must be agreed to
@@ -90,4 +91,12 @@ for client in "${clients[@]}"; do
     wait "$guest"
     end "$fanout"
     servers=()
+done
+
+# The applications: each has a protocol of its own, spoken by a test of its own.
+"$python" -c "import websockets" 2>/dev/null || exit 0 # skipped above, by name
+for test in examples/*/tests/protocol.py; do
+    name=${test#examples/} name=${name%%/*}
+    cargo build --release --quiet -p "$name"
+    PYTHONPATH=tests/interop timeout 300 "$python" -B "$test" "target/release/$name"
 done
