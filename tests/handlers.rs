@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::routing::get;
 use fanfare::Dispatcher;
-use fanfare::channel::Channel;
+use fanfare::channel::{Channel, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::ws::{HANDLER_FAILED, Upgrade};
 use futures_util::SinkExt;
@@ -256,6 +256,34 @@ async fn a_client_that_is_gone_before_the_handler_begins_is_no_failure_of_the_ha
     request.extend(masked(0x80 | CLOSE, &1000u16.to_be_bytes()));
     stream.write_all(&request).await.expect("it is sent");
     assert!(told(&mut tells).await);
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_amid_the_handlers_beginning_is_no_failure_of_the_handler() {
+    for attaches in [false, true] {
+        let (events, channels) = (Dispatcher::new(), ChannelBox::new());
+        let (tell, mut tells) = tells();
+        let _listening = events.on(HANDLER_FAILED, move |failed| tell.send(failed.is_clients_fault()));
+        let address = serve_with(
+            move |upgrade| upgrade.events(&events).user(UserId::new("ada").expect("the id is good")),
+            move |mut channel| {
+                let channels = channels.clone();
+                async move {
+                    let membership = channels.join(&channel, "room")?;
+                    channel.discard().await;
+                    match attaches {
+                        true => drop(channels.attach(&channel).await?),
+                        false => drop(membership.enter("here")?),
+                    }
+                    Ok(())
+                }
+            },
+        )
+        .await;
+        let mut client = connect(address).await;
+        client.close(None).await.expect("the connection lives");
+        assert!(told(&mut tells).await, "attaches: {attaches}");
+    }
 }
 
 #[tokio::test]

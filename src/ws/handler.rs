@@ -11,7 +11,9 @@ use super::connection::Connection;
 use crate::channel::close_code::{INTERNAL_ERROR, POLICY};
 use crate::channel::{Channel, ChannelId, RecvError, SendError};
 use crate::dispatch::Dispatcher;
-use crate::group::{JoinError, JoinErrorReason};
+use crate::group::offline::AttachError;
+
+use crate::group::{JoinError, JoinErrorReason, PresenceError};
 use crate::name::Key;
 use crate::observe::connections as observe;
 use crate::sync::{Arc, guard};
@@ -60,14 +62,20 @@ impl HandlerFailed {
 
     /// Tells whether the error says something about the client, and nothing about the handler: any error of
     /// `recv` (the client is gone, broke the protocol, or sent something else than was asked for), any of
-    /// `send` but a payload that cannot be serialised, any of `join` but being a member already.
+    /// `send` but a payload that cannot be serialised, any of `join` but being a member already; and those of `enter`
+    /// and `attach` which say that the channel is gone or may not.
     #[must_use]
     pub fn is_clients_fault(&self) -> bool {
         let Cause::Error(error) = &self.cause else { return false };
         let by_join = |error: &JoinError| error.reason() != JoinErrorReason::AlreadyMember;
+        let by_enter = |error: &_| matches!(error, PresenceError::NotHere | PresenceError::ReservedUser);
+        let by_attach =
+            |error: &_| matches!(error, AttachError::Closed | AttachError::Denied | AttachError::TooManyGroups);
         error.is::<RecvError>()
             || error.downcast_ref::<SendError>().is_some_and(|error| !matches!(error, SendError::Encode(_)))
             || error.downcast_ref::<JoinError>().is_some_and(by_join)
+            || error.downcast_ref::<PresenceError>().is_some_and(by_enter)
+            || error.downcast_ref::<AttachError>().is_some_and(by_attach)
     }
 
     /// Returns the code and the reason that tell the client.
