@@ -151,6 +151,7 @@ async fn what_waits_comes_in_order_before_what_is_live(store: impl OfflineStore)
     let first = ada.urgency(Urgency::High).send(&json!({"n": 1})).await.unwrap();
     let second = ada.send(&2).await.unwrap();
     assert!(first.queued && second.queued && first.id < second.id && !first.duplicate);
+    assert_eq!(first.delivered, 0);
 
     let (channel, mut far) = connect("ada");
     let attachment = channels.attach(&channel).await.unwrap();
@@ -158,12 +159,13 @@ async fn what_waits_comes_in_order_before_what_is_live(store: impl OfflineStore)
     assert_eq!(next_json(&mut far).await, json!({"type": "unread", "unread": 2}));
     let expected = json!({"type": "notification", "notification_id": first.id, "priority": "high",
         "time": 1_763_700_000_000_u64, "data": {"n": 1}});
+    assert_eq!(serde_json::to_value(&ada.pending().await.unwrap()[0]).unwrap(), expected, "asked for, it is the same");
     assert_eq!(next_json(&mut far).await, expected);
     assert_eq!(notification(&mut far).await, (second.id, json!(2)));
     assert_eq!(far.try_recv(), None);
 
     let third = ada.send(&3).await.unwrap();
-    assert!(!third.queued, "it was taken");
+    assert!(!third.queued && third.delivered == 1, "it was taken");
     assert_eq!(notification(&mut far).await, (third.id, json!(3)));
     assert_eq!(ada.unread().await.unwrap(), 3, "taken is not acknowledged");
     assert!(attachment.detach() && !attachment.detach());

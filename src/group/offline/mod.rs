@@ -42,8 +42,9 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer, ser};
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 pub use error::{AttachError, NotifyError, OfflineError};
@@ -318,6 +319,8 @@ pub struct User {
 pub struct Sent {
     /// Its id; that of the first one, of a duplicate.
     pub id: u64,
+    /// How many of the user's attached channels took it: its socket, or its outbox. None, of a duplicate.
+    pub delivered: usize,
     /// No connection took it: it waits. Of a duplicate: the first one still waits.
     pub queued: bool,
     /// One of the same idempotency key was sent before: this one was not stored, and nobody gets it.
@@ -535,7 +538,8 @@ impl OfflineSend {
         let Stored { mut sent, report } = stored;
         if let Some(report) = report {
             let delivery = report.settled().await;
-            sent.queued = delivery.written + delivery.queued == 0;
+            sent.delivered = delivery.written + delivery.queued;
+            sent.queued = sent.delivered == 0;
         }
         Ok(sent)
     }
@@ -552,7 +556,8 @@ impl OfflineSend {
     }
 }
 
-/// A notification that waits for its user: [`User::pending`].
+/// A notification that waits for its user: [`User::pending`]. Serialised, it is what a channel gets: see
+/// [`offline`](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
     record: Record,
@@ -601,6 +606,23 @@ impl Notification {
     /// When it is no `T`.
     pub fn data<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.json())
+    }
+}
+
+/// As on the wire: a route that lists what waits, and a channel, tell the same.
+impl Serialize for Notification {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(tag = "type", rename = "notification")]
+        struct Wire<'a> {
+            notification_id: u64,
+            priority: Urgency,
+            time: u64,
+            data: &'a RawValue,
+        }
+        let Record { id: notification_id, time, urgency: priority, .. } = self.record;
+        let data = serde_json::from_str(self.json()).map_err(ser::Error::custom)?;
+        Wire { notification_id, priority, time, data }.serialize(serializer)
     }
 }
 

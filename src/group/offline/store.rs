@@ -6,6 +6,7 @@ use std::str;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::channel::UserId;
@@ -83,8 +84,10 @@ pub enum Change {
     },
 }
 
-/// How much a notification matters when there is no room for all. On the wire it is called `priority`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// How much a notification matters when there is no room for all. On the wire it is called `priority`, and it is one of
+/// the words `low`, `normal` and `high`; so it is for serde.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Urgency {
     /// Dropped first.
     Low,
@@ -297,6 +300,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_urgency_is_one_word_everywhere() {
+        for urgency in [Urgency::Low, Urgency::Normal, Urgency::High] {
+            let json = format!("\"{}\"", urgency.as_str());
+            assert_eq!(serde_json::to_string(&urgency).expect("it is a word"), json);
+            assert_eq!(serde_json::from_str::<Urgency>(&json).expect("it is one"), urgency);
+        }
+        assert!(serde_json::from_str::<Urgency>("\"High\"").is_err());
+    }
 
     proptest! {
         #[test]

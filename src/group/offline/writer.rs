@@ -265,7 +265,7 @@ impl Writer {
             Command::Send { user, draft, answer } => match self.send(&user, &draft, now, plan) {
                 Ok(Admission::Taken(record)) => Step::Sent { user, record, answer },
                 Ok(Admission::Duplicate { id, waits }) => {
-                    Step::NotSent { outcome: Ok(Sent { id, queued: waits, duplicate: true }), answer }
+                    Step::NotSent { outcome: Ok(Sent { id, delivered: 0, queued: waits, duplicate: true }), answer }
                 }
                 Err(error) => Step::NotSent { outcome: Err(error), answer },
             },
@@ -416,7 +416,7 @@ impl Writer {
             Step::Sent { user, record, answer } => {
                 self.counters.add(|counts| &counts.stored, 1);
                 let report = deliver(channels, &user, || wire::notification(&record));
-                let sent = Sent { id: record.id, queued: true, duplicate: false };
+                let sent = Sent { id: record.id, delivered: 0, queued: true, duplicate: false };
                 _ = answer.send(Ok(Stored { sent, report }));
             }
             Step::NotSent { outcome, answer } => {
