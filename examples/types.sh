@@ -19,6 +19,8 @@ for page in examples/*/src/page.js; do
     for file in "$sources"/*.js "$sources"/*.d.ts examples/start/src/start.js client/fanfare.js client/fanfare.d.ts; do
         ln -sf "$PWD/$file" "$folder/"
     done
+    # All of it is modules, as in the browser: a script may await at its top.
+    echo '{"type":"module"}' >"$folder/package.json"
     node - "$sources/samples.json" >"$folder/samples.ts" <<'NODE'
 const { readFileSync } = require("node:fs");
 const samples = JSON.parse(readFileSync(process.argv[2], "utf8"));
