@@ -1,0 +1,187 @@
+/**
+ * The page of the notifications: what waits for this one, a form to notify others, and what became of it.
+ *
+ * @import { Audit, Dropped, Outcome, Told } from "./messages.js"
+ */
+
+import { $, clock, element, face, showState, signIn } from "./start.js";
+import { connect } from "./fanfare.js";
+
+/** How much the page keeps; the oldest goes. */
+const MOST_ITEMS = 200;
+const MOST_AUDITED = 100;
+const MOST_TOASTS = 3;
+/** How long a toast is there, in milliseconds. */
+const TOAST = 8000;
+
+const session = await signIn();
+const connection = connect("/notifications", { token: session.token });
+showState(connection);
+$("me").append(face(session.user), element("span", "name", session.user));
+$("empty").querySelector(".name").textContent = session.user;
+
+// What waits for this one. Reading it is the acknowledgement, and any of the user's windows reads for all.
+
+/** The items of the list, by the ids of their notifications. @type {Map<number, HTMLElement>} */
+const items = new Map();
+const unread = () => [...items].filter(([, item]) => !item.classList.contains("read")).map(([id]) => id);
+
+connection.on("notification", (/** @type {Told} */ told) => {
+  const item = show(told);
+  items.set(told.notification_id, item);
+  // The latest on top.
+  $("list").prepend(item);
+  for (const id of items.keys()) if (items.size > MOST_ITEMS) remove(id);
+  if (told.priority === "high") toast(told);
+  count();
+});
+connection.on("acked", ({ notification_id }) => read(notification_id));
+// It was read in another window, or has gone.
+connection.on("error", ({ notification_id }) => read(notification_id));
+connection.on("dropped", (/** @type {Dropped} */ { user, notification_id }) => {
+  if (user === session.user) remove(notification_id);
+});
+connection.onState(async (state) => {
+  if (state !== "open" || unread().length === 0) return;
+  // What was read elsewhere while this window was away does not come again: ask what still waits.
+  const shown = unread();
+  /** @type {Told[] | null} */
+  const waiting = await session.ask("GET", "/notifications").catch(() => null);
+  // A server that does not answer is one to come back to.
+  for (const id of shown) if (waiting?.every((told) => told.notification_id !== id)) read(id);
+});
+$("read-all").addEventListener("click", () => {
+  connection.send({ type: "read_up_to", notification_id: Math.max(...unread()) });
+});
+
+function show(/** @type {Told} */ { notification_id, priority, time, data }) {
+  const item = element("li", `item ${priority}`);
+  const head = element("p", "head");
+  head.append(element("strong", "from", data.from), element("span", "mark", priority));
+  if (data.everybody) head.append(element("span", "all", "to everybody"));
+  head.append(element("time", "", clock(time)));
+  const button = element("button", "quiet", "Mark read");
+  button.addEventListener("click", () => connection.ack(notification_id));
+  item.append(face(data.from), head, button, element("p", "text", data.text));
+  return item;
+}
+
+function read(/** @type {number} */ id) {
+  items.get(id)?.classList.add("read");
+  $(`toast-${id}`)?.remove();
+  count();
+}
+
+function remove(/** @type {number} */ id) {
+  items.get(id)?.remove();
+  items.delete(id);
+  $(`toast-${id}`)?.remove();
+  count();
+}
+
+function count() {
+  const count = unread().length;
+  document.title = count ? `(${count}) Notifications` : "Notifications";
+  for (const badge of document.querySelectorAll(".badge")) {
+    badge.textContent = String(count);
+    badge.toggleAttribute("hidden", count === 0);
+  }
+  $("read-all").hidden = count === 0;
+  $("empty").hidden = items.size > 0;
+}
+
+function toast(/** @type {Told} */ { notification_id, data }) {
+  const made = element("button", "toast");
+  made.id = `toast-${notification_id}`;
+  made.append(element("strong", "", data.from), element("span", "", data.text));
+  made.addEventListener("click", () => made.remove());
+  setTimeout(() => made.remove(), TOAST);
+  $("toasts").append(made);
+  if ($("toasts").children.length > MOST_TOASTS) $("toasts").firstElementChild.remove();
+}
+
+// Notifying others.
+
+$("compose").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  const to = $("to").value.trim();
+  const priority = new FormData($("compose")).get("priority");
+  $("compose").inert = true;
+  try {
+    const outcome = await session.ask("POST", "/notify", { to, priority, text: $("text").value });
+    answer(became(outcome, to));
+    $("text").value = "";
+  } catch (problem) {
+    answer(problem.message, "problem");
+  }
+  $("compose").inert = false;
+  $("text").focus();
+});
+
+function answer(/** @type {string} */ text, className = "") {
+  $("answer").textContent = text;
+  $("answer").className = className;
+}
+
+/** What became of a notification, in words. */
+function became(/** @type {Outcome | null} */ outcome, /** @type {string} */ to) {
+  if (!outcome) return "Failed";
+  const { delivered, waiting, failed } = outcome;
+  const parts = [];
+  if (delivered) parts.push(`delivered to ${delivered} tab${delivered > 1 ? "s" : ""}`);
+  if (waiting) parts.push(to === "*" ? `queued for ${waiting} who ${waiting > 1 ? "are" : "is"} away` : `queued until ${to} returns`);
+  if (failed) parts.push(`${failed} not notified`);
+  const text = parts.join(", ");
+  return text && text[0].toUpperCase() + text.slice(1);
+}
+
+connection.on("presence", ({ users }) => {
+  const chip = (/** @type {string} */ to, /** @type {string} */ name) => {
+    const made = element("button", "chip", name);
+    made.setAttribute("type", "button");
+    made.addEventListener("click", () => {
+      $("to").value = to;
+      $("text").focus();
+    });
+    return made;
+  };
+  const others = [...users.keys()].filter((user) => user !== session.user).slice(0, 12);
+  $("here").replaceChildren(chip("*", "Everybody"), ...others.map((user) => chip(user, user)));
+});
+
+// What became of it, for all to see.
+
+connection.on("audit", (/** @type {Audit} */ { from, to, priority, time, outcome }) => {
+  const line = element("p", "line");
+  line.append(element("strong", "", from), " to ", element("strong", "", to === "*" ? "everybody" : to));
+  const entry = note(`entry ${priority}`, line, became(outcome, to));
+  entry.prepend(face(from));
+  entry.append(element("time", "", clock(time)));
+});
+connection.on("dropped", (/** @type {Dropped} */ { user, reason }) => {
+  const line = element("p", "line");
+  line.append("One of ", element("strong", "", user), " is gone, unread");
+  note("entry dropped", line, reason === "evicted" ? "There was no room for it" : "It was too old");
+});
+
+function note(/** @type {string} */ className, /** @type {HTMLElement} */ line, /** @type {string} */ became) {
+  const entry = element("li", className);
+  const words = element("div", "words");
+  words.append(line, element("p", "became", became));
+  entry.append(words);
+  $("feed").prepend(entry);
+  if ($("feed").children.length > MOST_AUDITED) $("feed").lastElementChild.remove();
+  $("quiet").hidden = true;
+  return entry;
+}
+
+// A phone shows one half at a time.
+
+for (const button of document.querySelectorAll("nav button")) {
+  button.addEventListener("click", () => {
+    $("app").dataset.view = /** @type {HTMLElement} */ (button).dataset.view;
+    for (const other of document.querySelectorAll("nav button")) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
+  });
+}
