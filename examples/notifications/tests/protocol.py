@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import time
 from contextlib import AsyncExitStack
 
@@ -134,6 +135,32 @@ async def a_star_is_everybody_who_was_ever_here(program):
     is_same(sent["notification_id"], min(told["notification_id"], copy["notification_id"]), "the lowest of their ids")
 
 
+async def who_hangs_up_leaves_nothing_half_done(program):
+    ada, bob = program.login("ada"), program.login("bob")
+    body = json.dumps({"to": "bob", "text": "hello?"})
+    request = (
+        f"POST /notify HTTP/1.1\r\nHost: {program.address}\r\nAuthorization: Bearer {ada}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+    host, port = program.address.split(":")
+
+    def unread():
+        return program.ask("GET", "/notifications?unread", bob)[1]["unread"]
+
+    async with program.connect("/notifications", ada) as client:
+        await receive(client, "unread")
+        # Some hang up before it is stored, and some after that.
+        while unread() < 10:
+            for _ in range(10):
+                with socket.create_connection((host, int(port))) as connection:
+                    connection.sendall(request)
+        # Each that was stored is audited: the listeners behind the push have had their turn.
+        audited = 0
+        while audited < unread():
+            is_same((await receive(client, "audit"))["to"], "bob", "an audit")
+            audited += 1
+
+
 async def malformed_messages_are_answered_or_end_their_connection(program):
     ada = program.login("ada")
     async with program.connect("/notifications", ada) as client:
@@ -235,6 +262,7 @@ run(
     two_tabs_get_it_and_one_reads_for_both,
     a_full_queue_drops_what_matters_least_and_tells,
     a_star_is_everybody_who_was_ever_here,
+    who_hangs_up_leaves_nothing_half_done,
     malformed_messages_are_answered_or_end_their_connection,
     bad_requests_are_refused_with_a_reason,
     only_who_is_signed_in_gets_in,
