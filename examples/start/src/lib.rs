@@ -7,11 +7,12 @@ mod login;
 mod page;
 
 use std::env;
+use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
 
@@ -97,6 +98,22 @@ fn told_to_end() -> io::Result<impl Future<Output = ()> + Send + 'static> {
 /// Why an example cannot start. Readable both ways: `main` prints what it returns by `Debug`.
 pub struct Problem(String);
 
+impl Problem {
+    /// Tells which file an error is about, and what caused it: `RedbStore::open(&file).map_err(Problem::with(&file))`.
+    pub fn with<E: Into<Box<dyn Error + Send + Sync>>>(file: &Path) -> impl FnOnce(E) -> Self {
+        move |error| {
+            let error = error.into();
+            let mut text = format!("{}: {error}", file.display());
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text += &format!(": {cause}");
+                source = cause.source();
+            }
+            Self(text)
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -109,7 +126,7 @@ impl fmt::Debug for Problem {
     }
 }
 
-impl std::error::Error for Problem {}
+impl Error for Problem {}
 
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
