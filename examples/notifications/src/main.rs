@@ -27,7 +27,7 @@ use fanfare::ws::handshake::HandshakeError;
 use fanfare::ws::{Jwt, RateLimit, Upgrade, serve};
 use fanfare::{Dispatcher, Key};
 use futures_util::future::try_join_all;
-use start::{Login, Page};
+use start::{Login, Page, Problem};
 
 use crate::messages::{Created, FromClient, Notify, Outcome, Unread};
 use crate::people::People;
@@ -61,13 +61,15 @@ type Refusal = (StatusCode, String);
 async fn main() -> Result<(), fanfare::Error> {
     let data = start::data("notifications")?;
     let login = Login::open("notifications", &data)?;
+    let store = RedbStore::open(&data).map_err(Problem::with(&data))?;
+    let list = data.with_extension("people");
+    let people = People::open(&list, PEOPLE).map_err(Problem::with(&list))?;
     let events = Dispatcher::new();
     let channels = ChannelBox::builder()
         .events(&events)
-        .offline(OfflineOptions::default().max_count(WAITING).store(RedbStore::open(&data)?))
+        .offline(OfflineOptions::default().max_count(WAITING).store(store))
         .groups(|_| GroupOptions::default().history(HistoryLimits::default().messages(AUDITED)))
         .build();
-    let people = People::open(&data.with_extension("people"), PEOPLE)?;
     let app = App { events, channels: channels.clone(), people };
     listeners::register(&app)?;
 
