@@ -793,6 +793,23 @@ async fn a_box_takes_the_refresh_of_a_channel_that_is_signed_in() {
 }
 
 #[tokio::test]
+async fn on_a_channel_that_is_not_signed_in_a_refresh_is_the_applications() {
+    let (channels, options) = (ChannelBox::new(), ChannelOptions::default().user(ada()));
+    let (mut channel, mut far) = Channel::in_memory_with(options);
+    let messages = [
+        json!({ "type": "refresh", "page": 2 }),
+        json!({ "type": "refresh", "token": "ack" }),
+        json!({ "type": "refresh", "token": 7, "of": "presence" }),
+    ];
+    for message in messages {
+        far.send_text(message.to_string());
+        let heard: Value = channels.recv(&mut channel).await.expect("it is there").expect("it is json");
+        assert_eq!(heard, message);
+    }
+    assert_eq!(far.try_recv(), None, "nothing was answered");
+}
+
+#[tokio::test]
 async fn a_channel_that_is_closed_is_not_refreshed() {
     let options = || ChannelOptions::default().user(ada());
     let (channel, mut far_end) = Channel::in_memory_with(options());

@@ -144,6 +144,22 @@ async fn waiting(user: &User) -> Vec<Value> {
     user.pending().await.unwrap().iter().map(|one| one.data().unwrap()).collect()
 }
 
+#[tokio::test]
+async fn a_store_that_has_forgotten_its_ids_gives_none_of_them_again() {
+    let clock = Clock::new();
+    let mut last = 0;
+    for _restart in 0..3 {
+        let channels = with(clock.options(fanfare::group::offline::MemoryStore::new()));
+        for n in 0..100 {
+            let sent = channels.user(&id("ada")).send(&n).await.unwrap();
+            assert!(sent.id > last && sent.id < 1 << 53, "{} behind {last}", sent.id);
+            last = sent.id;
+        }
+        channels.close_offline().await;
+        clock.pass(Duration::from_millis(1));
+    }
+}
+
 async fn what_waits_comes_in_order_before_what_is_live(store: impl OfflineStore) {
     let clock = Clock::new();
     let channels = with(clock.options(store));

@@ -220,6 +220,11 @@ impl Sender {
         self.out.change_life(|life| life.set_ttl(ttl, Instant::now()));
     }
 
+    /// Tells whether somebody takes new tokens for this channel.
+    pub(crate) fn is_refreshed(&self) -> bool {
+        self.out.options().refresh.is_some()
+    }
+
     /// Lets whoever takes new tokens for this channel answer; false when nobody does.
     pub(crate) fn answer_refresh(&self, token: &str) -> bool {
         let Some(refresh) = &self.out.options().refresh else { return false };

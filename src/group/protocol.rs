@@ -3,6 +3,7 @@
 //! Both come from whoever connects. Nothing here panics or grows past a stated bound, whatever the JSON is: its depth
 //! is bounded by `serde_json`, its size by the largest message of the connection, or by [`MAX_RECOVER_LEN`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -85,13 +86,19 @@ impl Request {
     /// Returns whether a message is of a type that is asked of the server, even if it is otherwise wrong.
     #[must_use]
     pub fn is_one(message: &str) -> bool {
+        Self::is_among(message, &["ack", "presence", "refresh"])
+    }
+
+    /// Returns whether a message is of one of these types.
+    fn is_among(message: &str, kinds: &[&str]) -> bool {
         #[derive(Deserialize)]
         struct Tagged<'a> {
             #[serde(rename = "type", borrow)]
-            kind: std::borrow::Cow<'a, str>,
+            kind: Cow<'a, str>,
         }
-        let tagged = serde_json::from_str::<Tagged<'_>>(message);
-        tagged.is_ok_and(|tagged| matches!(&*tagged.kind, "ack" | "presence" | "refresh"))
+        // Most messages are of no such type, and are not parsed for this.
+        kinds.iter().any(|kind| message.contains(kind))
+            && serde_json::from_str::<Tagged<'_>>(message).is_ok_and(|tagged| kinds.contains(&&*tagged.kind))
     }
 }
 
@@ -196,9 +203,9 @@ impl ChannelBox {
     /// # Ok(()) }
     /// ```
     pub async fn take_request(&self, channel: &Sender, message: &str) -> Result<bool, OfflineError> {
-        // Most messages are none: they are not parsed twice.
-        let may_be = ["\"ack\"", "\"presence\"", "\"refresh\""].iter().any(|kind| message.contains(kind));
-        if !may_be || !Request::is_one(message) {
+        let kinds = ["ack", "presence", "refresh"];
+        let answered = if channel.is_refreshed() { &kinds[..] } else { &kinds[..2] };
+        if !Request::is_among(message, answered) {
             return Ok(false);
         }
         match serde_json::from_str::<Request>(message) {

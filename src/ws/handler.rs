@@ -12,7 +12,6 @@ use crate::channel::close_code::{INTERNAL_ERROR, POLICY};
 use crate::channel::{Channel, ChannelId, RecvError, SendError};
 use crate::dispatch::Dispatcher;
 use crate::group::offline::AttachError;
-
 use crate::group::{JoinError, JoinErrorReason, PresenceError};
 use crate::name::Key;
 use crate::observe::connections as observe;

@@ -6,7 +6,8 @@
 //! order, and then what comes. Any of them acknowledges for all.
 //!
 //! **At least once.** A client gets a notification again at every attachment until it is acknowledged, and tells
-//! copies by their id. Ids are unique in a store and rise with time. Who sends again because the answer got lost
+//! copies by their id. Ids are unique in a store and rise with time, also from one process to the next whose store has
+//! forgotten them, as the one in memory does. Who sends again because the answer got lost
 //! gives both sends the same [`idempotency_key`](User::idempotency_key).
 //!
 //! **Order.** All that is done with the queues of one box has one order, in which it is stored, delivered and answered.

@@ -91,6 +91,9 @@ pub(super) struct Commands {
 /// The writer has ended.
 pub(super) struct Stopped;
 
+/// Half of what JavaScript can count, whatever a clock says: the year 2112.
+const LATEST_BEGIN: u64 = 1 << 52;
+
 impl Commands {
     /// Starts a writer. Should there be no thread for it, every command is refused as by one that has ended.
     pub(super) fn new(options: OfflineOptions, shared: Weak<Shared>, counters: Arc<Counters>) -> Self {
@@ -334,7 +337,10 @@ impl Writer {
     fn load_state(&mut self) -> Result<(), OfflineError> {
         if self.size.is_none() {
             let state = guarded(|| self.store.state())?;
-            self.last_id = self.last_id.max(state.last_id);
+            // A store that has lost its ids, or never kept any, begins behind those that clients have seen: they rise by
+            // one, and the clock by a thousand a millisecond.
+            let begin = self.now().saturating_mul(1000).min(LATEST_BEGIN);
+            self.last_id = self.last_id.max(state.last_id).max(begin);
             self.size = Some(state.size);
         }
         Ok(())
