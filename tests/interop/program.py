@@ -61,7 +61,6 @@ class Program:
 
     def _end(self, how):
         how()
-        self.process.stdout.read()
         status = self.process.wait(DEADLINE)
         self.process.stdout.close()
         return status

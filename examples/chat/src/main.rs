@@ -4,6 +4,7 @@
 //! who joins sees the end of it, who comes back gets what it missed. Who is here, and who is typing, is presence.
 
 mod person;
+mod recent;
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,7 @@ use fanfare::{Dispatcher, EventError, Key};
 use serde::{Deserialize, Serialize};
 
 use crate::person::Person;
+use crate::recent::Recent;
 
 const CONNECTED: Key<Connected> = Key::new("ws.connected");
 const DISCONNECTED: Key<ChannelId> = Key::new("ws.disconnected");
@@ -37,37 +39,55 @@ struct ChatMessage {
     id: UserId,
     from: String,
     text: String,
-    nonce: Option<String>,
+    nonce: Option<Nonce>,
 }
 
 /// What a client sends.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum FromClient {
-    Say { text: String, nonce: Option<String> },
+    Say { text: Text, nonce: Option<Nonce> },
     Typing { typing: bool },
+}
+
+/// A text of so many characters: anything else is malformed, and the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+struct Bounded<const MOST: usize>(String);
+
+/// A message: 1 to 8000 characters.
+type Text = Bounded<8000>;
+/// What its author calls a message, to know it again.
+type Nonce = Bounded<40>;
+
+impl<const MOST: usize> TryFrom<String> for Bounded<MOST> {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.chars().count() {
+            length if (1..=MOST).contains(&length) => Ok(Self(text)),
+            length => Err(format!("it has {length} characters, and may have 1 to {MOST}")),
+        }
+    }
 }
 
 /// What a client receives, beside what the library sends: see `messages.d.ts`.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Reply<'a> {
-    Welcome {
-        id: &'a UserId,
-    },
+    /// Who it is to the others.
+    Welcome { id: &'a UserId },
+    /// All that it has missed has come.
+    Ready,
     Message {
         room: &'a str,
         id: &'a UserId,
         from: &'a str,
         text: &'a str,
-        /// By which its author knows it again.
         #[serde(skip_serializing_if = "Option::is_none")]
-        nonce: Option<&'a str>,
+        nonce: Option<&'a Nonce>,
         /// Unix time, in milliseconds.
         time: u64,
-    },
-    Error {
-        error: &'a str,
     },
 }
 
@@ -86,15 +106,15 @@ struct App {
 
 /// How many messages a newcomer sees.
 const SHOWN: usize = 50;
-/// The longest message, in characters.
-const LONGEST: usize = 8000;
+/// How many messages a room keeps. Those of empty rooms are bounded all together, by the library.
+const KEPT: usize = 500;
 /// How long clients have to answer the close, once the program is told to end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
     let (listener, told_to_end) = start::listen("chat", 3000).await?;
-    let rooms = GroupOptions::default().history(HistoryLimits::default());
+    let rooms = GroupOptions::default().history(HistoryLimits::default().messages(KEPT));
     let app = App { events: Dispatcher::new(), channels: ChannelBox::builder().groups(move |_room| rooms).build() };
     listen(&app)?;
     let page = start::Page {
@@ -109,12 +129,14 @@ async fn main() -> Result<(), fanfare::Error> {
 
 /// Registers who listens to what.
 fn listen(app: &App) -> Result<(), EventError> {
-    let channels = app.channels.clone();
-    app.events.on(MESSAGE, move |said| {
+    let (channels, recent) = (app.channels.clone(), Recent::default());
+    // What is said a second time, by a page that could not know that it had arrived, goes no further.
+    let is_new = move |said: &ChatMessage| said.nonce.as_ref().is_none_or(|nonce| recent.insert(&said.id, nonce));
+    app.events.listen(MESSAGE)?.filter(is_new).run(move |said| {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let ChatMessage { room, id, from, text, nonce } = said;
-        channels.group_send(room, &Reply::Message { room, id, from, text, nonce: nonce.as_deref(), time }).map(drop)
-    })?;
+        channels.group_send(room, &Reply::Message { room, id, from, text, nonce: nonce.as_ref(), time }).map(drop)
+    });
     app.events.on(CONNECTED, |connected| match connected.client {
         Some(client) => println!("channel {} connected from {client}", connected.id),
         None => println!("channel {} connected", connected.id),
@@ -135,10 +157,16 @@ async fn chat(
     let seen = recover.position(&room);
     let upgrade = upgrade.protocols(&["bearer"]).user(person.id.clone()).events(&app.events);
     let upgrade = upgrade.max_message_size(64 << 10).rate_limit(RateLimit::per_second(20, 64 << 10).burst_seconds(3));
-    upgrade.run(async move |channel| talk(channel, &app, &room, &person, seen).await)
+    upgrade.run(async move |channel| {
+        let id = channel.id();
+        app.events.emit(CONNECTED, &Connected { id, client: channel.peer_addr() })?;
+        let talked = talk(channel, &app, &room, &person, seen).await;
+        app.events.emit(DISCONNECTED, &id)?;
+        talked
+    })
 }
 
-/// One connection, from its first event to its last.
+/// One connection, from its first message to its last.
 async fn talk(
     mut channel: Channel,
     app: &App,
@@ -146,28 +174,21 @@ async fn talk(
     Person { id, name }: &Person,
     seen: Option<Position>,
 ) -> Result<(), fanfare::Error> {
-    app.events.emit(CONNECTED, &Connected { id: channel.id(), client: channel.peer_addr() })?;
-    let (membership, _) = app.channels.join_since(&channel, room, Since::missed(seen, SHOWN))?;
-    let here = membership.enter(&Info { name, typing: false })?;
-    // Behind what was replayed: a page that is welcome has seen all that it missed.
     let user = id.clone();
     channel.events().once(INIT, move |sender| sender.send(&Reply::Welcome { id: &user }))?;
     channel.events().emit(INIT, &channel.sender())?;
-
+    let (membership, _) = app.channels.join_since(&channel, room, Since::missed(seen, SHOWN))?;
+    let here = membership.enter(&Info { name, typing: false })?;
+    channel.send(&Reply::Ready)?;
     while let Some(message) = app.channels.recv(&mut channel).await.transpose()? {
         match message {
             FromClient::Typing { typing } => here.update(&Info { name, typing })?,
-            FromClient::Say { text, .. } if !(1..=LONGEST).contains(&text.chars().count()) => {
-                channel.send(&Reply::Error { error: "a message has 1 to 8000 characters" })?;
-            }
-            FromClient::Say { text, nonce } => {
+            FromClient::Say { text: Bounded(text), nonce } => {
                 let said = ChatMessage { room: room.to_owned(), id: id.clone(), from: name.clone(), text, nonce };
                 app.events.emit(MESSAGE, &said)?;
             }
         }
     }
-    drop(membership);
-    app.events.emit(DISCONNECTED, &channel.id())?;
     Ok(())
 }
 
@@ -190,7 +211,7 @@ mod tests {
             id,
             from: "Ada",
             text: "Good morning!",
-            nonce: Some("k3v9"),
+            nonce: Some(&Bounded("k3v9".into())),
             time: 1_763_700_000_000,
         };
         let mut sent = json!(message);
@@ -200,7 +221,7 @@ mod tests {
         assert_eq!(sent, of("server", "message"));
         assert_eq!(json!(Reply::Welcome { id }), of("server", "welcome"));
         assert_eq!(json!(Info { name: "Ada", typing: true }), of("server", "presence")["users"][0]["info"]);
-        assert!(json!(Reply::Error { error: "" }).is_object());
+        assert_eq!(json!(Reply::Ready), of("server", "ready"));
         for sample in samples["client"].as_array().expect("each side has samples") {
             serde_json::from_value::<FromClient>(sample.clone()).expect("it is taken");
         }

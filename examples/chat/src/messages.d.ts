@@ -2,10 +2,15 @@
 
 import type { Joined, PresenceDiff, PresencePage, PresenceState, ServerError, Skip } from "./fanfare.js";
 
-/** All that was missed has come, and who this is: the id that stands at its own messages. */
+/** The connection begins, and who this is: the id that stands at its own messages. */
 export interface Welcome {
   type: "welcome";
   id: string;
+}
+
+/** All that was missed has come. What was said before, and is not among it, has not arrived. */
+export interface Ready {
+  type: "ready";
 }
 
 /** Somebody has said something. */
@@ -32,6 +37,7 @@ export interface Info {
 
 export type ServerMessage =
   | Welcome
+  | Ready
   | Message
   | Joined
   | Skip
@@ -44,7 +50,7 @@ export type ServerMessage =
 export interface Say {
   type: "say";
   text: string;
-  /** Any name for it, by which it is known again when it comes back. */
+  /** Any name for it of 1 to 40 characters: it comes back with it, and is not said twice by that name. */
   nonce?: string;
 }
 

@@ -11,11 +11,15 @@ import { $, clock, element, face, showState } from "./start.js";
 const KEPT = 500;
 /** How long somebody who types nothing more is still shown as typing, in milliseconds. */
 const STILL_TYPING = 3000;
+/** How many messages may be on their way. */
+const MOST_PENDING = 50;
 
 /** @type {Connection} */
 let connection = null;
-/** Who this is, once the server has said so; null while there may be messages that were missed. */
+/** Who this is, once the server has said so. */
 let me = null;
+/** All that was missed has come. */
+let ready = false;
 /** The author of the last message on the page. */
 let last = null;
 /** What was said here and has not come back: by its nonce. @type {Map<string, { text: string, line: HTMLElement }>} */
@@ -24,11 +28,11 @@ let typing = null;
 
 // Who somebody is: whoever has the key. All tabs of this browser have one.
 function key() {
-  const known = localStorage.getItem("key");
-  if (known) return known;
+  const known = localStorage.getItem("chat.key");
+  if (/^[\w-]{32}$/.test(known)) return known;
   const bytes = crypto.getRandomValues(new Uint8Array(24));
   const made = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
-  localStorage.setItem("key", made);
+  localStorage.setItem("chat.key", made);
   return made;
 }
 
@@ -56,19 +60,24 @@ function bubble(/** @type {{ id: string, from: string, text: string, time: numbe
 }
 
 function said(/** @type {Message} */ message) {
-  const mine = pending.get(message.nonce);
-  if (mine && pending.delete(message.nonce)) mine.line.remove();
-  bubble(message, mine !== undefined || message.id === me);
+  const mine = message.id === me;
+  const sent = mine && pending.get(message.nonce);
+  if (sent && pending.delete(message.nonce)) sent.line.remove();
+  bubble(message, mine);
   // What is not there yet stays below what is.
   for (const { line } of pending.values()) $("log").append(line);
 }
 
 function say(/** @type {string} */ text) {
-  const nonce = Math.random().toString(36).slice(2);
-  const line = bubble({ id: "pending", from: $("name").value, text, time: Date.now() }, true);
+  const nonce = crypto.randomUUID();
+  const before = last;
+  const line = bubble({ id: me, from: $("name").value, text, time: Date.now() }, true);
   line.classList.add("pending");
+  // It is read aloud when it has arrived.
+  line.setAttribute("aria-hidden", "true");
+  last = before;
   pending.set(nonce, { text, line });
-  if (me) tell({ type: "say", text, nonce });
+  if (ready) tell({ type: "say", text, nonce });
 }
 
 /** What is not taken now is said again when the connection is back. */
@@ -99,12 +108,12 @@ function present(/** @type {Presence<Info>} */ { count, users }) {
 
 function types(/** @type {boolean} */ on) {
   clearTimeout(typing);
-  if (on !== (typing !== null) && me) tell({ type: "typing", typing: on });
+  if (on !== (typing !== null) && ready) tell({ type: "typing", typing: on });
   typing = on ? setTimeout(types, STILL_TYPING, false) : null;
 }
 
 function enter(/** @type {string} */ name, /** @type {string} */ room) {
-  localStorage.setItem("name", name);
+  localStorage.setItem("chat.name", name);
   history.replaceState(null, "", "#" + encodeURIComponent(room));
   $("title").textContent = room;
   document.title = `${room} · fanfare chat`;
@@ -116,16 +125,17 @@ function enter(/** @type {string} */ name, /** @type {string} */ room) {
   connection = connect(address, { token: key(), queue: false });
   showState(connection);
   connection.onState((state) => {
-    if (state !== "open") me = null;
+    if (state !== "open") ready = false;
   });
   connection.on("message", (/** @type {ServerMessage} */ message) => {
     if (message.type === "message") said(message);
   });
   connection.on("welcome", ({ id }) => {
     me = id;
-    const presence = connection.presence(room);
-    if (presence) present(presence);
-    // What was missed has come before this: what is still pending has not arrived.
+  });
+  connection.on("ready", () => {
+    ready = true;
+    // What has not come back may still be on its way by the connection before: the server says nothing twice.
     for (const [nonce, { text }] of pending) tell({ type: "say", text, nonce });
   });
   connection.on("presence", present);
@@ -143,6 +153,7 @@ $("door").addEventListener("submit", (event) => {
 });
 
 $("leave").addEventListener("click", () => {
+  types(false);
   connection.close();
   last = null;
   pending.clear();
@@ -156,8 +167,9 @@ $("leave").addEventListener("click", () => {
 
 $("say").addEventListener("submit", (event) => {
   event.preventDefault();
-  const text = $("text").value.trim();
+  const text = $("text").value.trim().toWellFormed();
   if (!text) return;
+  if (pending.size === MOST_PENDING) return note(`${MOST_PENDING} messages are on their way: wait for these to arrive.`);
   types(false);
   say(text);
   $("text").value = "";
@@ -172,7 +184,7 @@ $("text").addEventListener("keydown", (event) => {
   }
 });
 
-$("name").value = localStorage.getItem("name") ?? "";
+$("name").value = localStorage.getItem("chat.name") ?? "";
 if (location.hash.length > 1) {
   try {
     $("room").value = decodeURIComponent(location.hash.slice(1));

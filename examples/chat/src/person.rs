@@ -31,10 +31,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Person {
         let room = Path::<String>::from_request_parts(parts, state).await.map(|Path(room)| room).unwrap_or_default();
         let name = Query::<Named>::try_from_uri(&parts.uri).map(|Query(named)| named.name).unwrap_or_default();
         if !is_name(&room) {
-            return Err(refused("a room has 1 to 64 characters, none of them a control character\n"));
+            return Err(refused("a room has 1 to 64 characters, no control characters, and not dots alone\n"));
         }
         if !is_name(&name) {
-            return Err(refused("a name has 1 to 64 characters, none of them a control character: ?name=Ada\n"));
+            return Err(refused(
+                "a name has 1 to 64 characters, no control characters, and not dots alone: ?name=Ada\n",
+            ));
         }
         let id = key(parts).and_then(|key| UserId::new(URL_SAFE_NO_PAD.encode(&Sha256::digest(key)[..12])).ok());
         let id =
@@ -50,6 +52,8 @@ fn key(parts: &Parts) -> Option<&str> {
     (bearer == "bearer" && (22..=64).contains(&key.len())).then_some(key)
 }
 
+/// One of dots alone would be lost in an address.
 fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+    let length = text.chars().count();
+    (1..=64).contains(&length) && !text.chars().any(char::is_control) && text.chars().any(|letter| letter != '.')
 }

@@ -62,7 +62,7 @@ async fn main() -> Result<(), fanfare::Error> {
     let data = start::data("notifications")?;
     let login = Login::open("notifications", &data)?;
     let store = RedbStore::open(&data).map_err(Problem::with(&data))?;
-    let list = data.with_extension("people");
+    let list = start::beside(&data, "people");
     let people = People::open(&list, PEOPLE).map_err(Problem::with(&list))?;
     let events = Dispatcher::new();
     let channels = ChannelBox::builder()

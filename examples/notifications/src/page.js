@@ -146,7 +146,11 @@ connection.on("presence", ({ users }) => {
     return made;
   };
   const others = [...users.keys()].filter((user) => user !== session.user).slice(0, 12);
-  $("here").replaceChildren(chip("*", "Everybody"), ...others.map((user) => chip(user, user)));
+  const chips = [chip("*", "Everybody"), ...others.map((user) => chip(user, user))];
+  // Whoever is on one of them with the keyboard stays there.
+  const focused = $("here").contains(document.activeElement) && document.activeElement.textContent;
+  $("here").replaceChildren(...chips);
+  if (focused) chips.find((made) => made.textContent === focused)?.focus();
 });
 
 // What became of it, for all to see.

@@ -25,7 +25,7 @@ fn a_file_that_cannot_be_had_is_named_with_the_reason() {
 
     // In the same folder, which goes with the program.
     let other = data.with_file_name("other.redb");
-    let list = other.with_extension("people");
+    let list = data.with_file_name("other.redb.people");
     std::fs::write(&list, "ada, bob").expect("the folder can be written");
     let said = refused(&other);
     assert!(said.contains(&format!("{}: ", list.display())), "{said}");

@@ -6,7 +6,7 @@ mod login;
 #[cfg(feature = "page")]
 mod page;
 
-use std::env;
+use std::env::{self, VarError};
 use std::error::Error;
 use std::fmt;
 use std::fs;
@@ -33,13 +33,15 @@ pub async fn listen(
     name: &str,
     port: u16,
 ) -> Result<(TcpListener, impl Future<Output = ()> + Send + 'static), Problem> {
-    let port: u16 = match env::var("PORT") {
-        Ok(port) => port.parse().map_err(|_| Problem(format!("PORT={port} is not a port number (0 to 65535)")))?,
-        Err(_) => port,
+    let port: u16 = match variable("PORT")? {
+        Some(port) => port.parse().map_err(|_| Problem(format!("PORT={port} is not a port number (0 to 65535)")))?,
+        None => port,
     };
-    let host: IpAddr = match env::var("HOST") {
-        Ok(host) => host.parse().map_err(|_| Problem(format!("HOST={host} is not an IP address, such as 0.0.0.0")))?,
-        Err(_) => IpAddr::from([127, 0, 0, 1]),
+    let host: IpAddr = match variable("HOST")? {
+        Some(host) => {
+            host.parse().map_err(|_| Problem(format!("HOST={host} is not an IP address, such as 0.0.0.0")))?
+        }
+        None => IpAddr::from([127, 0, 0, 1]),
     };
     if !host.is_loopback() {
         eprintln!("{name}: warning: everybody who reaches {host} can take part");
@@ -60,19 +62,39 @@ pub async fn listen(
     Ok((listener, told_to_end))
 }
 
+fn variable(name: &str) -> Result<Option<String>, Problem> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(Problem(format!("{name} is no UTF-8"))),
+    }
+}
+
 /// Returns the file for what is durable: `DATA`, or by default `data/NAME.redb` below the current folder, which is
 /// made where it is missing.
 ///
 /// # Errors
 ///
-/// When the folder cannot be made.
+/// When it names no file, or the folder cannot be made.
 pub fn data(name: &str) -> Result<PathBuf, Problem> {
     let file = env::var_os("DATA").map_or_else(|| PathBuf::from(format!("data/{name}.redb")), PathBuf::from);
+    if file.file_name().is_none() {
+        return Err(Problem(format!("DATA={} is no file", file.display())));
+    }
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(|error| Problem(format!("DATA={}: {error}", file.display())))?;
     }
     eprintln!("{name}: keeps its data in {}", file.display());
     Ok(file)
+}
+
+/// Returns the file of this ending beside another one: `data/auction.redb.key`.
+#[must_use]
+pub fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
 }
 
 #[cfg(unix)]

@@ -1,6 +1,5 @@
 //! Signing in: `POST /login {"user":..}` answers with a token.
 
-use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -17,7 +16,7 @@ use fanfare::ws::JwtVerifier;
 use fanfare::ws::jwt::JwtSigner;
 use serde::{Deserialize, Serialize};
 
-use crate::Problem;
+use crate::{Problem, beside, variable};
 
 /// How long a token is good for. The page fetches a new one when it comes back later than that.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -49,10 +48,10 @@ impl Login {
     ///
     /// When the key is too short, or its file cannot be read or made.
     pub fn open(name: &str, data: &Path) -> Result<Self, Problem> {
-        let key = match env::var("JWT_SECRET") {
-            Ok(secret) if secret.len() >= 32 => secret.into_bytes(),
-            Ok(_) => return Err(Problem("JWT_SECRET is too short: take at least 32 random bytes".into())),
-            Err(_) => key_of(&data.with_extension("key"))?,
+        let key = match variable("JWT_SECRET")? {
+            Some(secret) if secret.len() >= 32 => secret.into_bytes(),
+            Some(_) => return Err(Problem("JWT_SECRET is too short: take at least 32 random bytes".into())),
+            None => key_of(&beside(data, "key"))?,
         };
         let signer = JwtSigner::hs256(&key, name).map_err(|error| Problem(error.to_string()))?;
         let verifier = JwtVerifier::hs256(&key, name).map_err(|error| Problem(error.to_string()))?;
@@ -75,12 +74,15 @@ fn sign_in(signer: &JwtSigner, asked: Result<Json<Asked>, JsonRejection>) -> Res
     };
     let length = user.chars().count();
     match UserId::new(&user) {
-        Ok(id) if length <= LONGEST_NAME && user.trim() == user => match signer.sign(&id, LIFETIME) {
-            Ok(token) => Json(Answer { token }).into_response(),
-            Err(error) => refused(format!("{error}\n")),
-        },
+        Ok(id) if length <= LONGEST_NAME && user.trim() == user && user.contains(char::is_alphanumeric) => {
+            match signer.sign(&id, LIFETIME) {
+                Ok(token) => Json(Answer { token }).into_response(),
+                Err(error) => refused(format!("{error}\n")),
+            }
+        }
         _ => refused(format!(
-            "a name has 1 to {LONGEST_NAME} characters, no control characters, and no space at its ends\n"
+            "a name has 1 to {LONGEST_NAME} characters, a letter or digit among them, no control characters, and no \
+             space at its ends\n"
         )),
     }
 }
@@ -97,7 +99,7 @@ fn key_of(file: &Path) -> Result<Vec<u8>, Problem> {
     let mut key = vec![0; 32];
     getrandom::fill(&mut key).map_err(|error| problem(error.to_string()))?;
     // Under its name it is whole: a process that is killed here leaves no half of a key.
-    let unfinished = file.with_extension("key-unfinished");
+    let unfinished = beside(file, "unfinished");
     let written = private(&unfinished).and_then(|mut made| made.write_all(&key).and_then(|()| made.sync_all()));
     written.and_then(|()| fs::rename(&unfinished, file)).map_err(|error| problem(error.to_string()))?;
     Ok(key)

@@ -56,16 +56,36 @@ export function showState(/** @type {Connection} */ connection) {
   });
 }
 
+/** Where a browser keeps who is signed in. */
+const KEPT = "fanfare.session";
+
 /** Somebody who is signed in. */
 export class Session {
-  #token = localStorage.getItem("token");
+  #token;
 
-  constructor(/** @type {string} */ user) {
+  constructor(/** @type {string} */ user, token = "") {
     this.user = user;
+    this.#token = token;
   }
 
-  /** Fetches a token for this name. Throws what the server has against it. */
-  async signIn() {
+  /** Who is signed in in this browser, all its tabs. @returns {Session | null} */
+  static known() {
+    try {
+      const { user, token } = JSON.parse(localStorage.getItem(KEPT));
+      return typeof user === "string" && typeof token === "string" ? new Session(user, token) : null;
+    } catch {
+      return null; // Nobody, or another application has written there.
+    }
+  }
+
+  /** Signs in, and keeps that for the next tab. Throws what the server has against it. */
+  async enter() {
+    await this.#signIn();
+    localStorage.setItem(KEPT, JSON.stringify({ user: this.user, token: this.#token }));
+  }
+
+  /** Fetches a token for this name. Another tab may have another name by now, and keeps it. */
+  async #signIn() {
     const answer = await fetch("/login", {
       method: "POST",
       headers: { "content-type": "application/json" },
@@ -73,14 +93,15 @@ export class Session {
     });
     if (!answer.ok) throw new Error(await answer.text());
     this.#token = (await answer.json()).token;
-    localStorage.setItem("user", this.user);
-    localStorage.setItem("token", this.#token);
+    if (Session.known()?.user === this.user) {
+      localStorage.setItem(KEPT, JSON.stringify({ user: this.user, token: this.#token }));
+    }
   }
 
   /** The token to connect with: the one that is there, or a new one when that was refused. */
   token = async (/** @type {LastClose} */ { code, attempt }) => {
     // A browser does not tell a refusal (401) from a server that is not there.
-    if (!this.#token || code === 4401 || attempt % 4 === 2) await this.signIn();
+    if (!this.#token || code === 4401 || attempt % 4 === 2) await this.#signIn();
     return this.#token;
   };
 
@@ -94,7 +115,7 @@ export class Session {
       });
     let answer = await ask();
     if (answer.status === 401) {
-      await this.signIn();
+      await this.#signIn();
       answer = await ask();
     }
     if (!answer.ok) throw new Error((await answer.text()).trim());
@@ -103,8 +124,7 @@ export class Session {
 
   /** Signs out, and goes back to the door. */
   leave() {
-    localStorage.removeItem("user");
-    localStorage.removeItem("token");
+    localStorage.removeItem(KEPT);
     location.reload();
   }
 }
@@ -114,8 +134,7 @@ export class Session {
  * `.problem`. Then `#app` is shown in its place, whose `#leave` signs out.
  */
 export async function signIn() {
-  const known = localStorage.getItem("user");
-  const session = known ? new Session(known) : await comesIn();
+  const session = Session.known() ?? (await comesIn());
   $("door").hidden = true;
   $("app").hidden = false;
   $("leave").addEventListener("click", () => session.leave());
@@ -131,7 +150,7 @@ function comesIn() {
       event.preventDefault();
       const session = new Session($("name").value.trim());
       try {
-        await session.signIn();
+        await session.enter();
         resolve(session);
       } catch (error) {
         $("door").querySelector(".problem").textContent = error.message;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::http::{Answer, ask};
 pub struct Program {
     name: String,
     binary: PathBuf,
-    child: Child,
+    running: Running,
     address: String,
     folder: PathBuf,
 }
@@ -36,8 +37,8 @@ impl Program {
         let folder = std::env::temp_dir().join(format!("stage-{name}-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("the temporary folder can be written");
         let binary = binary.as_ref().to_owned();
-        let (child, address) = spawn(name, &binary, &folder, "0");
-        Self { name: name.to_owned(), binary, child, address, folder }
+        let (running, address) = spawn(name, &binary, &folder, "0");
+        Self { name: name.to_owned(), binary, running, address, folder }
     }
 
     /// Returns its address, such as `127.0.0.1:40123`. It is the same after a restart.
@@ -86,9 +87,10 @@ impl Program {
     /// When it does not end.
     pub fn interrupt(&mut self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().expect("kill runs");
+        let sent =
+            Command::new("kill").args(["-INT", &self.running.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "the program is there");
-        (wait(&mut self.child), begun.elapsed())
+        (self.running.wait(), begun.elapsed())
     }
 
     /// Ends it without a word (SIGKILL).
@@ -97,8 +99,8 @@ impl Program {
     ///
     /// When it is not there.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the program is there");
-        wait(&mut self.child);
+        self.running.child.kill().expect("the program is there");
+        self.running.wait();
     }
 
     /// Starts it again after its end, at the same address, with the same data.
@@ -108,15 +110,16 @@ impl Program {
     /// When it does not say its address.
     pub fn start_again(&mut self) {
         let (_, port) = self.address.rsplit_once(':').expect("an address has a port");
-        let (child, address) = spawn(&self.name, &self.binary, &self.folder, port);
-        (self.child, self.address) = (child, address);
+        let (running, address) = spawn(&self.name, &self.binary, &self.folder, port);
+        (self.running, self.address) = (running, address);
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Before the folder.
+        let _ = self.running.child.kill();
+        let _ = self.running.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -125,20 +128,15 @@ fn data_in(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.redb"))
 }
 
-fn spawn(name: &str, binary: &Path, folder: &Path, port: &str) -> (Child, String) {
+fn spawn(name: &str, binary: &Path, folder: &Path, port: &str) -> (Running, String) {
     let mut command = Command::new(binary);
     command.env("PORT", port).env("DATA", data_in(folder, name)).env_remove("HOST").env_remove("JWT_SECRET");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-    let line = lines.next().and_then(Result::ok).unwrap_or_default();
-    let Some(address) = line.strip_prefix(&format!("{name} is at http://")) else {
-        let _ = child.kill();
-        let _ = child.wait();
-        panic!("{name} does not say its address, but {line:?}");
-    };
-    // Read on, so that the program never waits for us.
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, address.to_owned())
+    let (running, says) = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let line = says.recv_timeout(DEADLINE).unwrap_or_default();
+    match line.strip_prefix(&format!("{name} is at http://")) {
+        Some(address) => (running, address.to_owned()),
+        None => panic!("{name} does not say its address, but {line:?}"),
+    }
 }
 
 /// Runs a program that is to end by itself, and returns how, with what it wrote to stderr.
@@ -147,23 +145,51 @@ fn spawn(name: &str, binary: &Path, folder: &Path, port: &str) -> (Child, String
 ///
 /// When it does not end.
 pub fn run_to_end(command: &mut Command) -> (ExitStatus, String) {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
-    let status = wait(&mut child);
-    let mut said = String::new();
-    child.stderr.take().expect("stderr is piped").read_to_string(&mut said).expect("it is text");
-    (status, said)
+    let (mut running, says) = Running::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    let status = running.wait();
+    (status, says.iter().map(|line| line + "\n").collect())
 }
 
-fn wait(child: &mut Child) -> ExitStatus {
-    let until = Instant::now() + DEADLINE;
-    loop {
-        if let Some(status) = child.try_wait().expect("the child is ours") {
-            return status;
-        }
-        if Instant::now() > until {
-            let _ = child.kill();
+/// A process, which is killed at the latest when this is dropped.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    /// Ends when the process does: there is nothing more to read from it.
+    ended: Receiver<()>,
+}
+
+impl Running {
+    /// Starts it; the lines come from whichever of its outputs is piped.
+    fn start(command: &mut Command) -> (Self, Receiver<String>) {
+        let mut child = command.spawn().expect("the binary starts");
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let piped: Box<dyn Read + Send> = match (stdout, stderr) {
+            (Some(stdout), _) => Box::new(stdout),
+            (None, Some(stderr)) => Box::new(stderr),
+            (None, None) => panic!("one of the outputs is piped"),
+        };
+        let ((tell, says), (end, ended)) = (mpsc::channel(), mpsc::channel());
+        // It reads on whether or not anybody listens, so that the program never waits for us.
+        std::thread::spawn(move || {
+            let _end = end;
+            for line in BufReader::new(piped).lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        (Self { child, ended }, says)
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        if self.ended.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
             panic!("the program did not end");
         }
-        std::thread::yield_now();
+        self.child.wait().expect("the child is ours")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
