@@ -1,0 +1,203 @@
+//! A live auction. `cargo run --release -p auction`, then open the printed address in two browsers.
+//!
+//! What it teaches: a task that owns a thing in place of a lock around it; bids that are on the disk before anybody
+//! hears of them, many in one commit; clocks that agree on every screen, whatever they show; notices that reach who is
+//! away. The rules are in `lot.rs`, plain values; `house.rs` has the tasks, `store.rs` the file.
+
+mod house;
+mod lot;
+mod message;
+mod money;
+mod store;
+
+use std::future::IntoFuture as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Json, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use fanfare::channel::{Channel, UserId};
+use fanfare::group::ChannelBox;
+use fanfare::group::offline::{OfflineOptions, RedbStore};
+use fanfare::ws::{Jwt, RateLimit, Upgrade, serve};
+use fanfare::{Dispatcher, EventError};
+use serde::Deserialize;
+use serde_json::json;
+use start::Problem;
+use tokio::sync::mpsc;
+
+use crate::house::{House, NEWS, NOTICE, Offer};
+use crate::lot::Lot;
+use crate::message::{FromClient, Notice, ToClient};
+use crate::money::Cents;
+use crate::store::{MOST_OPEN, Store};
+
+const PAGE: start::Page =
+    start::Page { html: include_str!("page.html"), script: include_str!("page.js"), style: include_str!("page.css") };
+
+/// The group of all who look on.
+const EVERYBODY: &str = "auction";
+/// How many notices wait for a user; then the oldest go. All of them, and the lots, fit into the outbox of a client.
+const MOST_NOTICES: usize = 300;
+/// How long clients have to answer the close, once the program is told to end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+#[derive(Clone)]
+struct App {
+    channels: ChannelBox,
+    house: Arc<House>,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), fanfare::Error> {
+    let data = start::data("auction")?;
+    let login = start::Login::open("auction", &data)?;
+    let (store, is_new) = Store::open(&data).map_err(Problem::with(&data))?;
+    let notices = start::beside(&data, "notices");
+    let notices = RedbStore::open(&notices).map_err(Problem::with(&notices))?;
+    let (listener, told_to_end) = start::listen("auction", 3004).await?;
+
+    let events = Dispatcher::new();
+    let offline = OfflineOptions::default().store(notices).max_count(MOST_NOTICES);
+    let channels = ChannelBox::builder().offline(offline).build();
+    listen(&events, &channels)?;
+    let (broken, mut breaks) = mpsc::channel(1);
+    let house = House::open(&events, store, broken)?;
+    if is_new {
+        for (title, opening, minutes) in DEMO {
+            let opening = Cents::new(opening).ok_or("a demo lot has no price")?;
+            let wanted = Wanted { title: title.into(), opening, closes_in: minutes * 60, soft_close: soft_close() };
+            house.add(wanted.lot(None, house.now())).await?;
+        }
+    }
+
+    let app = App { channels: channels.clone(), house };
+    let lots = post(open).layer(DefaultBodyLimit::max(4 << 10));
+    let router =
+        Router::new().route("/auction", get(auction)).route("/lots", lots).with_state(app).merge(PAGE.router());
+    let server = serve(listener, login.protect(router)).shutdown_on(told_to_end).drain_timeout(FAREWELL);
+    tokio::select! {
+        _ = server.into_future() => {}
+        Some(error) = breaks.recv() => return Err(error),
+    }
+    channels.close_offline().await;
+    Ok(())
+}
+
+/// Registers who listens to what.
+fn listen(events: &Dispatcher, channels: &ChannelBox) -> Result<(), EventError> {
+    let everybody = channels.clone();
+    events.on(NEWS, move |news| everybody.group_send(EVERYBODY, news).map(drop))?;
+    events.on(NEWS, |news| {
+        if let ToClient::Closed { lot, winner: Some(user), amount: Some(amount) } = news {
+            eprintln!("auction: lot {lot} goes to {user} for {amount}");
+        }
+    })?;
+    events.on_async_with(NOTICE, channels.clone(), async |channels: ChannelBox, notice: Arc<Notice>| {
+        let send = channels.user(&notice.user).idempotency_key(&*notice.key).urgency(notice.urgency);
+        send.send(&notice.news).await.map(drop)
+    })?;
+    Ok(())
+}
+
+/// What a stranger finds: titles, opening prices in cents, minutes.
+const DEMO: [(&str, u64, u64); 3] =
+    [("A brass telescope, 1890", 4000, 5), ("Box of vinyl records", 1250, 20), ("The very last teapot", 500, 60)];
+
+/// A lot that somebody wants to open: `POST /lots`.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    title: String,
+    opening: Cents,
+    /// In seconds.
+    closes_in: u64,
+    /// In seconds: see [`Lot::soft_close`].
+    #[serde(default = "soft_close")]
+    soft_close: u64,
+}
+
+fn soft_close() -> u64 {
+    10
+}
+
+impl Wanted {
+    fn check(&self) -> Result<(), &'static str> {
+        let Self { title, closes_in, soft_close, .. } = self;
+        let is_title = (1..=80).contains(&title.chars().count()) && !title.chars().any(char::is_control);
+        if !is_title || title.trim() != title {
+            return Err("a title has 1 to 80 characters, no control characters, and no space at its ends");
+        }
+        if !(5..=7 * 24 * 3600).contains(closes_in) {
+            return Err("closes_in is 5 to 604800 seconds: a week");
+        }
+        if !(1..=300).contains(soft_close) {
+            return Err("soft_close is 1 to 300 seconds");
+        }
+        Ok(())
+    }
+
+    fn lot(self, seller: Option<UserId>, now: u64) -> Lot {
+        let closes = now + self.closes_in * 1000;
+        Lot::new(self.title, seller, self.opening, closes, self.soft_close * 1000)
+    }
+}
+
+async fn open(State(app): State<App>, token: Jwt, wanted: Result<Json<Wanted>, JsonRejection>) -> Response {
+    let refused = |status: StatusCode, why: &str| (status, format!("{why}\n")).into_response();
+    let wanted = match wanted {
+        Ok(Json(wanted)) => wanted,
+        Err(error) => {
+            let why = format!(r#"a lot is {{"title":"Teapot","opening":1250,"closes_in":600}}: {}"#, error.body_text());
+            return refused(StatusCode::BAD_REQUEST, &why);
+        }
+    };
+    if let Err(why) = wanted.check() {
+        return refused(StatusCode::BAD_REQUEST, why);
+    }
+    let lot = wanted.lot(Some(token.user().clone()), app.house.now());
+    match app.house.add(lot).await {
+        Ok(Some(lot)) => (StatusCode::CREATED, Json(json!({ "lot": lot }))).into_response(),
+        Ok(None) => {
+            let why = format!("{MOST_OPEN} lots are open, and no more can be; wait until one closes");
+            refused(StatusCode::SERVICE_UNAVAILABLE, &why)
+        }
+        Err(error) => {
+            app.house.fail(error);
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "the lot could not be stored")
+        }
+    }
+}
+
+async fn auction(upgrade: Upgrade, token: Jwt, State(app): State<App>) -> Response {
+    let limit = RateLimit::per_second(20, 16 << 10).burst_seconds(3);
+    let upgrade = upgrade.signed_in(&token).max_message_size(4 << 10).rate_limit(limit);
+    upgrade.run(async move |channel| talk(channel, &app, token.user()).await)
+}
+
+/// One connection, from its first message to its last.
+async fn talk(mut channel: Channel, app: &App, user: &UserId) -> Result<(), fanfare::Error> {
+    let App { channels, house } = app;
+    let mut board = house.board();
+    let lots = house.lots(&board.borrow_and_update(), user);
+    channel.send(&lots)?;
+    let _membership = channels.join(&channel, EVERYBODY)?;
+    // Whatever came between that look and the join is told by a second one. What comes now is told to the group.
+    if board.has_changed()? {
+        let lots = house.lots(&board.borrow(), user);
+        channel.send(&lots)?;
+    }
+    let _attached = channels.attach(&channel).await?;
+    while let Some(message) = channels.recv(&mut channel).await.transpose()? {
+        match message {
+            FromClient::Bid { lot, id, amount } => {
+                house.bid(Offer { from: channel.sender(), user: user.clone(), lot, id, amount }).await;
+            }
+            FromClient::Time { sent } => channel.send(&ToClient::Time { sent, now: house.now() })?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,353 @@
+/**
+ * The page of the auction: lots as cards, and a clock that is the server's.
+ *
+ * @import { Connection, Notification } from "./fanfare.js"
+ * @import { Lot, Lots, NewBid, NewLot, News, Refused, StatusUpdate, Closed, TimeAnswer } from "./messages.js"
+ */
+
+import { connect } from "./fanfare.js";
+import { $, clock, element, face, showState, signIn } from "./start.js";
+
+/** How many bids of a lot, closed lots and notices are shown. */
+const SHOWN = { bids: 4, closed: 12, notices: 4 };
+
+const session = await signIn();
+$("me").append(face(session.user));
+const connection = connect("/auction", { token: session.token });
+showState(connection);
+
+// Money is whole cents. Text becomes cents, and cents text, without a float on the way.
+
+/** Such as 12.50, from 1250. */
+const money = (/** @type {number} */ cents) => {
+  const digits = String(cents).padStart(3, "0");
+  return `${digits.slice(0, -2)}.${digits.slice(-2)}`;
+};
+
+/** 1250, from such as 12.50, 12,5 or 12; null from what is no amount that can be bid. */
+const cents = (/** @type {string} */ text) => {
+  const parts = /^(\d{1,7})(?:[.,](\d{1,2}))?$/.exec(text.trim());
+  const amount = parts ? Number(parts[1] + (parts[2] ?? "").padEnd(2, "0")) : 0;
+  return amount >= 1 && amount <= MOST ? amount : null;
+};
+
+/** What the server takes, in cents. */
+const MOST = 100_000_000;
+const NO_AMOUNT = "An amount is written like 12.50, and is 1000000.00 at most";
+
+// The server's clock. A page cannot know when its question was answered, only that it was between the sending and the
+// answer; it takes the middle, and is wrong by half the round trip at most. So the shortest of some round trips tells
+// best (Cristian, "Probabilistic clock synchronization", Distributed Computing 3, 1989). What the device believes the
+// time to be plays no part: performance.now() counts evenly from the page's own start.
+
+const ROUNDS = 7;
+/** Clocks drift: asked anew after so long, in milliseconds. */
+const AGAIN = 60_000;
+/** What is added to performance.now(). */
+let offset = NaN;
+/** The best round trip of this series, and what it says. */
+let best = { took: Infinity, offset: NaN };
+let rounds = 0;
+let isSettled = false;
+
+/** Milliseconds by the server's clock. */
+const now = () => performance.now() + offset;
+
+function askTime() {
+  if (connection.state === "open") connection.send({ type: "time", sent: performance.now() });
+}
+
+function askTimeAnew() {
+  best = { took: Infinity, offset: NaN };
+  rounds = 0;
+  askTime();
+}
+
+connection.on("time", (/** @type {TimeAnswer} */ answer) => {
+  const heard = performance.now();
+  const took = heard - answer.sent;
+  if (took < best.took) best = { took, offset: answer.now - (answer.sent + heard) / 2 };
+  rounds += 1;
+  if (rounds < ROUNDS) askTime();
+  // A clock that was set by a whole series is not set anew by the beginning of one.
+  if (rounds < ROUNDS && isSettled) return;
+  offset = best.offset;
+  isSettled = rounds >= ROUNDS;
+  document.body.dataset.clock = isSettled ? "set" : "rough";
+  tick();
+});
+setInterval(askTimeAnew, AGAIN);
+// While the device slept, performance.now() may have stood still.
+document.addEventListener("visibilitychange", askTimeAnew);
+
+// Lots.
+
+/** @type {Map<number, { lot: Lot, card: HTMLElement, problem: string }>} */
+const lots = new Map();
+
+/** Bids that have no answer yet, by their ids: sent again when the connection is back. */
+const unanswered = new Map();
+
+function show(/** @type {Lot} */ lot) {
+  const known = lots.get(lot.id);
+  if (known) {
+    // A bid may have come before the list that leaves it out.
+    const isOlder = (lot.bids.at(-1)?.seq ?? 0) < (known.lot.bids.at(-1)?.seq ?? 0);
+    if (!isOlder && known.lot.status !== "closed") known.lot = lot;
+  } else {
+    lots.set(lot.id, { lot, card: newCard(lot), problem: "" });
+  }
+  draw(lot.id);
+}
+
+/** In the order in which they close; what is closed comes last, the latest first. */
+function arrange() {
+  const isClosed = (/** @type {{ lot: Lot }} */ { lot }) => lot.status === "closed";
+  const all = [...lots.values()];
+  const open = all.filter((one) => !isClosed(one)).sort((a, b) => a.lot.closes - b.lot.closes || a.lot.id - b.lot.id);
+  const closed = all.filter(isClosed).sort((a, b) => b.lot.closes - a.lot.closes || b.lot.id - a.lot.id);
+  for (const { lot } of closed.splice(SHOWN.closed)) forget(lot.id);
+  [...open, ...closed].forEach(({ card }, place) => {
+    // A card that is in its place keeps the focus.
+    if ($("lots").children[place] !== card) $("lots").insertBefore(card, $("lots").children[place] ?? null);
+  });
+}
+
+function forget(/** @type {number} */ id) {
+  lots.get(id).card.remove();
+  lots.delete(id);
+}
+
+function newCard(/** @type {Lot} */ lot) {
+  const card = element("article", "lot");
+  card.id = `lot-${lot.id}`;
+  const top = element("div", "top");
+  const title = element("h2", "", lot.title);
+  const by = lot.seller === session.user ? "Your own lot" : `Sold by ${lot.seller ?? "the house"}`;
+  title.append(element("span", "by", by));
+  top.append(title, element("span", "left"));
+  const form = /** @type {HTMLFormElement} */ (element("form"));
+  const amount = element("input");
+  amount.setAttribute("inputmode", "decimal");
+  amount.setAttribute("aria-label", `Your bid for ${lot.title}`);
+  form.append(amount, element("button", "", "Bid"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    bid(lot.id, /** @type {HTMLInputElement} */ (amount).value);
+  });
+  const problem = element("p", "problem");
+  problem.setAttribute("role", "alert");
+  card.addEventListener("animationend", () => card.classList.remove("news"));
+  card.append(top, element("div", "price"), element("p", "you"), form, problem, element("ol"));
+  return card;
+}
+
+/** What you are to a lot: "leads", "outbid", "won", "lost", "seller" or "none". */
+function standing(/** @type {Lot} */ lot) {
+  const isClosed = lot.status === "closed";
+  if (lot.bids.at(-1)?.user === session.user) return isClosed ? "won" : "leads";
+  if (lot.yours !== null) return isClosed ? "lost" : "outbid";
+  return lot.seller === session.user ? "seller" : "none";
+}
+
+function draw(/** @type {number} */ id) {
+  const { lot, card, problem } = lots.get(id);
+  const find = (/** @type {string} */ selector) => /** @type {any} */ (card.querySelector(selector));
+  const last = lot.bids.at(-1);
+  const isClosed = lot.status === "closed";
+  const you = standing(lot);
+  Object.assign(card.dataset, { status: lot.status, you, closes: lot.closes, seq: last?.seq ?? 0 });
+
+  const who = element("span", "who", last ? last.user : "No bid yet");
+  if (last) who.prepend(face(last.user));
+  find(".price").replaceChildren(element("b", "", money(last?.amount ?? lot.opening)), who);
+  const sold = last ? `Sold for ${money(last.amount)}` : "Not sold";
+  const texts = {
+    leads: "You lead",
+    outbid: `Outbid: you bid ${money(lot.yours)}`,
+    won: `You have it for ${money(last?.amount ?? 0)}`,
+    lost: "It went to somebody else",
+    seller: isClosed ? sold : "You sell this",
+    none: isClosed ? sold : last ? "You have not bid" : "Be the first",
+  };
+  find(".you").textContent = texts[you];
+  find(".problem").textContent = problem;
+
+  // Whoever is typing goes on typing.
+  const amount = find("form input");
+  const isTyping = document.activeElement === amount && amount.value !== amount.dataset.least;
+  if (lot.least !== null && !isTyping) amount.value = amount.dataset.least = money(lot.least);
+  find("form").hidden = isClosed || you === "seller";
+  const isWaiting = [...unanswered.values()].some((bid) => bid.lot === id);
+  find("form button").disabled = you === "leads" || isWaiting;
+  find("form button").textContent = isWaiting ? "Sent" : "Bid";
+
+  find("ol").replaceChildren(...lot.bids.slice(-SHOWN.bids).reverse().map((bid) => {
+    const line = element("li");
+    const time = element("time", "", clock(bid.time));
+    line.append(element("span", "", bid.user), element("b", "", money(bid.amount)), time);
+    return line;
+  }));
+  arrange();
+  tick();
+}
+
+/** A bid is sent until it is answered: under one id, by which the server knows it again. */
+function bid(/** @type {number} */ lot, /** @type {string} */ text) {
+  const amount = cents(text);
+  const known = lots.get(lot);
+  known.problem = amount ? "" : NO_AMOUNT;
+  if (amount) {
+    const bid = { type: "bid", lot, id: newId(), amount };
+    unanswered.set(bid.id, bid);
+    if (connection.state === "open") connection.send(bid);
+  }
+  draw(lot);
+}
+
+/** Unique among this user's: also without the secure context that crypto.randomUUID asks for. */
+const newId = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
+
+connection.on("lots", (/** @type {Lots} */ message) => {
+  // Good enough to begin with; the first round trip knows better.
+  if (Number.isNaN(offset)) offset = message.now - performance.now();
+  for (const id of lots.keys()) if (!message.lots.some((lot) => lot.id === id)) forget(id);
+  message.lots.forEach(show);
+});
+connection.on("lot", (/** @type {NewLot} */ { lot }) => show(lot));
+connection.on("bid", (/** @type {NewBid} */ { lot: id, closes, least, type: _, ...bid }) => {
+  if (bid.user === session.user) {
+    unanswered.delete(bid.id);
+    putAway((notice) => notice.data.lot === id && notice.data.news === "outbid");
+  }
+  const known = lots.get(id);
+  if (!known) return;
+  const { lot } = known;
+  const isNew = bid.seq > (lot.bids.at(-1)?.seq ?? 0);
+  if (isNew) {
+    const yours = bid.user === session.user ? bid.amount : lot.yours;
+    known.lot = { ...lot, closes, least, yours, bids: [...lot.bids, bid].slice(-SHOWN.bids) };
+    known.problem = "";
+    known.card.classList.add("news");
+  }
+  draw(id);
+});
+connection.on("refused", (/** @type {Refused} */ { lot: id, id: bid, reason, least }) => {
+  unanswered.delete(bid);
+  const known = lots.get(id);
+  if (!known) return;
+  known.lot = { ...known.lot, least };
+  known.problem = `Refused: ${reason}`;
+  draw(id);
+});
+connection.on("status", (/** @type {StatusUpdate} */ { lot: id, status, closes }) => {
+  const known = lots.get(id);
+  if (!known) return;
+  known.lot = { ...known.lot, status, closes };
+  draw(id);
+});
+connection.on("closed", (/** @type {Closed} */ { lot: id }) => {
+  const known = lots.get(id);
+  if (!known) return;
+  known.lot = { ...known.lot, status: "closed", least: null };
+  known.problem = "";
+  draw(id);
+});
+connection.onState((state) => {
+  if (state !== "open") return;
+  // Another process may have another clock.
+  isSettled = false;
+  document.body.dataset.clock = "rough";
+  askTimeAnew();
+  for (const bid of unanswered.values()) connection.send(bid);
+});
+
+// The countdowns.
+
+const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
+
+/** Such as 4:05 or 1:02:03; the last ten seconds with tenths. */
+function countdown(/** @type {number} */ left) {
+  if (left < 10_000) return (Math.ceil(left / 100) / 10).toFixed(1);
+  const seconds = Math.ceil(left / 1000);
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+function tick() {
+  for (const { lot, card } of lots.values()) {
+    const left = Math.max(0, lot.closes - now());
+    const isClosed = lot.status === "closed";
+    const text = isClosed ? "Closed" : countdown(left);
+    card.classList.toggle("urgent", !isClosed && left < 10_000);
+    const shown = card.querySelector(".left");
+    if (shown.textContent !== text) shown.textContent = text;
+    // To compare screens by; the text is coarser.
+    card.dataset.left = String(Math.round(left));
+  }
+}
+setInterval(tick, 50);
+
+// Notices: acknowledged when they have been seen, that is when the reader puts them away.
+
+/** @type {Notification<News>[]} */
+let notices = [];
+
+function drawNotices() {
+  $("notices").replaceChildren(...notices.slice(-SHOWN.notices).reverse().map((notice) => {
+    const { news, title, amount } = notice.data;
+    const texts = {
+      outbid: ["You are outbid", `now ${money(amount)}`],
+      won: ["You won", `for ${money(amount)}`],
+      lost: ["You did not win", `went for ${money(amount)}`],
+      ended: amount === null ? ["Not sold", "nobody bid"] : ["Sold", `for ${money(amount)}`],
+    };
+    const line = element("div", "notice");
+    line.dataset.news = news;
+    const text = element("span");
+    text.append(element("b", "", texts[news][0]), ` ${title} `, element("small", "", texts[news][1]));
+    const seen = element("button", "quiet", "OK");
+    seen.setAttribute("aria-label", "Put this notice away");
+    seen.addEventListener("click", () => putAway((one) => one === notice));
+    line.append(text, seen);
+    return line;
+  }));
+}
+
+/** Acknowledges these, and shows the others. */
+function putAway(/** @type {(notice: Notification<News>) => boolean} */ which) {
+  for (const notice of notices.filter(which)) connection.ack(notice.notification_id);
+  notices = notices.filter((notice) => !which(notice));
+  drawNotices();
+}
+
+connection.on("notification", (/** @type {Notification<News>} */ notice) => {
+  // What is newer says it all: older news of the same lot are seen with it.
+  putAway((older) => older.data.lot === notice.data.lot);
+  notices.push(notice);
+  drawNotices();
+});
+connection.on("acked", ({ notification_id }) => {
+  notices = notices.filter((notice) => notice.notification_id !== notification_id);
+  drawNotices();
+});
+
+// To sell.
+
+$("sell").addEventListener("click", () => $("offer").showModal());
+$("cancel").addEventListener("click", () => $("offer").close());
+$("open").addEventListener("submit", async (/** @type {Event} */ event) => {
+  event.preventDefault();
+  const opening = cents($("opening").value);
+  const problem = $("open").querySelector(".problem");
+  problem.textContent = opening ? "" : NO_AMOUNT;
+  if (!opening) return;
+  try {
+    const lot = { title: $("title").value.trim(), opening, closes_in: Number($("length").value) };
+    await session.ask("POST", "/lots", lot);
+    $("open").reset();
+    $("offer").close();
+  } catch (error) {
+    problem.textContent = error.message;
+  }
+});

@@ -1,0 +1,240 @@
+//! The file of lots and bids, by redb.
+//!
+//! ```text
+//! table   key          value
+//! meta    name         number: "auction_version", "last_lot"
+//! lots    lot          the lot without its bids, as JSON
+//! bids    (lot, seq)   the bid, as JSON
+//! ```
+//!
+//! What returns was on the disk before: a commit costs the same for one bid as for a hundred. All of it blocks.
+
+use std::path::Path;
+
+use redb::{Builder, Database, DatabaseError, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+
+use crate::lot::{Bid, Lot};
+
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const LOTS: TableDefinition<u64, &[u8]> = TableDefinition::new("lots");
+const BIDS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("bids");
+
+const VERSION: &str = "auction_version";
+const LAST_LOT: &str = "last_lot";
+
+/// What this program writes.
+const THIS_VERSION: u64 = 1;
+/// Pages that are kept in memory. redb would keep 1 GiB.
+const CACHE: usize = 16 << 20;
+
+/// How many lots may be open at a time.
+pub(crate) const MOST_OPEN: usize = 50;
+/// How many closed lots are kept, the newest ones.
+const MOST_CLOSED: usize = 12;
+
+#[derive(Debug)]
+pub(crate) struct Store(Database);
+
+/// A lot was opened, and these old ones had to go.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) lot: Lot,
+    pub(crate) gone: Vec<u64>,
+}
+
+impl Store {
+    /// Opens the file, or makes it; true when it was made.
+    pub(crate) fn open(path: &Path) -> Result<(Self, bool), fanfare::Error> {
+        let database = builder().create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => "another process has it open; choose another file with DATA".into(),
+            error => fanfare::Error::from(error),
+        })?;
+        let store = Self(database);
+        let is_new = store.prepare()?.ok_or("is no file of this auction; choose another one with DATA")?;
+        Ok((store, is_new))
+    }
+
+    /// Makes the tables of a new file, and looks whether an old one is of this program: true when it is new.
+    fn prepare(&self) -> Result<Option<bool>, fanfare::Error> {
+        let transaction = self.0.begin_write()?;
+        let is_new = transaction.list_tables()?.next().is_none();
+        {
+            let mut meta = transaction.open_table(META)?;
+            if is_new {
+                meta.insert(VERSION, THIS_VERSION)?;
+            }
+            if meta.get(VERSION)?.is_none_or(|version| version.value() != THIS_VERSION) {
+                return Ok(None);
+            }
+            transaction.open_table(LOTS)?;
+            transaction.open_table(BIDS)?;
+        }
+        transaction.commit()?;
+        Ok(Some(is_new))
+    }
+
+    /// Returns all lots with their bids.
+    pub(crate) fn lots(&self) -> Result<Vec<Lot>, fanfare::Error> {
+        let transaction = self.0.begin_read()?;
+        let (lots, bids) = (transaction.open_table(LOTS)?, transaction.open_table(BIDS)?);
+        let with_bids = |row: &[u8]| {
+            let mut lot: Lot = serde_json::from_slice(row)?;
+            for bid in bids.range((lot.id, 0)..=(lot.id, u64::MAX))? {
+                lot.bids.push(serde_json::from_slice(bid?.1.value())?);
+            }
+            Ok(lot)
+        };
+        lots.iter()?.map(|row| with_bids(row?.1.value())).collect()
+    }
+
+    /// Opens a lot under a number of its own; `None` when too many are open.
+    pub(crate) fn add(&self, mut lot: Lot) -> Result<Option<Opened>, fanfare::Error> {
+        let transaction = self.0.begin_write()?;
+        let mut closed = Vec::new();
+        {
+            let mut meta = transaction.open_table(META)?;
+            let lots = transaction.open_table(LOTS)?;
+            for row in lots.iter()? {
+                let kept: Lot = serde_json::from_slice(row?.1.value())?;
+                closed.extend(kept.is_closed.then_some(kept.id));
+            }
+            if lots.len()? - closed.len() as u64 >= MOST_OPEN as u64 {
+                return Ok(None);
+            }
+            lot.id = meta.get(LAST_LOT)?.map_or(0, |last| last.value()) + 1;
+            meta.insert(LAST_LOT, lot.id)?;
+        }
+        put(&transaction, &lot, &[])?;
+        // Numbers rise with time: the oldest come first.
+        closed.truncate(closed.len().saturating_sub(MOST_CLOSED));
+        for id in &closed {
+            transaction.open_table(LOTS)?.remove(id)?;
+            transaction.open_table(BIDS)?.retain_in((*id, 0)..=(*id, u64::MAX), |_, _| false)?;
+        }
+        transaction.commit()?;
+        Ok(Some(Opened { lot, gone: closed }))
+    }
+
+    /// Writes what has changed of a lot, and the bids that are new.
+    pub(crate) fn save(&self, lot: &Lot, new: &[Bid]) -> Result<(), fanfare::Error> {
+        let transaction = self.0.begin_write()?;
+        put(&transaction, lot, new)?;
+        Ok(transaction.commit()?)
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    // The newer file format: later versions of redb read no other.
+    builder.create_with_file_format_v3(true).set_cache_size(CACHE);
+    builder
+}
+
+fn put(transaction: &WriteTransaction, lot: &Lot, new: &[Bid]) -> Result<(), fanfare::Error> {
+    transaction.open_table(LOTS)?.insert(lot.id, &*serde_json::to_vec(lot)?)?;
+    let mut bids = transaction.open_table(BIDS)?;
+    for bid in new {
+        bids.insert((lot.id, bid.seq), &*serde_json::to_vec(bid)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use fanfare::group::offline::RedbStore;
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+    use crate::money::Cents;
+
+    impl Store {
+        /// A store in memory, and what breaks it.
+        pub(crate) fn in_memory() -> (Self, Arc<AtomicBool>) {
+            let is_broken = Arc::new(AtomicBool::new(false));
+            let disk = Disk { memory: InMemoryBackend::new(), is_broken: Arc::clone(&is_broken) };
+            let store = Self(builder().create_with_backend(disk).expect("memory works"));
+            assert_eq!(store.prepare().expect("memory works"), Some(true));
+            (store, is_broken)
+        }
+
+        /// Keeps everybody else from writing: a disk that is slow.
+        pub(crate) fn hold(&self) -> WriteTransaction {
+            self.0.begin_write().expect("the disk works")
+        }
+    }
+
+    #[derive(Debug)]
+    struct Disk {
+        memory: InMemoryBackend,
+        is_broken: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.memory.len()
+        }
+
+        fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+            self.memory.read(offset, len)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.memory.set_len(len)
+        }
+
+        fn sync_data(&self, eventual: bool) -> io::Result<()> {
+            self.memory.sync_data(eventual)
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            match self.is_broken.load(Ordering::SeqCst) {
+                true => Err(io::Error::other("no space left")),
+                false => self.memory.write(offset, data),
+            }
+        }
+    }
+
+    fn lot() -> Lot {
+        Lot::new("A teapot".into(), None, Cents::new(1000).expect("it is an amount"), 60_000, 10_000)
+    }
+
+    fn add(store: &Store) -> Option<Opened> {
+        store.add(lot()).expect("memory works")
+    }
+
+    #[test]
+    fn numbers_rise_and_open_and_closed_lots_are_bounded() {
+        let (store, _) = Store::in_memory();
+        let mut lots: Vec<_> = (0..MOST_OPEN).map(|_| add(&store).expect("there is room").lot).collect();
+        assert_eq!(lots.iter().map(|lot| lot.id).collect::<Vec<_>>(), (1..=MOST_OPEN as u64).collect::<Vec<_>>());
+        assert!(add(&store).is_none());
+        for lot in &mut lots[..MOST_CLOSED + 2] {
+            assert!(lot.close(60_000));
+            store.save(lot, &[]).expect("memory works");
+        }
+        let opened = add(&store).expect("there is room again");
+        assert_eq!((opened.lot.id, opened.gone), (MOST_OPEN as u64 + 1, vec![1, 2]), "the oldest go");
+        let kept = store.lots().expect("memory works");
+        assert_eq!((kept.len(), kept[0].id), (MOST_OPEN - 1, 3));
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_refused_and_left_as_it_is() {
+        let folder = std::env::temp_dir().join(format!("auction-store-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the folder can be made");
+        let file = folder.join("notices.redb");
+        drop(RedbStore::open(&file).expect("it can be made"));
+        let error = Store::open(&file).expect_err("it is another program's").to_string();
+        assert!(error.contains("is no file of this auction; choose another one with DATA"), "{error}");
+        RedbStore::open(&file).expect("nothing was done to it");
+        std::fs::write(&file, "something else").expect("it can be written");
+        Store::open(&file).expect_err("it is no database");
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"something else");
+        std::fs::remove_dir_all(folder).expect("it was there");
+    }
+}
