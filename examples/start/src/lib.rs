@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 #[cfg(feature = "login")]
 pub use login::Login;
 #[cfg(feature = "page")]
-pub use page::Page;
+pub use page::{Page, script};
 
 /// Listens on `PORT` (by default the one given here; 0 is any that is free) of `HOST` (this machine alone, by default),
 /// and prints the address as the first line.

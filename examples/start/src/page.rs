@@ -24,10 +24,11 @@ pub struct Page {
     pub style: &'static str,
 }
 
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 impl Page {
     /// Returns the routes of the page.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        const SCRIPT: &str = "text/javascript; charset=utf-8";
         const STYLE: &str = "text/css; charset=utf-8";
         let files = [
             ("/", "text/html; charset=utf-8", self.html),
@@ -41,6 +42,11 @@ impl Page {
             router.route(path, get(async move || (headers(kind), text)))
         })
     }
+}
+
+/// Returns the route of one more module of a page, such as `/text.js`.
+pub fn script<S: Clone + Send + Sync + 'static>(path: &str, text: &'static str) -> Router<S> {
+    Router::new().route(path, get(async move || (headers(SCRIPT), text)))
 }
 
 fn headers(kind: &'static str) -> [(HeaderName, HeaderValue); 5] {
