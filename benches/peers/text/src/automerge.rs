@@ -1,11 +1,9 @@
 //! automerge: a version is the hashes of its last changes.
 
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{
-    ActorId, AutoCommit, ChangeHash, LoadOptions, ObjId, ObjType, Patch, PatchAction, ROOT, ReadDoc, TextEncoding,
-};
+use automerge::{AutoCommit, ChangeHash, LoadOptions, ObjId, ObjType, Patch, PatchAction, ROOT, ReadDoc, TextEncoding};
 
-use crate::document::{Document, Edit, author_name};
+use crate::document::{Document, Edit, EditsThePast, author_name};
 
 pub(crate) struct Text {
     doc: AutoCommit,
@@ -22,7 +20,6 @@ impl Text {
 
 impl Document for Text {
     const NAME: &'static str = "automerge";
-    const WAYS: &'static [&'static str] = &["isolate", "fork", "cursor"];
     type Version = Vec<ChangeHash>;
 
     fn new() -> Self {
@@ -41,38 +38,6 @@ impl Document for Text {
     fn edit_and_export(&mut self, author: usize, edit: &Edit) -> Vec<u8> {
         self.splice(author, edit);
         self.doc.save_incremental()
-    }
-
-    fn edit_at(&mut self, way: &str, author: usize, base: &Vec<ChangeHash>, edit: &Edit) -> Vec<Edit> {
-        let latest = self.doc.get_heads();
-        match way {
-            "isolate" => {
-                self.doc.isolate(base);
-                self.splice(author, edit);
-                self.doc.integrate();
-            }
-            "fork" => {
-                let mut fork = Self { doc: self.doc.fork_at(base).expect("a known version"), text: self.text.clone() };
-                fork.doc.set_actor(ActorId::random());
-                fork.splice(author, edit);
-                self.doc.merge(&mut fork.doc).expect("a fork of this document");
-            }
-            // No merge: the place of the edit is looked up in the latest text, and the edit made there.
-            // What others wrote into a deleted range is deleted with it.
-            _ => {
-                let place = |at| {
-                    let cursor = self.doc.get_cursor(&self.text, at, Some(base)).expect("a position in the text");
-                    self.doc.get_cursor_position(&self.text, &cursor, None).expect("a cursor of this text")
-                };
-                let at = place(edit.at);
-                let deleted = if edit.deleted == 0 { 0 } else { place(edit.at + edit.deleted) - at };
-                let edit = Edit { at, deleted, inserted: edit.inserted.clone() };
-                self.splice(author, &edit);
-                return vec![edit];
-            }
-        }
-        let now = self.doc.get_heads();
-        self.doc.diff(&latest, &now).iter().map(edit_of).collect()
     }
 
     fn version(&mut self) -> Vec<ChangeHash> {
@@ -100,6 +65,17 @@ impl Document for Text {
 
     fn import(&mut self, update: &[u8]) {
         self.doc.load_incremental(update).expect("an update");
+    }
+}
+
+impl EditsThePast for Text {
+    fn edit_at(&mut self, author: usize, base: &Vec<ChangeHash>, edit: &Edit) -> Vec<Edit> {
+        let latest = self.doc.get_heads();
+        self.doc.isolate(base);
+        self.splice(author, edit);
+        self.doc.integrate();
+        let now = self.doc.get_heads();
+        self.doc.diff(&latest, &now).iter().map(edit_of).collect()
     }
 }
 

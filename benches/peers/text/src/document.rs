@@ -11,8 +11,6 @@ pub(crate) struct Edit {
 /// The only document of a server. Positions count UTF-16 code units, as in a browser.
 pub(crate) trait Document: Sized {
     const NAME: &'static str;
-    /// The ways there are to make an edit at an old version.
-    const WAYS: &'static [&'static str];
     /// What the server keeps to find a version again.
     type Version: Clone;
 
@@ -21,14 +19,26 @@ pub(crate) trait Document: Sized {
     fn edit(&mut self, author: usize, edit: &Edit);
     /// The same, and returns the bytes that make it in another copy of the document.
     fn edit_and_export(&mut self, author: usize, edit: &Edit) -> Vec<u8>;
-    /// Makes an edit at an old version, and returns what it does to the latest text, one splice after another.
-    fn edit_at(&mut self, way: &str, author: usize, base: &Self::Version, edit: &Edit) -> Vec<Edit>;
     fn version(&mut self) -> Self::Version;
     fn text(&self) -> String;
     fn text_at(&mut self, version: &Self::Version) -> String;
     fn save(&mut self) -> Vec<u8>;
     fn load(bytes: &[u8]) -> Self;
     fn import(&mut self, update: &[u8]);
+}
+
+/// One that can go back.
+pub(crate) trait EditsThePast: Document {
+    /// Makes an edit at an old version, and returns what it does to the latest text, one splice after another.
+    fn edit_at(&mut self, author: usize, base: &Self::Version, edit: &Edit) -> Vec<Edit>;
+}
+
+/// One that merges what its copies did.
+pub(crate) trait Replicated: Document {
+    /// Makes a copy that writes for itself.
+    fn replica(&mut self) -> Self;
+    /// Takes an update in, and returns what it does to the text, one splice after another.
+    fn merge(&mut self, update: &[u8]) -> Vec<Edit>;
 }
 
 /// The message that carries the author of a change.

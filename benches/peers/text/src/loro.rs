@@ -1,12 +1,11 @@
 //! loro: a version is its frontiers, the ids of its last operations.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, mpsc};
 
 use loro::event::Diff;
 use loro::{CommitOptions, ExportMode, Frontiers, LoroDoc, LoroText, TextDelta};
 
-use crate::document::{Document, Edit, author_name};
-use crate::splices::pass_all;
+use crate::document::{Document, Edit, EditsThePast, Replicated, author_name};
 
 pub(crate) struct Text {
     doc: LoroDoc,
@@ -25,17 +24,10 @@ impl Text {
         self.text.splice_utf16(edit.at, edit.deleted, &edit.inserted).expect("a position in the text");
         self.doc.commit_with(CommitOptions::new().commit_msg(&author_name(author)).timestamp(1));
     }
-
-    /// What makes the text of one version that of another.
-    fn between(&self, from: &Frontiers, to: &Frontiers) -> Vec<Edit> {
-        let batch = self.doc.diff(from, to).expect("known versions");
-        batch.iter().flat_map(|(_, diff)| edits(diff)).collect()
-    }
 }
 
 impl Document for Text {
     const NAME: &'static str = "loro";
-    const WAYS: &'static [&'static str] = &["checkout", "fork", "diff"];
     type Version = Frontiers;
 
     fn new() -> Self {
@@ -50,43 +42,6 @@ impl Document for Text {
         let before = self.doc.oplog_vv();
         self.splice(author, edit);
         self.doc.export(ExportMode::updates(&before)).expect("an update")
-    }
-
-    fn edit_at(&mut self, way: &str, author: usize, base: &Frontiers, edit: &Edit) -> Vec<Edit> {
-        match way {
-            "checkout" => {
-                let latest = self.doc.oplog_frontiers();
-                self.doc.set_detached_editing(true);
-                self.doc.checkout(base).expect("a known version");
-                self.splice(author, edit);
-                self.doc.set_detached_editing(false);
-                self.doc.checkout_to_latest();
-                self.between(&latest, &self.doc.oplog_frontiers())
-            }
-            "fork" => {
-                let fork = Self::with_doc(self.doc.fork_at(base).expect("a known version"));
-                let before = fork.doc.oplog_vv();
-                fork.splice(author, edit);
-                let update = fork.doc.export(ExportMode::updates(&before)).expect("an update");
-                let told = Arc::new(Mutex::new(Vec::new()));
-                let telling = told.clone();
-                let _told = self.doc.subscribe_root(Arc::new(move |event| {
-                    telling.lock().unwrap().extend(event.events.iter().flat_map(|change| edits(&change.diff)));
-                }));
-                self.import(&update);
-                std::mem::take(&mut told.lock().unwrap())
-            }
-            // No merge: the edit is moved past what others did since, and made in the latest text.
-            _ => {
-                let since = self.between(base, &self.doc.oplog_frontiers());
-                let edits =
-                    pass_all(edit, since.iter().map(|other| (other.at, other.deleted, other.inserted.chars().count())));
-                for edit in &edits {
-                    self.splice(author, edit);
-                }
-                edits
-            }
-        }
     }
 
     fn version(&mut self) -> Frontiers {
@@ -114,6 +69,35 @@ impl Document for Text {
 
     fn import(&mut self, update: &[u8]) {
         self.doc.import(update).expect("an update");
+    }
+}
+
+impl EditsThePast for Text {
+    fn edit_at(&mut self, author: usize, base: &Frontiers, edit: &Edit) -> Vec<Edit> {
+        let latest = self.doc.oplog_frontiers();
+        self.doc.set_detached_editing(true);
+        self.doc.checkout(base).expect("a known version");
+        self.splice(author, edit);
+        self.doc.set_detached_editing(false);
+        self.doc.checkout_to_latest();
+        let batch = self.doc.diff(&latest, &self.doc.oplog_frontiers()).expect("known versions");
+        batch.iter().flat_map(|(_, diff)| edits(diff)).collect()
+    }
+}
+
+impl Replicated for Text {
+    fn replica(&mut self) -> Self {
+        // It has a random name of its own.
+        Self::load(&self.save())
+    }
+
+    fn merge(&mut self, update: &[u8]) -> Vec<Edit> {
+        let (tell, told) = mpsc::channel();
+        let _listens = self.doc.subscribe_root(Arc::new(move |event| {
+            drop(tell.send(event.events.iter().flat_map(|change| edits(&change.diff)).collect::<Vec<_>>()));
+        }));
+        self.import(update);
+        told.try_iter().flatten().collect()
     }
 }
 

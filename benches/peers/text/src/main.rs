@@ -1,13 +1,13 @@
 //! Which crate should keep the text of a collaborative editor's server?
 //!
-//! The server has the only document. A client sends a splice (position, characters deleted, text inserted) that
-//! it made at some version of the document; the server brings it to the latest one, tells all what it became
-//! there, and keeps who wrote what. Beside three CRDTs stands what one writes without any: a rope and a list of
-//! splices, where a late one is moved past those that it did not know.
+//! A client sends a splice (position, characters deleted, text inserted) that it made at some version of the document;
+//! the server brings it to the latest one, tells all what it became there, and keeps who wrote what. It can make the
+//! edit at that version of its only document (`late`), or keep a replica for each client that has seen what the client
+//! has, make the edit there, and merge it (`merging`). Beside three CRDTs stands a rope with a list of splices.
 //!
 //! One JSON object a line, with the median, the least and the most of three rounds, in which the crates take
 //! turns. No round of a case lasts longer than [`BOUND`]: `done` says how far it got.
-//! Words as arguments name the cases to run: typing, exporting, late, keeping.
+//! Words as arguments name the cases to run: typing, exporting, late, merging, keeping.
 
 mod automerge;
 mod document;
@@ -18,7 +18,7 @@ mod yrs;
 
 use std::time::{Duration, Instant};
 
-use document::{Document, Typist, apply_all};
+use document::{Document, EditsThePast, Replicated, Typist, apply_all};
 use report::Report;
 
 /// The longest that one crate may take for one round of a case, or of one row of `late`.
@@ -34,23 +34,21 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let runs = |case: &str| wanted.is_empty() || wanted.iter().any(|word| word == case);
     macro_rules! rounds {
-        ($case:ident) => {
+        ($case:ident: $($name:ident),*) => {
             if runs(stringify!($case)) {
                 let mut report = Report::new(stringify!($case));
                 for _ in 0..ROUNDS {
-                    $case::<loro::Text>(&mut report);
-                    $case::<yrs::Text>(&mut report);
-                    $case::<automerge::Text>(&mut report);
-                    $case::<splices::Text>(&mut report);
+                    $($case::<$name::Text>(&mut report);)*
                 }
                 report.print();
             }
         };
     }
-    rounds!(typing);
-    rounds!(exporting);
-    rounds!(late);
-    rounds!(keeping);
+    rounds!(typing: loro, yrs, automerge, splices);
+    rounds!(exporting: loro, yrs, automerge, splices);
+    rounds!(late: loro, automerge, splices);
+    rounds!(merging: loro, yrs);
+    rounds!(keeping: loro, yrs, automerge, splices);
 }
 
 /// Single characters, each a change of its own.
@@ -76,7 +74,68 @@ fn exporting<D: Document>(report: &mut Report) {
 }
 
 /// One client whose edits come when others have made `behind` more; what it says is told from the server's text.
-fn late<D: Document>(report: &mut Report) {
+fn late<D: EditsThePast>(report: &mut Report) {
+    for_sizes::<D>(|saved, row, behind| {
+        let mut document = D::load(saved);
+        let mut mirror = document.text();
+        let mut typist = Typist::new(3, mirror.len());
+        let mut spent = Duration::ZERO;
+        let done = until_bound(LATE, |_| {
+            let base = document.version();
+            let edit = typist.anywhere(mirror.len());
+            for number in 0..behind {
+                let other = typist.next(1);
+                document.edit(author(number), &other);
+                apply_all(&mut mirror, &[other]);
+            }
+            let begun = Instant::now();
+            let became = document.edit_at(7, &base, &edit);
+            spent += begun.elapsed();
+            apply_all(&mut mirror, &became);
+            typist.has_len(mirror.len());
+        });
+        assert_eq!(mirror, document.text(), "{}: what was told is not what happened", D::NAME);
+        let spent = spent.as_secs_f64() * 1e6 / done as f64;
+        report.row::<D>(row).add("us_per_edit", spent).add("done", done as f64);
+    });
+}
+
+/// The same with a replica for that client: the edit is made there and merged here, and then the replica gets what
+/// the others did.
+fn merging<D: Replicated>(report: &mut Report) {
+    for_sizes::<D>(|saved, row, behind| {
+        let mut document = D::load(saved);
+        let mut replica = document.replica();
+        let mut mirror = document.text();
+        let mut typist = Typist::new(3, mirror.len());
+        let (mut merges, mut follows) = (Duration::ZERO, Duration::ZERO);
+        let done = until_bound(LATE, |_| {
+            let edit = typist.anywhere(mirror.len());
+            let others: Vec<_> = (0..behind).map(|_| typist.next(1)).collect();
+            apply_all(&mut mirror, &others);
+            let others = others.iter().enumerate();
+            let updates: Vec<_> =
+                others.map(|(number, other)| document.edit_and_export(author(number), other)).collect();
+            let begun = Instant::now();
+            let update = replica.edit_and_export(7, &edit);
+            let became = document.merge(&update);
+            merges += begun.elapsed();
+            let begun = Instant::now();
+            updates.iter().for_each(|update| replica.import(update));
+            follows += begun.elapsed();
+            apply_all(&mut mirror, &became);
+            typist.has_len(mirror.len());
+        });
+        assert_eq!(mirror, document.text(), "{}: what was told is not what happened", D::NAME);
+        assert_eq!(mirror, replica.text(), "{}: the copies differ", D::NAME);
+        let per_edit = |spent: Duration| spent.as_secs_f64() * 1e6 / done as f64;
+        let row = report.row::<D>(row);
+        row.add("us_per_edit", per_edit(merges)).add("us_to_follow", per_edit(follows)).add("done", done as f64);
+    });
+}
+
+/// Saved texts of 1 and 100 KB, each for a client that is 1, 10 and 100 edits behind.
+fn for_sizes<D: Document>(mut row: impl FnMut(&[u8], &str, usize)) {
     for kilobytes in [1, 100] {
         let (mut written, mut typist) = (D::new(), Typist::new(2, 0));
         let begun = Instant::now();
@@ -84,42 +143,10 @@ fn late<D: Document>(report: &mut Report) {
             written.edit(0, &typist.next(8));
         }
         let saved = written.save();
-        for way in D::WAYS {
-            for behind in [1, 10, 100] {
-                let row = format!(r#","way":"{way}","kilobytes":{kilobytes},"behind":{behind}"#);
-                late_row::<D>(report, &row, &saved, way, behind);
-            }
+        for behind in [1, 10, 100] {
+            row(&saved, &format!(r#","kilobytes":{kilobytes},"behind":{behind}"#), behind);
         }
     }
-}
-
-fn late_row<D: Document>(report: &mut Report, row: &str, saved: &[u8], way: &str, behind: usize) {
-    let mut document = D::load(saved);
-    let mut mirror = document.text();
-    let mut typist = Typist::new(3, mirror.len());
-    let (mut spent, mut versions) = (Duration::ZERO, Duration::ZERO);
-    let done = until_bound(LATE, |_| {
-        let begun = Instant::now();
-        let base = document.version();
-        versions += begun.elapsed();
-        let edit = typist.anywhere(mirror.len());
-        for number in 0..behind {
-            let other = typist.next(1);
-            document.edit(author(number), &other);
-            apply_all(&mut mirror, &[other]);
-        }
-        let begun = Instant::now();
-        let became = document.edit_at(way, 7, &base, &edit);
-        spent += begun.elapsed();
-        apply_all(&mut mirror, &became);
-        typist.has_len(mirror.len());
-    });
-    assert_eq!(mirror, document.text(), "{}, {way}: what was told is not what happened", D::NAME);
-    report
-        .row::<D>(row)
-        .add("us_per_edit", spent.as_secs_f64() * 1e6 / done as f64)
-        .add("us_per_version", versions.as_secs_f64() * 1e6 / done as f64)
-        .add("done", done as f64);
 }
 
 /// The text of the past, the bytes of the whole, and back from them; then updates one by one.

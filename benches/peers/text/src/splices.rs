@@ -1,8 +1,11 @@
-//! Without any CRDT: a rope, and the list of all splices. A version is a place in that list.
+//! Without any CRDT, for reference: a rope, and the list of all splices. A version is a place in that list.
+//!
+//! It is the fastest, and what it promises is what its authors have thought of. A CRDT's copies converge by
+//! construction, however many there are and whatever they did offline; that is worth microseconds.
 
 use ropey::Rope;
 
-use crate::document::{Document, Edit};
+use crate::document::{Document, Edit, EditsThePast};
 
 pub(crate) struct Text {
     rope: Rope,
@@ -59,7 +62,6 @@ impl Text {
 
 impl Document for Text {
     const NAME: &'static str = "splices";
-    const WAYS: &'static [&'static str] = &["transform"];
     type Version = usize;
 
     fn new() -> Self {
@@ -73,14 +75,6 @@ impl Document for Text {
     fn edit_and_export(&mut self, author: usize, edit: &Edit) -> Vec<u8> {
         self.change(author, edit);
         encode(&self.log[self.log.len() - 1..])
-    }
-
-    fn edit_at(&mut self, _way: &str, author: usize, base: &usize, edit: &Edit) -> Vec<Edit> {
-        let edits = pass_all(edit, self.log[*base..].iter().map(Change::lens));
-        for edit in &edits {
-            self.change(author, edit);
-        }
-        edits
     }
 
     fn version(&mut self) -> usize {
@@ -121,8 +115,18 @@ impl Document for Text {
     }
 }
 
+impl EditsThePast for Text {
+    fn edit_at(&mut self, author: usize, base: &usize, edit: &Edit) -> Vec<Edit> {
+        let edits = pass_all(edit, self.log[*base..].iter().map(Change::lens));
+        for edit in &edits {
+            self.change(author, edit);
+        }
+        edits
+    }
+}
+
 /// What an edit becomes after others that it did not know: each a position, and the lengths deleted and inserted.
-pub(crate) fn pass_all(edit: &Edit, others: impl Iterator<Item = (usize, usize, usize)>) -> Vec<Edit> {
+fn pass_all(edit: &Edit, others: impl Iterator<Item = (usize, usize, usize)>) -> Vec<Edit> {
     let mut late = Late { at: edit.at, deleted: vec![(edit.at, edit.at + edit.deleted)] };
     for (at, deleted, inserted) in others {
         late.pass(at, deleted, inserted);

@@ -1,17 +1,18 @@
 //! yrs: a version is a snapshot, which holds all deletions until then.
 //!
 //! It edits no old version, and writing one into a document of its own (`encode_state_from_snapshot`) gives bytes
-//! that yrs 0.28.1 cannot read where the version ends within a block. What is left is to compare two versions.
+//! that yrs 0.28.1 cannot read where the version ends within a block. What is left is a replica that stays there.
 
-use yrs::types::text::ChangeKind;
+use std::sync::mpsc;
+
+use yrs::types::Delta;
 use yrs::updates::decoder::Decode;
 use yrs::{
-    Any, ClientID, Doc, GetString, OffsetKind, Options, Out, ReadTxn, Snapshot, StateVector, Text as _, TextRef,
-    Transact, TransactionMut, Update,
+    Any, ClientID, Doc, GetString, Observable, OffsetKind, Options, Out, ReadTxn, Snapshot, StateVector, Text as _,
+    TextRef, Transact, TransactionMut, Update,
 };
 
-use crate::document::{Document, Edit, author_name};
-use crate::splices::pass_all;
+use crate::document::{Document, Edit, Replicated, author_name};
 
 pub(crate) struct Text {
     doc: Doc,
@@ -39,7 +40,6 @@ impl Text {
 
 impl Document for Text {
     const NAME: &'static str = "yrs";
-    const WAYS: &'static [&'static str] = &["diff"];
     type Version = Snapshot;
 
     fn new() -> Self {
@@ -56,31 +56,6 @@ impl Document for Text {
         let mut txn = self.doc.transact_mut_with(author_name(author).as_str());
         self.splice(&mut txn, edit);
         txn.encode_update_v1()
-    }
-
-    fn edit_at(&mut self, _way: &str, author: usize, base: &Snapshot, edit: &Edit) -> Vec<Edit> {
-        let latest = self.version();
-        let mut txn = self.doc.transact_mut_with(author_name(author).as_str());
-        let chunks = self.text.diff_range(&mut txn, Some(&latest), Some(base), |change| change.kind);
-        let mut others = Vec::new();
-        let mut at = 0;
-        for chunk in chunks {
-            let Out::Any(Any::String(text)) = chunk.insert else { unreachable!("only text was inserted") };
-            let len = text.encode_utf16().count();
-            match chunk.ychange {
-                Some(ChangeKind::Removed) => others.push((at, len, 0)),
-                Some(ChangeKind::Added) => others.push((at, 0, len)),
-                None => {}
-            }
-            if chunk.ychange != Some(ChangeKind::Removed) {
-                at += len;
-            }
-        }
-        let edits = pass_all(edit, others.into_iter());
-        for edit in &edits {
-            self.splice(&mut txn, edit);
-        }
-        edits
     }
 
     fn version(&mut self) -> Snapshot {
@@ -111,4 +86,37 @@ impl Document for Text {
         let update = Update::decode_v1(update).expect("an update");
         self.doc.transact_mut().apply_update(update).expect("an update that fits");
     }
+}
+
+impl Replicated for Text {
+    fn replica(&mut self) -> Self {
+        let mut replica = Self::with_client(4);
+        replica.import(&self.save());
+        replica
+    }
+
+    fn merge(&mut self, update: &[u8]) -> Vec<Edit> {
+        let (tell, told) = mpsc::channel();
+        self.text.observe("merge", move |txn, event| drop(tell.send(edits(event.delta(txn)))));
+        self.import(update);
+        self.text.unobserve("merge");
+        told.try_iter().flatten().collect()
+    }
+}
+
+fn edits(delta: &[Delta]) -> Vec<Edit> {
+    let mut at = 0;
+    let mut edits = Vec::new();
+    for step in delta {
+        match step {
+            Delta::Retain(len, _) => at += *len as usize,
+            Delta::Deleted(len) => edits.push(Edit { at, deleted: *len as usize, inserted: String::new() }),
+            Delta::Inserted(Out::Any(Any::String(text)), _) => {
+                edits.push(Edit { at, deleted: 0, inserted: text.to_string() });
+                at += text.encode_utf16().count();
+            }
+            Delta::Inserted(..) => unreachable!("only text was inserted"),
+        }
+    }
+    edits
 }
