@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # Checks the pages of the examples with TypeScript's compiler, and the messages that they document with samples: every
-# sample is of its type, and every script takes messages as what they are. What is not there is named and skipped.
+# sample is of its type, and every script takes messages as what they are. Modules that need no page are tested in node.
+# What is not there is named and skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+if command -v node >/dev/null; then
+    node --no-warnings --test examples/*/tests/*.test.js
+else
+    echo "SKIPPED: the modules of the examples' pages: node is not there"
+fi
 
 compiler=target/typescript/node_modules/.bin/tsc
 if [ ! -x "$compiler" ]; then

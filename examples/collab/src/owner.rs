@@ -1,0 +1,196 @@
+//! One task owns each document that is open: what it is asked waits in a bounded inbox, and there is no lock around
+//! a text. It takes what waits as one batch, merges it, commits it once, and only then answers and tells: what was
+//! answered is on the disk. Its messages to one and to all go out in the order of the versions.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fanfare::channel::Sender;
+use fanfare::channel::close_code::{INTERNAL_ERROR, POLICY};
+use fanfare::group::ChannelBox;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::ToClient;
+use crate::document::{Author, BYTES, Document, Edit, VERSIONS};
+use crate::store::Store;
+
+/// How many questions may wait for a document, and are answered by one commit.
+const BATCH: usize = 64;
+/// How many documents may be open.
+const OPEN: usize = 100;
+/// How many pages may be open on one document.
+const EDITORS: usize = 64;
+
+/// What a page asks of a document.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) from: Sender,
+    pub(crate) author: Author,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    /// The text as it is.
+    Initial,
+    Edit(Edit),
+    Restore(u64),
+}
+
+/// The documents that are open, by their names.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    store: Arc<Store>,
+    channels: ChannelBox,
+    open: Mutex<HashMap<String, Owner>>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    inbox: mpsc::WeakSender<Ask>,
+    task: JoinHandle<()>,
+}
+
+impl Documents {
+    pub(crate) fn new(store: Store, channels: &ChannelBox) -> Self {
+        Self { store: Arc::new(store), channels: channels.clone(), open: Mutex::default() }
+    }
+
+    /// Asks the file, which blocks.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<T, fanfare::Error> + Send + 'static,
+    ) -> Result<T, fanfare::Error> {
+        let store = self.store.clone();
+        spawn_blocking(move || question(&store)).await?
+    }
+
+    /// Returns the inbox of a document, whose owner stays for as long as somebody has one; `None` where too many are
+    /// open.
+    pub(crate) fn open(&self, name: &str) -> Option<mpsc::Sender<Ask>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inbox) = open.get(name).and_then(|owner| owner.inbox.upgrade()).filter(|inbox| !inbox.is_closed()) {
+            return Some(inbox);
+        }
+        let before = open.remove(name).map(|owner| owner.task);
+        open.retain(|_, owner| !owner.task.is_finished());
+        if open.len() >= OPEN {
+            return None;
+        }
+        let (inbox, asked) = mpsc::channel(BATCH);
+        let desk = Desk {
+            name: name.to_owned(),
+            store: self.store.clone(),
+            channels: self.channels.clone(),
+            document: None,
+            here: HashMap::new(),
+        };
+        let task = tokio::spawn(async move {
+            // The owner before may still be writing.
+            if let Some(before) = before {
+                drop(before.await);
+            }
+            desk.own(asked).await;
+        });
+        open.insert(name.to_owned(), Owner { inbox: inbox.downgrade(), task });
+        Some(inbox)
+    }
+}
+
+/// What an owner works with.
+struct Desk {
+    name: String,
+    store: Arc<Store>,
+    channels: ChannelBox,
+    /// There from the first question on.
+    document: Option<Document>,
+    here: HashMap<Author, Sender>,
+}
+
+impl Desk {
+    /// Answers until all have left, or something is wrong with the file. Pages that come back then find another owner.
+    async fn own(mut self, mut asked: mpsc::Receiver<Ask>) {
+        let mut batch = Vec::new();
+        while asked.recv_many(&mut batch, BATCH).await > 0 {
+            let asks = mem::take(&mut batch);
+            let from: Vec<_> = asks.iter().map(|ask| ask.from.clone()).collect();
+            // Merging takes its time, and a commit waits for the disk.
+            let answered = spawn_blocking(move || self.answer(asks).map(|()| self)).await;
+            let problem: fanfare::Error = match answered {
+                Ok(Ok(desk)) => {
+                    self = desk;
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(panic) => panic.into(),
+            };
+            eprintln!("collab: {problem}");
+            for page in from {
+                page.close(INTERNAL_ERROR, "the document cannot be kept");
+            }
+            break;
+        }
+    }
+
+    fn answer(&mut self, asks: Vec<Ask>) -> Result<(), fanfare::Error> {
+        let Some(mut document) = self.document.take().map_or_else(|| self.store.load(&self.name), |it| Ok(Some(it)))?
+        else {
+            for ask in asks {
+                ask.from.close(POLICY, "there are too many documents: edit one that is there");
+            }
+            return Ok(());
+        };
+        let since = document.latest();
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        // To whom what is told, and what to all others.
+        let mut told: Vec<(Sender, ToClient, Option<ToClient>)> = Vec::new();
+        for Ask { from, author, what } in asks {
+            let (edit, outcome) = match what {
+                What::Initial if !self.enter(&mut document, &from, &author) => continue,
+                What::Initial => (0, Ok(None)),
+                What::Edit(asked) => (asked.edit, document.edit(&author, &asked, time)),
+                What::Restore(version) => (0, document.restore(&author, version, time)),
+            };
+            let version = document.latest();
+            if let Ok(Some(changes)) = outcome {
+                let Author { user, session } = author;
+                let news = ToClient::Edit { user, session, changes: changes.clone(), version, timestamp: time };
+                let answer = if edit > 0 { ToClient::Applied { edit, version, changes } } else { news.clone() };
+                told.push((from, answer, Some(news)));
+                continue;
+            }
+            if let Err(error) = outcome {
+                told.push((from.clone(), ToClient::Refused { edit, error }, None));
+            }
+            let edit = document.last_edit(&author);
+            told.push((from, ToClient::Initial { content: document.text(), version, edit }, None));
+        }
+        if document.fold(VERSIONS, BYTES) || document.latest() > since {
+            self.store.save(&self.name, &document, since)?;
+        }
+        for (page, answer, news) in told {
+            // A page that is gone gets nothing, and asks when it comes back.
+            drop(page.send(&answer));
+            if let Some(news) = news {
+                self.channels.group(&self.name).except(page.id()).send(&news)?;
+            }
+        }
+        self.document = Some(document);
+        Ok(())
+    }
+
+    /// Lets a page in, if there is room.
+    fn enter(&mut self, document: &mut Document, from: &Sender, author: &Author) -> bool {
+        self.here.retain(|_, page| page.is_active());
+        document.keep_replicas(|author| self.here.contains_key(author));
+        if self.here.len() >= EDITORS && !self.here.contains_key(author) {
+            from.close(POLICY, "too many pages are open on this document");
+            return false;
+        }
+        self.here.insert(author.clone(), from.clone());
+        true
+    }
+}
