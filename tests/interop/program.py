@@ -7,18 +7,21 @@ It keeps its data in a folder of its own, which goes with it, and is ended on ev
 """
 
 import asyncio
+import base64
+import hmac
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 DEADLINE = 20
 
@@ -82,10 +85,37 @@ class Program:
         is_same(status, 200, f"the login of {user}")
         return answer["token"]
 
+    def sign(self, user="ada", key=None, alg="HS256", **claims):
+        """A token that is none of its logins', though signed with its own key, unless that is said."""
+        key = key or (Path(self._folder.name) / f"{self.name}.redb.key").read_bytes()
+        claims = {"sub": user, "aud": self.name, "exp": int(time.time()) + 600} | claims
+        signed = _base64(json.dumps({"alg": alg, "typ": "JWT"}).encode()) + b"." + _base64(json.dumps(claims).encode())
+        signature = b"" if alg == "none" else _base64(hmac.digest(key, signed, "sha256"))
+        return (signed + b"." + signature).decode()
+
+    def bad_tokens(self):
+        """What opens nothing here: none, nonsense, of another key, unsigned, with a stolen signature, of another
+        audience, expired."""
+        stolen = self.login("ada").rsplit(".", 1)[0] + "." + self.sign("eve").rsplit(".", 1)[1]
+        forged, unsigned = self.sign(key=b"k" * 32), self.sign(alg="none")
+        return [None, "x", forged, unsigned, stolen, self.sign(aud="another"), self.sign(exp=int(time.time()) - 3600)]
+
+    async def refusal(self, path, token=None):
+        """The status that a socket is answered with; 101 when it is let in."""
+        try:
+            async with self.connect(path, token):
+                return 101
+        except InvalidStatus as refused:
+            return refused.response.status_code
+
     def connect(self, path, token=None):
         """A connection as a browser makes it: the token is a subprotocol."""
         protocols = ["bearer", token] if token else None
         return connect(f"ws://{self.address}{path}", subprotocols=protocols, max_size=None, proxy=None)
+
+
+def _base64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def _read(body):

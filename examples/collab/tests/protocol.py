@@ -1,16 +1,12 @@
 """The editor, talked to by clients that are not ours: `protocol.py BINARY`."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 import random
 import time
 from urllib.parse import quote
 
 from program import closed, is_same, receive, run, send
-from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 
 def units(text):
@@ -262,36 +258,15 @@ async def what_cannot_be_is_refused_and_what_is_malformed_answered(program):
         is_same((await receive(other, "applied"))["version"], 2, "the others go on")
 
 
-def token(user="ada", aud="collab", exp=None, key=b"k" * 32, alg="HS256"):
-    def part(value):
-        return base64.urlsafe_b64encode(value).rstrip(b"=")
-
-    claims = {"sub": user, "aud": aud, "exp": exp or int(time.time()) + 600}
-    signed = part(json.dumps({"alg": alg, "typ": "JWT"}).encode()) + b"." + part(json.dumps(claims).encode())
-    signature = b"" if alg == "none" else part(hmac.digest(key, signed, hashlib.sha256))
-    return (signed + b"." + signature).decode()
-
-
-async def status_of(program, path, token):
-    try:
-        async with program.connect(path, token):
-            return 101
-    except InvalidStatus as refused:
-        return refused.response.status_code
-
-
 async def only_who_is_signed_in_gets_in_and_names_are_bounded(program):
     good = program.login("ada")
-    key = open(f"{program._folder.name}/collab.redb.key", "rb").read()
-    is_same(program.ask("GET", "/collab/notes/history", token(key=key))[0], 200, "the key is the program's")
-    stolen = good.rsplit(".", 1)[0] + "." + token().rsplit(".", 1)[1]
-    foreign, expired = token(aud="chat", key=key), token(exp=int(time.time()) - 3600, key=key)
-    for bad in (None, "x", token(), token(alg="none"), stolen, foreign, expired):
-        is_same(await status_of(program, "/collab/notes?session=a1", bad), 401, f"a socket with {bad}")
+    is_same(program.ask("GET", "/collab/notes/history", program.sign())[0], 200, "a token like the program's own")
+    for bad in program.bad_tokens():
+        is_same(await program.refusal("/collab/notes?session=a1", bad), 401, f"a socket with {bad}")
         for path in ("/collab/notes/history", "/collab/notes/at/0"):
             is_same(program.ask("GET", path, bad)[0], 401, f"{path} with {bad}")
     for path in ["notes", "notes?session=", "notes?session=" + "a" * 65, "notes?session=%0A", "x" * 65 + "?session=a", "%0A?session=a"]:
-        is_same(await status_of(program, f"/collab/{path}", good), 400, path)
+        is_same(await program.refusal(f"/collab/{path}", good), 400, path)
     for path, status in [
         ("notes/at/0", 200),
         ("notes/at/1", 404),
