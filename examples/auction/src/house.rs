@@ -59,6 +59,8 @@ pub(crate) struct Offer {
     pub(crate) lot: u64,
     pub(crate) id: BidId,
     pub(crate) amount: Cents,
+    /// When it came: what counts, however long the owner is busy with others.
+    pub(crate) at: u64,
 }
 
 impl House {
@@ -147,11 +149,13 @@ impl House {
         loop {
             let change = lot.next_change(self.now());
             tokio::select! {
+                // A bid that has come is judged before the lot is closed.
+                biased;
                 received = inbox.recv_many(&mut offers, INBOX) => if received == 0 { return Ok(()) },
                 () = self.clock.sleep_until(change.unwrap_or_default()), if change.is_some() => {}
             }
             let now = self.now();
-            let judge = |offer: Offer| (lot.bid(now, &offer.user, &offer.id, offer.amount), offer);
+            let judge = |offer: Offer| (lot.bid(offer.at, &offer.user, &offer.id, offer.amount), offer);
             let judged: Vec<_> = offers.drain(..).map(judge).collect();
             let new: Vec<_> = judged.iter().filter_map(|(verdict, _)| verdict.as_ref().ok()?.news()).collect();
             if lot.close(now) || !new.is_empty() {
@@ -190,7 +194,11 @@ impl House {
     /// after a crash before that they are sent again under their old keys, and are known to be the same ones.
     async fn notify(self: &Arc<Self>, lot: &mut Lot) -> Result<(), fanfare::Error> {
         let notices = lot.notices();
-        join_all(notices.iter().map(|notice| self.events.emit_async(NOTICE, notice))).await;
+        for report in join_all(notices.iter().map(|notice| self.events.emit_async(NOTICE, notice))).await {
+            if let Some(failure) = report?.failures().first() {
+                return Err(failure.to_string().into());
+            }
+        }
         lot.settle();
         if lot.is_closed && !notices.is_empty() {
             self.commit(lot, Vec::new()).await?;
@@ -270,7 +278,8 @@ mod tests {
         let user = UserId::new(["ada", "bob"][number as usize % 2]).expect("it is a name");
         let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(user.clone()));
         let id = BidId::new(number.to_string()).expect("it is an id");
-        house.bid(Offer { from: channel.sender(), user, lot, id, amount: cents(1000 + number * 100) }).await;
+        let (from, amount, at) = (channel.sender(), cents(1000 + number * 100), house.now());
+        house.bid(Offer { from, user, lot, id, amount, at }).await;
     }
 
     fn cents(cents: u64) -> Cents {

@@ -22,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use fanfare::channel::{Channel, UserId};
 use fanfare::group::ChannelBox;
-use fanfare::group::offline::{OfflineOptions, RedbStore};
+use fanfare::group::offline::{NotifyError, OfflineOptions, RedbStore};
 use fanfare::ws::{Jwt, RateLimit, Upgrade, serve};
 use fanfare::{Dispatcher, EventError};
 use serde::Deserialize;
@@ -34,14 +34,14 @@ use crate::house::{House, NEWS, NOTICE, Offer};
 use crate::lot::Lot;
 use crate::message::{FromClient, Notice, ToClient};
 use crate::money::Cents;
-use crate::store::{MOST_OPEN, Store};
+use crate::store::{MOST_OF_ONE, MOST_OPEN, Store};
 
 const PAGE: start::Page =
     start::Page { html: include_str!("page.html"), script: include_str!("page.js"), style: include_str!("page.css") };
 
 /// The group of all who look on.
 const EVERYBODY: &str = "auction";
-/// How many notices wait for a user; then the oldest go. All of them, and the lots, fit into the outbox of a client.
+/// How many notices wait for a user; then what matters least goes first, and of that the oldest. All of them, and the lots, fit into the outbox of a client.
 const MOST_NOTICES: usize = 300;
 /// How long clients have to answer the close, once the program is told to end.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -99,7 +99,12 @@ fn listen(events: &Dispatcher, channels: &ChannelBox) -> Result<(), EventError> 
     })?;
     events.on_async_with(NOTICE, channels.clone(), async |channels: ChannelBox, notice: Arc<Notice>| {
         let send = channels.user(&notice.user).idempotency_key(&*notice.key).urgency(notice.urgency);
-        send.send(&notice.news).await.map(drop)
+        match send.send(&notice.news).await {
+            // It matters less than all that waits already. Any other error is one of the disk.
+            Err(error @ NotifyError::Full) => eprintln!("auction: {} is not told: {error}", notice.user),
+            sent => drop(sent?),
+        }
+        Ok::<_, NotifyError>(())
     })?;
     Ok(())
 }
@@ -162,7 +167,9 @@ async fn open(State(app): State<App>, token: Jwt, wanted: Result<Json<Wanted>, J
     match app.house.add(lot).await {
         Ok(Some(lot)) => (StatusCode::CREATED, Json(json!({ "lot": lot }))).into_response(),
         Ok(None) => {
-            let why = format!("{MOST_OPEN} lots are open, and no more can be; wait until one closes");
+            let why = format!(
+                "{MOST_OPEN} lots are open, or {MOST_OF_ONE} of yours, and no more can be: wait until one closes"
+            );
             refused(StatusCode::SERVICE_UNAVAILABLE, &why)
         }
         Err(error) => {
@@ -182,19 +189,19 @@ async fn auction(upgrade: Upgrade, token: Jwt, State(app): State<App>) -> Respon
 async fn talk(mut channel: Channel, app: &App, user: &UserId) -> Result<(), fanfare::Error> {
     let App { channels, house } = app;
     let mut board = house.board();
-    let lots = house.lots(&board.borrow_and_update(), user);
-    channel.send(&lots)?;
+    // While we look nobody changes the board: what is told after that is newer.
+    channel.send(&house.lots(&board.borrow_and_update(), user))?;
     let _membership = channels.join(&channel, EVERYBODY)?;
     // Whatever came between that look and the join is told by a second one. What comes now is told to the group.
     if board.has_changed()? {
-        let lots = house.lots(&board.borrow(), user);
-        channel.send(&lots)?;
+        channel.send(&house.lots(&board.borrow(), user))?;
     }
     let _attached = channels.attach(&channel).await?;
     while let Some(message) = channels.recv(&mut channel).await.transpose()? {
         match message {
             FromClient::Bid { lot, id, amount } => {
-                house.bid(Offer { from: channel.sender(), user: user.clone(), lot, id, amount }).await;
+                let (from, user, at) = (channel.sender(), user.clone(), house.now());
+                house.bid(Offer { from, user, lot, id, amount, at }).await;
             }
             FromClient::Time { sent } => channel.send(&ToClient::Time { sent, now: house.now() })?,
         }

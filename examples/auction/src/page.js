@@ -173,14 +173,18 @@ function draw(/** @type {number} */ id) {
   find(".you").textContent = texts[you];
   find(".problem").textContent = problem;
 
-  // Whoever is typing goes on typing.
+  // What somebody has typed stays, also while they are on the way to the button.
   const amount = find("form input");
-  const isTyping = document.activeElement === amount && amount.value !== amount.dataset.least;
+  const isTyping = amount.dataset.least !== undefined && amount.value !== "" && amount.value !== amount.dataset.least;
   if (lot.least !== null && !isTyping) amount.value = amount.dataset.least = money(lot.least);
   find("form").hidden = isClosed || you === "seller";
   const isWaiting = [...unanswered.values()].some((bid) => bid.lot === id);
-  find("form button").disabled = you === "leads" || isWaiting;
-  find("form button").textContent = isWaiting ? "Sent" : "Bid";
+  const button = find("form button");
+  const isFocused = document.activeElement === button;
+  button.disabled = you === "leads" || isWaiting;
+  button.textContent = !isWaiting ? "Bid" : connection.state === "open" ? "Sent" : "Waiting";
+  // The keyboard stays with the lot.
+  if (isFocused && button.disabled) amount.focus();
 
   find("ol").replaceChildren(...lot.bids.slice(-SHOWN.bids).reverse().map((bid) => {
     const line = element("li");
@@ -201,6 +205,7 @@ function bid(/** @type {number} */ lot, /** @type {string} */ text) {
     const bid = { type: "bid", lot, id: newId(), amount };
     unanswered.set(bid.id, bid);
     if (connection.state === "open") connection.send(bid);
+    else known.problem = `${money(amount)} is bid when the connection is back`;
   }
   draw(lot);
 }
@@ -218,6 +223,7 @@ connection.on("lot", (/** @type {NewLot} */ { lot }) => show(lot));
 connection.on("bid", (/** @type {NewBid} */ { lot: id, closes, least, type: _, ...bid }) => {
   if (bid.user === session.user) {
     unanswered.delete(bid.id);
+    delete lots.get(id)?.card.querySelector("input").dataset.least;
     putAway((notice) => notice.data.lot === id && notice.data.news === "outbid");
   }
   const known = lots.get(id);
@@ -237,6 +243,8 @@ connection.on("refused", (/** @type {Refused} */ { lot: id, id: bid, reason, lea
   const known = lots.get(id);
   if (!known) return;
   known.lot = { ...known.lot, least };
+  // What would do stands in its place.
+  delete known.card.querySelector("input").dataset.least;
   known.problem = `Refused: ${reason}`;
   draw(id);
 });
@@ -259,7 +267,10 @@ connection.onState((state) => {
   isSettled = false;
   document.body.dataset.clock = "rough";
   askTimeAnew();
-  for (const bid of unanswered.values()) connection.send(bid);
+  for (const bid of unanswered.values()) {
+    connection.send(bid);
+    if (lots.has(bid.lot)) draw(bid.lot);
+  }
 });
 
 // The countdowns.
@@ -290,10 +301,13 @@ setInterval(tick, 50);
 
 // Notices: acknowledged when they have been seen, that is when the reader puts them away.
 
+/** As many as wait on the server. */
+const MOST_NOTICES = 300;
 /** @type {Notification<News>[]} */
 let notices = [];
 
 function drawNotices() {
+  const isFocused = $("notices").contains(document.activeElement);
   $("notices").replaceChildren(...notices.slice(-SHOWN.notices).reverse().map((notice) => {
     const { news, title, amount } = notice.data;
     const texts = {
@@ -312,6 +326,8 @@ function drawNotices() {
     line.append(text, seen);
     return line;
   }));
+  // The keyboard goes on with the next one.
+  if (isFocused) $("notices").querySelector("button")?.focus();
 }
 
 /** Acknowledges these, and shows the others. */
@@ -324,7 +340,7 @@ function putAway(/** @type {(notice: Notification<News>) => boolean} */ which) {
 connection.on("notification", (/** @type {Notification<News>} */ notice) => {
   // What is newer says it all: older news of the same lot are seen with it.
   putAway((older) => older.data.lot === notice.data.lot);
-  notices.push(notice);
+  notices = [...notices, notice].slice(-MOST_NOTICES);
   drawNotices();
 });
 connection.on("acked", ({ notification_id }) => {

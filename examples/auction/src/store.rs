@@ -10,8 +10,9 @@
 //! What returns was on the disk before: a commit costs the same for one bid as for a hundred. All of it blocks.
 
 use std::path::Path;
+use std::time::SystemTime;
 
-use redb::{Builder, Database, DatabaseError, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, DatabaseError, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::lot::{Bid, Lot};
 
@@ -29,6 +30,8 @@ const CACHE: usize = 16 << 20;
 
 /// How many lots may be open at a time.
 pub(crate) const MOST_OPEN: usize = 50;
+/// How many of these one seller may have: nobody fills the house alone.
+pub(crate) const MOST_OF_ONE: usize = 20;
 /// How many closed lots are kept, the newest ones.
 const MOST_CLOSED: usize = 12;
 
@@ -94,14 +97,19 @@ impl Store {
         {
             let mut meta = transaction.open_table(META)?;
             let lots = transaction.open_table(LOTS)?;
+            let (mut open, mut of_one) = (0, 0);
             for row in lots.iter()? {
                 let kept: Lot = serde_json::from_slice(row?.1.value())?;
-                closed.extend(kept.is_closed.then_some(kept.id));
+                match kept.is_closed {
+                    true => closed.push(kept.id),
+                    false => (open, of_one) = (open + 1, of_one + usize::from(kept.seller == lot.seller)),
+                }
             }
-            if lots.len()? - closed.len() as u64 >= MOST_OPEN as u64 {
+            if open >= MOST_OPEN || (lot.seller.is_some() && of_one >= MOST_OF_ONE) {
                 return Ok(None);
             }
-            lot.id = meta.get(LAST_LOT)?.map_or(0, |last| last.value()) + 1;
+            // A new file begins behind the numbers of one that was deleted: pages and notices may still know those.
+            lot.id = meta.get(LAST_LOT)?.map_or_else(seconds, |last| last.value()) + 1;
             meta.insert(LAST_LOT, lot.id)?;
         }
         put(&transaction, &lot, &[])?;
@@ -121,6 +129,11 @@ impl Store {
         put(&transaction, lot, new)?;
         Ok(transaction.commit()?)
     }
+}
+
+/// Since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn builder() -> Builder {
@@ -145,6 +158,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use fanfare::channel::UserId;
     use fanfare::group::offline::RedbStore;
     use redb::StorageBackend;
     use redb::backends::InMemoryBackend;
@@ -211,16 +225,29 @@ pub(crate) mod tests {
     fn numbers_rise_and_open_and_closed_lots_are_bounded() {
         let (store, _) = Store::in_memory();
         let mut lots: Vec<_> = (0..MOST_OPEN).map(|_| add(&store).expect("there is room").lot).collect();
-        assert_eq!(lots.iter().map(|lot| lot.id).collect::<Vec<_>>(), (1..=MOST_OPEN as u64).collect::<Vec<_>>());
+        let first = lots[0].id;
+        assert!(lots.iter().map(|lot| lot.id).eq(first..first + MOST_OPEN as u64));
         assert!(add(&store).is_none());
         for lot in &mut lots[..MOST_CLOSED + 2] {
             assert!(lot.close(60_000));
             store.save(lot, &[]).expect("memory works");
         }
         let opened = add(&store).expect("there is room again");
-        assert_eq!((opened.lot.id, opened.gone), (MOST_OPEN as u64 + 1, vec![1, 2]), "the oldest go");
+        assert_eq!((opened.lot.id, opened.gone), (first + MOST_OPEN as u64, vec![first, first + 1]), "the oldest go");
         let kept = store.lots().expect("memory works");
-        assert_eq!((kept.len(), kept[0].id), (MOST_OPEN - 1, 3));
+        assert_eq!((kept.len(), kept[0].id), (MOST_OPEN - 1, first + 2));
+    }
+
+    #[test]
+    fn one_seller_does_not_fill_the_house_and_a_new_file_has_new_numbers() {
+        let (store, _) = Store::in_memory();
+        let of = |name: &str| Lot { seller: Some(UserId::new(name).expect("it is a name")), ..lot() };
+        for _ in 0..MOST_OF_ONE {
+            assert!(store.add(of("sue")).expect("memory works").is_some());
+        }
+        assert!(store.add(of("sue")).expect("memory works").is_none());
+        let opened = store.add(of("bob")).expect("memory works").expect("there is room for others");
+        assert!(opened.lot.id > 1_700_000_000, "it is not that of a file from before");
     }
 
     #[test]

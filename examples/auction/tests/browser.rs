@@ -36,6 +36,17 @@ fn sell(auction: &Program, title: &str, seconds: u64, soft_close: u64) -> u64 {
     answer.json()["lot"].as_u64().expect("a lot has a number")
 }
 
+/// Waits for a lot whose title begins with this, and returns its number.
+fn lot_named(tab: &Tab<'_>, title: &str) -> u64 {
+    let card = format!(
+        "[...document.querySelectorAll('.lot')].find(card => card.querySelector('h2').textContent.startsWith({}))",
+        json!(title)
+    );
+    tab.wait_for(&format!("return {card} !== undefined"));
+    let number = tab.run(&format!("return Number({card}.id.replace('lot-', ''))"));
+    number.as_u64().expect("a card has the number of its lot")
+}
+
 /// Types an amount, or takes the one that is there, and bids.
 fn bid(tab: &Tab<'_>, lot: u64, amount: Option<&str>) {
     tab.wait_for(&format!("return document.querySelector('#lot-{lot} form button')?.disabled === false"));
@@ -80,8 +91,7 @@ fn two_people_bid_and_whoever_is_outbid_hears_of_it_here_or_away_and_across_a_cr
     enter(&ada, &auction, "ada");
     enter(&bob, &auction, "bob");
 
-    // Ada opens a lot by the form. The house has three.
-    let lot = 4;
+    // Ada opens a lot by the form.
     ada.click("#sell");
     ada.fill("#title", "Grandmother's music box");
     ada.fill("#opening", "twelve");
@@ -90,14 +100,21 @@ fn two_people_bid_and_whoever_is_outbid_hears_of_it_here_or_away_and_across_a_cr
     ada.fill("#opening", "12.50");
     picture(&ada, "sell");
     ada.click("#open .end button:last-child");
-    for tab in [&ada, &bob] {
-        tab.wait_for(&format!("return document.querySelector('#lot-{lot} h2')?.textContent.startsWith('Grandmother')"));
-    }
+    let lot = lot_named(&ada, "Grandmother");
+    assert_eq!(lot_named(&bob, "Grandmother"), lot);
     ada.wait_for(&format!(
         "return document.querySelector('#lot-{lot} form').hidden && !document.querySelector('#offer').open"
     ));
     bid(&bob, lot, None);
     wait_for_price(&ada, lot, "12.50", "bob", "seller");
+
+    // What somebody has typed stays, though others bid: also on the way to the button.
+    let telescope = lot_named(&ada, "A brass telescope");
+    ada.fill(&format!("#lot-{telescope} form input"), "200.00");
+    ada.run("document.querySelector('#sell').focus()");
+    bid(&bob, telescope, None);
+    wait_for_price(&ada, telescope, "40.00", "bob", "none");
+    assert_eq!(ada.run(&format!("return document.querySelector('#lot-{telescope} form input').value")), "200.00");
 
     // Both bid for what another one sells.
     let lot = sell(&auction, "A small globe, slightly dented", 300, 10);
@@ -113,11 +130,12 @@ fn two_people_bid_and_whoever_is_outbid_hears_of_it_here_or_away_and_across_a_cr
     ada.wait_for(OUTBID);
     let before = closes(&ada, lot);
 
-    // A refused bid has a reason, and what was typed stays.
+    // A refused bid has a reason, and what would do stands in its place.
     bid(&ada, lot, Some("14.49"));
     ada.wait_for(&format!(
         "const card = document.querySelector('#lot-{lot}');
-         return card.querySelector('.problem').textContent === 'Refused: bid 14.50 or more' && card.dataset.seq === '2'"
+         return card.querySelector('.problem').textContent === 'Refused: bid 14.50 or more' && card.dataset.seq === '2'
+           && card.querySelector('input').value === '14.50'"
     ));
     for bad in ["a lot", "1e3", "-5", "12.345", "0", "1000000.01"] {
         bid(&ada, lot, Some(bad));
@@ -276,12 +294,13 @@ fn the_countdown_is_the_same_on_a_device_whose_clock_is_90_seconds_off() {
 /// How far two screens are apart at most, in milliseconds: no more than they may be.
 fn most_apart(one: &Tab<'_>, other: &Tab<'_>) -> f64 {
     const APART: f64 = 100.0;
+    let lot = lot_named(one, "A brass telescope");
     // They are asked one after the other, and each answer takes a while: what is known is a span for each.
     let since = Instant::now();
     let until = since + Duration::from_secs(15);
     let mut closest = f64::INFINITY;
     for round in 0.. {
-        let ((early, late), (early_too, late_too)) = (end_on(one, 1, since), end_on(other, 1, since));
+        let ((early, late), (early_too, late_too)) = (end_on(one, lot, since), end_on(other, lot, since));
         let at_least = (early - late_too).max(early_too - late);
         assert!(at_least <= APART, "the screens are {at_least:.0} ms apart");
         closest = closest.min((late - early_too).max(late_too - early));
@@ -306,19 +325,22 @@ fn names_and_titles_are_text_and_run_nothing() {
     eve.fill("#title", title);
     eve.fill("#opening", "5");
     eve.click("#open .end button:last-child");
-    let lot = 4;
+    let lot = lot_named(&ada, title);
     bid(&ada, lot, None);
     wait_for_price(&eve, lot, "5.00", "ada", "seller");
     // A bid by that name, and a notice with that title.
-    bid(&ada, 1, None);
-    wait_for_price(&eve, 1, "40.00", "ada", "none");
-    bid(&eve, 1, None);
-    wait_for_price(&ada, 1, "41.00", name, "outbid");
+    let telescope = lot_named(&ada, "A brass telescope");
+    bid(&ada, telescope, None);
+    wait_for_price(&eve, telescope, "40.00", "ada", "none");
+    bid(&eve, telescope, None);
+    wait_for_price(&ada, telescope, "41.00", name, "outbid");
     let hostile = json!({"title": title, "opening": 500, "closes_in": 5, "soft_close": 1});
-    assert_eq!(auction.ask("POST", "/lots", Some(&auction.login("sue")), Some(&hostile)).status, 201);
-    bid(&ada, 5, None);
+    let answer = auction.ask("POST", "/lots", Some(&auction.login("sue")), Some(&hostile));
+    assert_eq!(answer.status, 201);
+    let lot = answer.json()["lot"].as_u64().expect("a lot has a number");
+    bid(&ada, lot, None);
     for tab in [&ada, &eve] {
-        wait_for_status(tab, 5, "closed");
+        wait_for_status(tab, lot, "closed");
     }
     ada.wait_for(
         "return [...document.querySelectorAll('.notice')].some(e => e.textContent.startsWith('You won <img'))",

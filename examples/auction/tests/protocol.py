@@ -413,9 +413,12 @@ async def a_lot_is_checked_and_their_number_is_bounded(auction):
         (opened["lot"]["title"], opened["lot"]["seller"], opened["lot"]["yours"]), (hostile, "ada", None), "the lot"
     )
     # Three were there from the beginning.
-    for _ in range(46):
-        is_same(auction.ask("POST", "/lots", ada, good)[0], 201, "one of fifty")
-    status, answer = auction.ask("POST", "/lots", ada, good)
+    sellers = [ada] * 19 + [auction.login("bob")] * 20 + [auction.login("cleo")] * 7
+    for seller in sellers:
+        is_same(auction.ask("POST", "/lots", seller, good)[0], 201, "one of fifty")
+        if seller != sellers[0]:
+            is_same(auction.ask("POST", "/lots", ada, good)[0], 503, "more than twenty of one seller")
+    status, answer = auction.ask("POST", "/lots", sellers[-1], good)
     if status != 503 or "50 lots are open" not in answer:
         raise AssertionError(f"the fifty-first: {status} {answer}")
     auction.interrupt()

@@ -137,7 +137,7 @@ for (const tab of document.querySelectorAll("nav button")) {
     tab.setAttribute("aria-current", "page");
     for (const name of ["overview", "activity", "alerts"]) $(name).hidden = name !== page;
     tell({ type: "page", page });
-    show();
+    drawPage();
   });
 }
 
@@ -192,7 +192,19 @@ function named(/** @type {string} */ metric) {
   return known ? [known[1], known[2]] : [metric, number];
 }
 
+let isDue = false;
+
+/** Draws the page anew with the next frame, however much comes before that. */
 function show() {
+  if (isDue) return;
+  isDue = true;
+  requestAnimationFrame(() => {
+    isDue = false;
+    drawPage();
+  });
+}
+
+function drawPage() {
   const raised = watch.thresholds.filter((threshold) => threshold.raised);
   $("raised").textContent = String(raised.length);
   $("raised").hidden = raised.length === 0;
@@ -311,7 +323,15 @@ function thresholdItem(/** @type {Threshold} */ threshold) {
   const main = element("span", "main", `${named(threshold.metric)[0]} ${side(threshold)}`);
   main.append(element("p", "", `set by ${threshold.by}`));
   const remove = element("button", "quiet", "Remove");
-  remove.addEventListener("click", () => session.ask("POST", "/threshold", { metric: threshold.metric, above: null }));
+  remove.addEventListener("click", async () => {
+    const problem = $("threshold").querySelector(".problem");
+    try {
+      await session.ask("POST", "/threshold", { metric: threshold.metric, above: null });
+      problem.textContent = "";
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  });
   item.append(mark(threshold.raised ? "alarm" : ""), main, element("span", "side"), remove);
   return item;
 }

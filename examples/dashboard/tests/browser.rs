@@ -148,7 +148,7 @@ fn two_people_look_at_one_machine() {
         post(&program, &token, "orders", json!(40 + number * 7 % 23));
         post(&program, &token, "queue length", json!(number * 5 % 13));
         post(&program, &token, "sales", json!(f64::from(number * 11 % 17) / 20.0));
-        thread::sleep(Duration::from_millis(400));
+        thread::sleep(Duration::from_millis(100));
     }
     post(&program, &token, "orders", json!(117));
     for tab in [&desk, &phone] {
