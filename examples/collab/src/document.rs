@@ -37,11 +37,13 @@ use yrs::{
 /// The longest text, in UTF-16 code units, which is how a browser counts.
 const LONGEST: i64 = 64 << 10;
 /// The most changes in one edit.
-const CHANGES: usize = 256;
+const CHANGES: usize = 32;
 /// How many versions can be looked at. Past it the older half becomes one state.
 pub(crate) const VERSIONS: usize = 20_000;
 /// The same in bytes of updates.
 pub(crate) const BYTES: usize = 8 << 20;
+/// How long one state may be, in bytes: it knows what was deleted, too. Past it the document begins anew with its text.
+pub(crate) const STATE: usize = 1 << 20;
 
 /// One change: at this position so many code units go, and this comes. `[position, deleted, inserted]` as JSON.
 /// In a list each one is made in what the one before has left.
@@ -211,6 +213,11 @@ impl Document {
     /// Makes an edit in a replica, merges it, and keeps its row. What is refused has left no trace.
     fn make(&mut self, author: &Author, replica: &mut Replica, asked: &Edit, time: u64) -> Outcome {
         let Edit { edit, version, changes } = asked;
+        if replica.version == 0 && *version == self.latest() {
+            // All at once: it lacks everything.
+            replica.merge(&self.main.state());
+            replica.version = *version;
+        }
         replica.bring(&self.base, &self.rows, *version);
         let (longer, inserted) = check(&replica.text(), changes)?;
         // What was deleted since an old version may be what this deletes: nothing is counted on that.
@@ -238,18 +245,29 @@ impl Document {
     }
 
     /// Makes one state of the older half of the versions, when there are too many; true when it did.
-    pub(crate) fn fold(&mut self, versions: usize, bytes: usize) -> bool {
+    pub(crate) fn fold(&mut self, versions: usize, bytes: usize, state: usize) -> bool {
         let mut folded = false;
         while self.rows.len() > versions || self.rows.iter().map(|row| row.update.len()).sum::<usize>() > bytes {
             let old = self.rows.len().div_ceil(2);
             let version = self.base.0 + old as u64;
-            let state = self.reader(version).doc.transact().encode_state_as_update_v1(&StateVector::default());
-            self.base = (version, state);
+            self.base = (version, self.reader(version).state());
             self.rows.drain(..old);
             self.sessions.retain(|_, session| session.version > version || session.replica.is_some());
             folded = true;
         }
+        if folded && self.base.1.len() > state {
+            self.begin_anew();
+        }
         folded
+    }
+
+    /// Forgets all versions but the latest, and what was ever deleted.
+    fn begin_anew(&mut self) {
+        let text = Replica::new(1);
+        text.make(&[Splice(0, 0, self.text())]);
+        let sessions = std::mem::take(&mut self.sessions);
+        *self = Self::new((self.latest(), text.state()), Vec::new());
+        self.sessions = sessions.into_iter().map(|(it, session)| (it, Session { replica: None, ..session })).collect();
     }
 }
 
@@ -275,6 +293,11 @@ impl Replica {
 
     fn text(&self) -> String {
         self.text.get_string(&self.doc.transact())
+    }
+
+    /// Returns one update that makes all of it.
+    fn state(&self) -> Vec<u8> {
+        self.doc.transact().encode_state_as_update_v1(&StateVector::default())
     }
 
     fn len(&self) -> i64 {
@@ -438,13 +461,32 @@ mod tests {
                 document = again(&document);
             }
             if round % 400 == 0 {
-                assert!(document.fold(150, BYTES));
+                assert!(document.fold(150, BYTES, STATE));
                 assert_eq!((document.text_at(document.base.0 - 1), document.rows.len() <= 150), (None, true));
             }
             assert_eq!(document.text(), mirror);
         }
         let (version, text) = (pages[0].2, pages[0].3.clone());
         assert_eq!(again(&document).text_at(version), Some(text), "the past");
+    }
+
+    #[test]
+    fn a_state_that_is_mostly_deleted_text_begins_anew_and_edits_go_on() {
+        let (ada, bob) = (author("ada"), author("bob"));
+        let mut document = empty();
+        document.edit(&bob, &edit(1, 0, &[(0, 0, "kept")]), 0).expect("it is good");
+        for number in 1..=200 {
+            let change = if number % 2 == 1 { (2, 0, "gone") } else { (2, 4, "") };
+            document.edit(&ada, &edit(number, document.latest(), &[change]), number).expect("it is good");
+        }
+        assert!(document.fold(100, BYTES, 10));
+        assert_eq!((document.base.0, document.rows.len(), document.text().as_str()), (201, 0, "kept"));
+        assert!(document.base.1.len() < 100, "{} bytes", document.base.1.len());
+        let asked = edit(201, 201, &[(4, 0, "!")]);
+        assert_eq!(document.edit(&ada, &asked, 0), Ok(Some(vec![Splice(4, 0, "!".into())])));
+        assert_eq!(document.edit(&ada, &asked, 0), Ok(None), "her edits are still known");
+        document.restore(&bob, 201, 0).expect("it is kept");
+        assert_eq!((document.text().as_str(), again(&document).text().as_str()), ("kept", "kept"));
     }
 
     #[test]
@@ -459,7 +501,7 @@ mod tests {
         refused(edit(1, 0, &[(u32::MAX, u32::MAX, "x")]), "its text at 0");
         refused(edit(1, 0, &[(0, 0, "\u{1f600}"), (1, 0, "x")]), "splits a character");
         refused(edit(1, 0, &[(0, 0, "\r")]), "no control characters");
-        refused(edit(1, 0, &[]), "1 to 256 changes");
+        refused(edit(1, 0, &[]), "1 to 32 changes");
         refused(edit(1, 1, &[(0, 0, "x")]), "no version 1");
         refused(edit(0, 0, &[(0, 0, "x")]), "from 1 on");
         refused(edit(3, 0, &[(0, 0, "x")]), "skips");

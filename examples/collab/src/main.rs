@@ -22,7 +22,7 @@ use fanfare::channel::{Channel, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::ws::{Jwt, RateLimit, Upgrade, serve};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::document::{Author, Edit, Splice};
 use crate::owner::{Ask, Documents, What};
@@ -126,10 +126,12 @@ type Refusal = (StatusCode, String);
 /// A document's name is that of its group, too.
 fn check(document: &str) -> Result<(), Refusal> {
     let length = document.chars().count();
-    if (1..=64).contains(&length) && document.len() <= 255 && !document.chars().any(char::is_control) {
+    let is_name = document.chars().any(|letter| letter != '.') && !document.chars().any(char::is_control);
+    if (1..=64).contains(&length) && document.len() <= 255 && is_name {
         return Ok(());
     }
-    Err((StatusCode::BAD_REQUEST, "a document's name has 1 to 64 characters, and no control characters\n".into()))
+    let rule = "a document's name has 1 to 64 characters, no control characters, and not dots alone\n";
+    Err((StatusCode::BAD_REQUEST, rule.into()))
 }
 
 async fn collab(
@@ -161,7 +163,13 @@ async fn talk(
 ) -> Result<(), fanfare::Error> {
     let membership = channels.join(&channel, document)?;
     let _here = membership.enter(&())?;
-    let ask = async |from, what| inbox.send(Ask { from, author: author.clone(), what }).await;
+    let ask = async |from, what| {
+        let (turn, answered) = oneshot::channel();
+        inbox.send(Ask { from, author: author.clone(), what, turn }).await?;
+        // It ends with the answer, whatever that is.
+        _ = answered.await;
+        Ok::<_, fanfare::Error>(())
+    };
     // From the join on it hears of every edit, and of those before in the answer.
     ask(channel.sender(), What::Initial).await?;
     let id = channel.id();

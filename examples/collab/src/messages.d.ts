@@ -74,7 +74,7 @@ export interface Edit {
   type: "edit";
   edit: number;
   version: number;
-  /** 1 to 256 of them. */
+  /** 1 to 32 of them. */
   changes: Change[];
 }
 

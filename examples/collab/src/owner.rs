@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fanfare::channel::Sender;
 use fanfare::channel::close_code::{INTERNAL_ERROR, POLICY};
 use fanfare::group::ChannelBox;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::ToClient;
-use crate::document::{Author, BYTES, Document, Edit, VERSIONS};
+use crate::document::{Author, BYTES, Document, Edit, STATE, VERSIONS};
 use crate::store::Store;
 
 /// How many questions may wait for a document, and are answered by one commit.
@@ -30,6 +30,8 @@ pub(crate) struct Ask {
     pub(crate) from: Sender,
     pub(crate) author: Author,
     pub(crate) what: What,
+    /// Dropped when it is answered: a page asks one question at a time, so that none waits for all of another one's.
+    pub(crate) turn: oneshot::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -75,11 +77,11 @@ impl Documents {
         if let Some(inbox) = open.get(name).and_then(|owner| owner.inbox.upgrade()).filter(|inbox| !inbox.is_closed()) {
             return Some(inbox);
         }
-        let before = open.remove(name).map(|owner| owner.task);
         open.retain(|_, owner| !owner.task.is_finished());
-        if open.len() >= OPEN {
+        if open.len() >= OPEN && !open.contains_key(name) {
             return None;
         }
+        let before = open.remove(name).map(|owner| owner.task);
         let (inbox, asked) = mpsc::channel(BATCH);
         let desk = Desk {
             name: name.to_owned(),
@@ -147,7 +149,9 @@ impl Desk {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         // To whom what is told, and what to all others.
         let mut told: Vec<(Sender, ToClient, Option<ToClient>)> = Vec::new();
-        for Ask { from, author, what } in asks {
+        let mut turns = Vec::new();
+        for Ask { from, author, what, turn } in asks {
+            turns.push(turn);
             let (edit, outcome) = match what {
                 What::Initial if !self.enter(&mut document, &from, &author) => continue,
                 What::Initial => (0, Ok(None)),
@@ -168,7 +172,7 @@ impl Desk {
             let edit = document.last_edit(&author);
             told.push((from, ToClient::Initial { content: document.text(), version, edit }, None));
         }
-        if document.fold(VERSIONS, BYTES) || document.latest() > since {
+        if document.fold(VERSIONS, BYTES, STATE) || document.latest() > since {
             self.store.save(&self.name, &document, since)?;
         }
         for (page, answer, news) in told {
@@ -190,7 +194,10 @@ impl Desk {
             from.close(POLICY, "too many pages are open on this document");
             return false;
         }
-        self.here.insert(author.clone(), from.clone());
+        let before = self.here.insert(author.clone(), from.clone());
+        if let Some(before) = before.filter(|before| before.id() != from.id()) {
+            before.close(POLICY, "the page is here by another connection");
+        }
         true
     }
 }

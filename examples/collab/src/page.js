@@ -16,9 +16,13 @@ const NAMED = 4000;
 /** How many faces there is room for. */
 const FACES = 5;
 
+/** What the server takes for a document's name. */
+const isName = (/** @type {string} */ name) => [...name].length <= 64 && /[^.]/.test(name);
+
 const wanted = () => {
   try {
-    return decodeURIComponent(location.hash.slice(1)).trim() || "notes";
+    const asked = decodeURIComponent(location.hash.slice(1)).trim();
+    return isName(asked) ? asked : "notes";
   } catch {
     return "notes";
   }
@@ -140,14 +144,15 @@ function present(/** @type {Presence<null>} */ { users }) {
 
 // What comes from the server.
 
-/** Takes a message when nothing is being composed. */
+/** Takes a message when nothing is being composed, or at once when it changes nothing that is seen. */
 function on(/** @type {string} */ type, /** @type {(message: any) => void} */ take) {
   connection.on(type, (message) => {
+    const isAsSent = type === "applied" && JSON.stringify(message.changes) === JSON.stringify(draft.sent?.changes);
     const now = () => {
       take(message);
       flush();
     };
-    if (composing) composing.push(now);
+    if (composing && (composing.length || !isAsSent)) composing.push(now);
     else now();
   });
 }
@@ -256,7 +261,7 @@ function undo(/** @type {boolean} */ again) {
   flush();
 }
 
-text.addEventListener("input", () => composing || typed());
+text.addEventListener("input", typed);
 text.addEventListener("compositionstart", () => (composing = []));
 text.addEventListener("compositionend", () => {
   const waiting = composing ?? [];
@@ -324,7 +329,7 @@ async function listHistory(/** @type {number | null} */ before = null) {
       const button = element("button");
       const what = element("span", "what");
       const edits = to === from ? "1 edit" : `${to - from + 1} edits`;
-      what.append(element("span", "", user), element("small", "", `${day(time)}, ${edits}`));
+      what.append(element("span", "", user), element("small", "", `${clock(time)}, ${edits}`));
       button.append(face(user), what);
       button.addEventListener("click", () => look(to, from - 1));
       made.append(button);
@@ -335,17 +340,12 @@ async function listHistory(/** @type {number | null} */ before = null) {
   mark();
 }
 
-const day = (/** @type {number} */ time) => {
-  const isToday = new Date(time).toDateString() === new Date().toDateString();
-  return isToday ? clock(time) : `${new Date(time).toLocaleDateString([], { day: "numeric", month: "short" })}, ${clock(time)}`;
-};
-
 function mark() {
   const entry = entryOf(looked);
   for (const item of $("entries").children) item.setAttribute("aria-current", String(Number(item.dataset.to) === entry?.to));
   const latest = Number($("version").max);
   $("when").replaceChildren(element("strong", "", `Version ${looked}`), looked === latest ? ", the latest. " : ` of ${latest}. `);
-  if (entry) $("when").append(`By ${entry.user}, ${day(entry.time)}.`);
+  if (entry) $("when").append(`By ${entry.user}, ${clock(entry.time)}.`);
   else if (looked === oldest && oldest > 0) $("when").append("What was before this one cannot be looked at any more.");
   else if (looked === 0) $("when").append("Nothing was written yet.");
   $("restore").disabled = looked === latest;
@@ -402,7 +402,8 @@ $("back").addEventListener("click", () => look(looked - 1));
 $("on").addEventListener("click", () => look(looked + 1));
 $("older").addEventListener("click", () => listHistory(entries.at(-1).from));
 $("restore").addEventListener("click", () => {
-  tell({ type: "restore", version: looked });
+  if (synced) tell({ type: "restore", version: looked });
+  else notice("Not restored: do it again when the connection is back.");
   showHistory(false);
 });
 light();

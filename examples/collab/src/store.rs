@@ -129,7 +129,7 @@ mod tests {
         for number in 1..=20 {
             let edit = Edit { edit: number, version: number - 1, changes: vec![Splice(0, 0, number.to_string())] };
             document.edit(&author, &edit, number * PAUSE)?;
-            document.fold(8, usize::MAX);
+            document.fold(8, usize::MAX, usize::MAX);
             store.save("notes", &document, number - 1)?;
         }
         let (entries, oldest) = store.history("notes", u64::MAX, 3)?;

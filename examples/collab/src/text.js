@@ -74,10 +74,24 @@ function past(/** @type {Change} */ [at, deleted, inserted], /** @type {Change} 
  * @returns {[Change[], Change[]]}
  */
 export function cross(/** @type {Change[]} */ ours, /** @type {Change[]} */ theirs, first = false) {
-  return walk(parts(ours), parts(theirs), first);
+  /** @type {Change[]} */
+  const become = [];
+  let others = parts(theirs);
+  for (const our of parts(ours)) {
+    /** @type {[Change[], Change[]]} */
+    let [pieces, rest] = [[our], []];
+    for (const their of others) {
+      const [moved, past] = walk(pieces, [their], first);
+      pieces = moved;
+      rest.push(...past);
+    }
+    become.push(...pieces);
+    others = rest;
+  }
+  return [become, others];
 }
 
-/** @returns {[Change[], Change[]]} */
+/** As above, of the few pieces that changes become on the way. @returns {[Change[], Change[]]} */
 function walk(/** @type {Change[]} */ ours, /** @type {Change[]} */ theirs, /** @type {boolean} */ first) {
   if (!ours.length || !theirs.length) return [ours, theirs];
   if (ours.length === 1 && theirs.length === 1) {
@@ -141,7 +155,7 @@ function inserted(/** @type {Change[]} */ changes) {
 }
 
 /** The most changes in one edit, as the server has it. */
-const MOST_CHANGES = 256;
+const MOST_CHANGES = 32;
 /** How many steps can be undone. */
 const MOST_STEPS = 500;
 /** What is typed in one place with less time between is one step, in milliseconds. */

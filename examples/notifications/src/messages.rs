@@ -6,8 +6,6 @@ use fanfare::channel::UserId;
 use fanfare::group::offline::{Sent, Urgency};
 use serde::{Deserialize, Serialize};
 
-/// The longest name, in characters: nobody with a longer one can sign in.
-const LONGEST_NAME: usize = 32;
 /// The longest text, in characters.
 const LONGEST_TEXT: usize = 500;
 
@@ -34,14 +32,10 @@ impl TryFrom<String> for To {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        let fits = name.trim() == name && name.chars().count() <= LONGEST_NAME;
         match UserId::new(&name) {
             Ok(_) if name == "*" => Ok(Self::Everybody),
-            Ok(user) if fits => Ok(Self::User(user)),
-            _ => Err(format!(
-                "it is \"*\" for everybody, or a name: 1 to {LONGEST_NAME} characters, no control characters, and no \
-                 space at its ends"
-            )),
+            Ok(user) if start::is_name(&name) => Ok(Self::User(user)),
+            _ => Err(format!("it is \"*\" for everybody, or a name: {}", start::NAME_RULE)),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 
 #[cfg(feature = "login")]
-pub use login::Login;
+pub use login::{Login, NAME_RULE, is_name};
 #[cfg(feature = "page")]
 pub use page::{Page, script};
 

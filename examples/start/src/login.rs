@@ -20,8 +20,9 @@ use crate::{Problem, beside, variable};
 
 /// How long a token is good for. The page fetches a new one when it comes back later than that.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// The longest name that may sign in, in characters.
-const LONGEST_NAME: usize = 32;
+/// Which names may sign in, in words: see [`is_name`].
+pub const NAME_RULE: &str =
+    "1 to 32 characters, a letter or digit among them, no control characters, and no space at its ends";
 
 /// Signs people in. Whoever says a name is believed: this is where an application looks at a password.
 #[derive(Clone, Debug)]
@@ -72,19 +73,21 @@ fn sign_in(signer: &JwtSigner, asked: Result<Json<Asked>, JsonRejection>) -> Res
         Ok(Json(asked)) => asked.user,
         Err(error) => return refused(format!("a login is {{\"user\":\"ada\"}}: {}\n", error.body_text())),
     };
-    let length = user.chars().count();
-    match UserId::new(&user) {
-        Ok(id) if length <= LONGEST_NAME && user.trim() == user && user.contains(char::is_alphanumeric) => {
-            match signer.sign(&id, LIFETIME) {
-                Ok(token) => Json(Answer { token }).into_response(),
-                Err(error) => refused(format!("{error}\n")),
-            }
-        }
-        _ => refused(format!(
-            "a name has 1 to {LONGEST_NAME} characters, a letter or digit among them, no control characters, and no \
-             space at its ends\n"
-        )),
+    let id = UserId::new(&user).ok().filter(|_| is_name(&user));
+    let token = id
+        .ok_or_else(|| format!("a name has {NAME_RULE}"))
+        .and_then(|id| signer.sign(&id, LIFETIME).map_err(|e| e.to_string()));
+    match token {
+        Ok(token) => Json(Answer { token }).into_response(),
+        Err(why) => refused(format!("{why}\n")),
     }
+}
+
+/// Tells whether somebody of this name may sign in.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let fits = (1..=32).contains(&name.chars().count()) && name.trim() == name;
+    fits && name.contains(char::is_alphanumeric) && !name.contains(char::is_control)
 }
 
 /// Reads the key, or makes one that nobody else can read.

@@ -37,9 +37,22 @@ export function face(/** @type {string} */ name, id = name) {
   return made;
 }
 
-/** When something was, by the clock on the wall: from milliseconds since 1970. */
-export const clock = (/** @type {number} */ time) =>
-  new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+/** When something was, by the clock on the wall, with the day unless that is today: from milliseconds since 1970. */
+export function clock(/** @type {number} */ time) {
+  const [then, today] = [new Date(time), new Date()];
+  const hour = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  if (then.toDateString() === today.toDateString()) return hour;
+  return `${then.toLocaleDateString([], { month: "short", day: "numeric" })}, ${hour}`;
+}
+
+/** As `fetch`; a server that is not there is told in words. */
+async function reach(/** @type {string} */ path, /** @type {RequestInit} */ options) {
+  try {
+    return await fetch(path, options);
+  } catch {
+    throw new Error("The server cannot be reached. Try again in a moment.");
+  }
+}
 
 /** Shows the state of a connection in the page's `#state`. */
 export function showState(/** @type {Connection} */ connection) {
@@ -86,7 +99,7 @@ export class Session {
 
   /** Fetches a token for this name. Another tab may have another name by now, and keeps it. */
   async #signIn() {
-    const answer = await fetch("/login", {
+    const answer = await reach("/login", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ user: this.user }),
@@ -108,7 +121,7 @@ export class Session {
   /** Asks the server for something; the answer's JSON. Throws what it has against that. */
   async ask(/** @type {string} */ method, /** @type {string} */ path, /** @type {unknown} */ body) {
     const ask = () =>
-      fetch(path, {
+      reach(path, {
         method,
         headers: { authorization: `Bearer ${this.#token}`, "content-type": "application/json" },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
