@@ -40,6 +40,7 @@ pub use out::OutboxCounts;
 pub use outbox::{OutboxLimits, Overflow};
 pub use sender::Sender;
 
+#[cfg(feature = "ws")]
 pub(crate) use options::Refresh;
 pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
 #[cfg(feature = "ws")]
