@@ -83,7 +83,8 @@ pub struct Upgrade {
     extensions: Option<HeaderValue>,
     /// The client takes compressed frames.
     compresses: bool,
-    options: Options,
+    /// Not in place: they would be in the future of each connection for as long as that lives.
+    options: Box<Options>,
     events: Option<Dispatcher>,
     /// The connection's place in its server, where that is [`serve`](super::serve()).
     place: Option<Arc<Place>>,
@@ -401,7 +402,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             bearer: false,
             extensions: None,
             compresses: false,
-            options: Options::default(),
+            options: Box::default(),
             events: None,
             place: take_place(&mut parts.extensions),
         })
@@ -441,7 +442,7 @@ fn open(
     upgraded: Upgraded,
     peer_addr: Option<SocketAddr>,
     deflate: Deflate,
-    mut options: Options,
+    mut options: Box<Options>,
 ) -> io::Result<Connection> {
     let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
     options.channel.identified = Some(options.asked);
