@@ -61,6 +61,27 @@ const LETTER: &str = "A week by the sea\n\nWe leave on Friday after work. The ho
 
 #[test]
 #[ignore = "needs chromium and chromedriver"]
+fn what_a_phone_composes_is_saved_before_the_word_is_done_and_what_comes_meanwhile_waits() {
+    let collab = start();
+    let driver = Driver::start();
+    let (ada, bob) = (driver.tab(1280, 800), driver.tab(390, 844));
+    enter(&ada, &collab, "ada", "phone");
+    enter(&bob, &collab, "bob", "phone");
+    bob.run("document.querySelector('#text').focus()");
+    for word in ["he", "hello"] {
+        let composed = json!({"text": word, "selectionStart": word.len(), "selectionEnd": word.len()});
+        bob.devtools("Input.imeSetComposition", &composed);
+        wait_for_text(&ada, word);
+    }
+    write(&ada, "", " ada");
+    wait_for_state(&ada, "saved");
+    assert_eq!(text(&bob), "hello", "nothing disturbs the word");
+    bob.devtools("Input.insertText", &json!({"text": "hello"}));
+    assert_eq!(converged(&ada, &bob, |text| text.contains("ada")), "hello ada");
+}
+
+#[test]
+#[ignore = "needs chromium and chromedriver"]
 fn two_people_write_in_one_place_and_see_each_other() {
     let collab = start();
     let driver = Driver::start();
