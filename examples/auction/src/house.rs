@@ -341,4 +341,19 @@ mod tests {
         assert!(error.contains("no space left"), "{error}");
         assert!(heard.try_recv().is_err(), "nobody hears of a bid that is not written");
     }
+
+    #[tokio::test]
+    async fn a_notice_that_cannot_be_kept_ends_the_program_and_is_due_again() {
+        let (events, (broken, mut breaks)) = (Dispatcher::new(), mpsc::channel(1));
+        let house = House::open(&events, Store::in_memory().0, broken).expect("it is empty");
+        events.on(NOTICE, |_| Err::<(), _>("no space left")).expect("it is a name");
+        let lot = open_lot(&house).await;
+        for number in 0..2 {
+            bid(&house, lot, number).await;
+        }
+        let error = breaks.recv().await.expect("the program is told to end").to_string();
+        assert!(error.contains("no space left"), "{error}");
+        let kept = house.store.lots().expect("memory works").remove(0);
+        assert_eq!(kept.notices().len(), 1, "after the next start");
+    }
 }
