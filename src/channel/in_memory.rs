@@ -13,8 +13,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::close_code::NORMAL;
+use super::link::{Inbox, Out, State, Terms, Transport};
 use super::options::ChannelOptions;
-use super::out::{Inbox, Out, State, Terms, Transport};
 use super::{Channel, Message, RecvError};
 use crate::sync::{Arc, Mutex, Weak, lock};
 

@@ -11,12 +11,9 @@ pub mod close_code;
 mod error;
 mod identity;
 mod in_memory;
-mod life;
+mod link;
 mod options;
-mod out;
-mod outbox;
 mod sender;
-mod waitlist;
 
 use std::any::Any;
 use std::fmt;
@@ -35,17 +32,15 @@ use serde::de::DeserializeOwned;
 pub use error::{RecvError, SendError};
 pub use identity::{InvalidUserId, MAX_USER_ID_LEN, UserId};
 pub use in_memory::{FarEnd, FarMessage};
+pub use link::{OutboxCounts, OutboxLimits, Overflow};
 pub use options::{ChannelOptions, PayloadType};
-pub use out::OutboxCounts;
-pub use outbox::{OutboxLimits, Overflow};
 pub use sender::Sender;
 
+pub(crate) use link::{Access, Feed, Home, Inbox, Out, Outcome, Route, Ticket, Waitlist};
+#[cfg(feature = "ws")]
+pub(crate) use link::{State, Terms, Transport};
 #[cfg(feature = "ws")]
 pub(crate) use options::Refresh;
-pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
-#[cfg(feature = "ws")]
-pub(crate) use out::{State, Terms, Transport};
-pub(crate) use waitlist::{Ticket, Waitlist};
 
 use crate::dispatch::Dispatcher;
 use crate::frame::{Frame, require_close_code};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::identity::UserId;
-use super::outbox::OutboxLimits;
+use super::link::OutboxLimits;
 use super::{ChannelId, SendError, Sender};
 use crate::sync::Arc;
 

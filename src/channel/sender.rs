@@ -16,8 +16,7 @@ use super::ChannelId;
 use super::close_code::NORMAL;
 use super::error::SendError;
 use super::identity::UserId;
-use super::out::{Out, OutboxCounts};
-use super::waitlist::Ticket;
+use super::link::{Out, OutboxCounts, Ticket};
 use crate::frame::{Frame, require_close_code};
 use crate::sync::Arc;
 

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::outbox::{Overflow, Rule};
+use super::waitlist::Ticket;
 use super::{Inner, Out, Outcome, Route, State};
 use crate::channel::close_code::TRY_AGAIN_LATER;
-use crate::channel::outbox::{Overflow, Rule};
-use crate::channel::waitlist::Ticket;
 use crate::frame::{Frame, pieces};
 use crate::observe::channels::{NO_CLOSE, Notes, Why};
 use crate::sync::{Arc, MutexGuard};

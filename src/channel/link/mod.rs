@@ -21,6 +21,9 @@
 //! ```
 
 mod access;
+mod life;
+mod outbox;
+mod waitlist;
 
 use std::any::Any;
 use std::io;
@@ -33,20 +36,22 @@ use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+#[cfg(feature = "ws")]
+use life::End;
+use life::Life;
+use outbox::Outbox;
+
 use super::ChannelId;
 use super::close_code::REVOKED;
 use super::error::SendError;
-#[cfg(feature = "ws")]
-use super::life::End;
-use super::life::Life;
 use super::options::ChannelOptions;
-use super::outbox::{Outbox, Overflow};
-use super::waitlist::{Ticket, Waitlist};
 use crate::frame::Frame;
 use crate::observe::channels::{Notes, Open, To, Why, delivered};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
 pub(crate) use access::Access;
+pub use outbox::{OutboxLimits, Overflow};
+pub(crate) use waitlist::{Ticket, Waitlist};
 
 /// The sending half of one connection.
 ///

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::close_code::{EXPIRED, UNAUTHORIZED};
-use super::options::ChannelOptions;
+use crate::channel::close_code::{EXPIRED, UNAUTHORIZED};
+use crate::channel::options::ChannelOptions;
 
 /// The times at which a channel ends by itself; the first one counts.
 #[derive(Debug, Default)]
