@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::{FIN, Opcode, headed, headless};
+use super::wire::{FIN, Opcode, headed, headless};
 use crate::sync::{Mutex, lock};
 
 /// The first reserved bit: the message is compressed.
