@@ -13,7 +13,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::close_code::NORMAL;
-use super::link::{Inbox, Out, State, Terms, Transport};
+use super::link::port::Flush;
+use super::link::{Inbox, Link, LinkState, Terms, Transport};
 use super::options::ChannelOptions;
 use super::{Channel, Message, RecvError};
 use crate::sync::{Arc, Mutex, Weak, lock};
@@ -59,9 +60,9 @@ impl Channel {
     #[must_use]
     pub fn in_memory_with(options: impl Into<ChannelOptions>) -> (Self, FarEnd) {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
-        let out = Out::new(Terms { options: options.into(), ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
-        let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
-        (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new(), finished: false })
+        let link = Link::new(Terms { options: options.into(), ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
+        let inbox = NearInbox { pipe: Arc::clone(&pipe), link: Arc::clone(&link) };
+        (Self::new(link, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new(), finished: false })
     }
 }
 
@@ -78,7 +79,7 @@ struct Ends {
     /// The far end is dropped.
     gone: bool,
     /// Whose outbox waits for room.
-    blocked: Option<Weak<Out>>,
+    blocked: Option<Weak<dyn Flush>>,
     far: Option<Waker>,
     near: Option<Waker>,
 }
@@ -106,8 +107,8 @@ impl Transport for Near {
         }
     }
 
-    fn await_room(&self, out: Weak<Out>) {
-        lock(&self.0.0).blocked = Some(out);
+    fn await_room(&self, link: Weak<dyn Flush>) {
+        lock(&self.0.0).blocked = Some(link);
     }
 
     fn shut_down(&self) {
@@ -122,19 +123,19 @@ impl Transport for Near {
 /// The channel's end, for reading.
 struct NearInbox {
     pipe: Arc<Pipe>,
-    out: Arc<Out>,
+    link: Arc<Link>,
 }
 
 impl Drop for NearInbox {
     fn drop(&mut self) {
-        self.out.close(NORMAL, "");
+        self.link.close(NORMAL, "");
     }
 }
 
 impl Inbox for NearInbox {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
-        self.out.expire();
-        if self.out.poll_state(cx) == State::Closing {
+        self.link.expire();
+        if self.link.poll_state(cx) == LinkState::Closing {
             return Poll::Ready(None);
         }
         let (next, gone) = {
@@ -144,18 +145,18 @@ impl Inbox for NearInbox {
         };
         match next {
             Some(Upward::Message(message)) => {
-                self.out.touch();
+                self.link.touch();
                 Poll::Ready(Some(Ok(message)))
             }
             Some(Upward::Close(code)) => {
-                self.out.close(code, "");
+                self.link.close(code, "");
                 Poll::Ready(None)
             }
             None if gone => {
-                self.out.die();
+                self.link.die();
                 Poll::Ready(Some(Err(RecvError::Lost(io::ErrorKind::ConnectionReset.into()))))
             }
-            None if self.out.poll_state(cx) == State::Open => Poll::Pending,
+            None if self.link.poll_state(cx) == LinkState::Open => Poll::Pending,
             None => Poll::Ready(None),
         }
     }
@@ -252,8 +253,8 @@ impl FarEnd {
                 ends.blocked.take()
             };
             // The pipe has room again, for what waits in the outbox.
-            if let Some(out) = blocked.as_ref().and_then(Weak::upgrade)
-                && out.flush()
+            if let Some(link) = blocked.as_ref().and_then(Weak::upgrade)
+                && link.flush()
             {
                 lock(&self.pipe.0).blocked = blocked;
             }

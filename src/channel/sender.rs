@@ -12,11 +12,10 @@ use futures_util::Sink;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::ChannelId;
 use super::close_code::NORMAL;
 use super::error::SendError;
-use super::identity::UserId;
-use super::link::{Out, OutboxCounts, Ticket};
+use super::identity::{ChannelId, UserId};
+use super::link::{Link, OutboxCounts, Ticket};
 use crate::frame::{Frame, require_close_code};
 use crate::sync::Arc;
 
@@ -42,50 +41,50 @@ use crate::sync::Arc;
 /// # Ok::<(), SendError>(())
 /// ```
 pub struct Sender {
-    out: Arc<Out>,
+    link: Arc<Link>,
     /// Once this was polled as a sink.
     watch: Option<Watch>,
 }
 
 /// A place among those who wait for the channel, given back at the end.
 struct Watch {
-    out: Arc<Out>,
+    link: Arc<Link>,
     ticket: Ticket,
 }
 
 impl Watch {
-    fn new(out: &Arc<Out>) -> Self {
-        Self { out: Arc::clone(out), ticket: Ticket::new() }
+    fn new(link: &Arc<Link>) -> Self {
+        Self { link: Arc::clone(link), ticket: Ticket::new() }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.out.unwatch(self.ticket);
+        self.link.unwatch(self.ticket);
     }
 }
 
 impl Clone for Sender {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.out))
+        Self::new(Arc::clone(&self.link))
     }
 }
 
 impl Sender {
-    pub(crate) fn new(out: Arc<Out>) -> Self {
-        Self { out, watch: None }
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self { link, watch: None }
     }
 
     /// Returns the id of the channel.
     #[must_use]
     pub fn id(&self) -> ChannelId {
-        self.out.id()
+        self.link.id()
     }
 
     /// Returns the client's address, if it has one: see [`Channel::peer_addr`](super::Channel::peer_addr).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.out.peer_addr()
+        self.link.peer_addr()
     }
 
     /// Sends a payload as JSON text, behind all that this caller sent before, to groups too.
@@ -122,7 +121,7 @@ impl Sender {
     ///
     /// When the channel is closed, or its outbox is full.
     pub fn send_frame(&self, frame: &Frame) -> Result<(), SendError> {
-        self.out.send(frame, None)
+        self.link.send(frame, None)
     }
 
     /// Sends a frame that is the latest value of `key`: on a channel with the rule
@@ -133,7 +132,7 @@ impl Sender {
     ///
     /// As [`send_frame`](Self::send_frame).
     pub fn send_latest(&self, key: impl Into<Arc<str>>, frame: &Frame) -> Result<(), SendError> {
-        self.out.send(frame, Some(&key.into()))
+        self.link.send(frame, Some(&key.into()))
     }
 
     /// Begins to close the channel, behind all that was sent before; false when that was begun already.
@@ -164,32 +163,32 @@ impl Sender {
     #[track_caller]
     pub fn close(&self, code: u16, reason: &str) -> bool {
         require_close_code(code);
-        self.out.close(code, reason)
+        self.link.close(code, reason)
     }
 
     /// Returns whose connection it is: see [`Channel::user`](super::Channel::user).
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
-        self.out.options().user.as_ref()
+        self.link.options().user.as_ref()
     }
 
     /// Returns the channel's metadata, if that is an `M`: see [`Channel::metadata`](super::Channel::metadata).
     #[must_use]
     pub fn metadata<M: Any>(&self) -> Option<&M> {
-        self.out.options().metadata.as_ref()?.downcast_ref()
+        self.link.options().metadata.as_ref()?.downcast_ref()
     }
 
     /// Tells whether messages are still taken.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.out.is_active()
+        self.link.is_active()
     }
 
     /// Takes note that the client is active, as a message from it does; false when the channel is closed.
     ///
     /// A channel that has a [time to live](super::ChannelOptions::ttl) begins that anew.
     pub fn touch(&self) -> bool {
-        self.out.touch()
+        self.link.touch()
     }
 
     /// Sets how long the channel lives from now on, whatever happens on it; another call replaces the time.
@@ -210,38 +209,43 @@ impl Sender {
     /// # Ok::<(), SendError>(())
     /// ```
     pub fn expire_in(&self, time: Duration) {
-        self.out.change_life(|life| life.expire_at(Instant::now().checked_add(time)));
+        self.link.change_life(|life| life.expire_at(Instant::now().checked_add(time)));
     }
 
     /// Sets how long the channel may be idle from now on, or that it may be so for ever: see
     /// [`ChannelOptions::ttl`](super::ChannelOptions::ttl).
     pub fn set_ttl(&self, ttl: Option<Duration>) {
-        self.out.change_life(|life| life.set_ttl(ttl, Instant::now()));
+        self.link.change_life(|life| life.set_ttl(ttl, Instant::now()));
     }
 
     /// Tells whether somebody takes new tokens for this channel.
     pub(crate) fn is_refreshed(&self) -> bool {
-        self.out.options().refresh.is_some()
+        self.link.options().refresh.is_some()
     }
 
-    /// Lets whoever takes new tokens for this channel answer; false when nobody does.
+    /// Answers a client's new token; false when nothing checks tokens for this channel.
     pub(crate) fn answer_refresh(&self, token: &str) -> bool {
-        let Some(refresh) = &self.out.options().refresh else { return false };
-        // A client that is gone need not be told.
-        _ = refresh.answer(self, token);
+        let Some(refresh) = &self.link.options().refresh else { return false };
+        if let Ok(answer) = refresh.answer(self.user(), token, &|at| self.sign_until(at)) {
+            // A client that is gone cannot be told.
+            _ = self.send_frame(&answer);
+        }
         true
     }
 
-    /// Sets when what proves the client's identity ends.
-    #[cfg(feature = "jwt")]
-    pub(crate) fn sign_until(&self, at: Option<Instant>) {
-        self.out.change_life(|life| life.sign_until(at));
+    /// Sets when what proves the client's identity ends; false when the channel is closed.
+    pub(crate) fn sign_until(&self, at: Option<Instant>) -> bool {
+        let active = self.is_active();
+        if active {
+            self.link.change_life(|life| life.sign_until(at));
+        }
+        active
     }
 
     /// Tells what became of the messages so far, all as of one moment.
     #[must_use]
     pub fn counts(&self) -> OutboxCounts {
-        self.out.counts()
+        self.link.counts()
     }
 
     /// Waits until the kernel has taken all that was sent, to this channel or its groups, before this
@@ -267,8 +271,8 @@ impl Sender {
     /// # Ok(()) }
     /// ```
     pub async fn drained(&self) {
-        let watch = Watch::new(&self.out);
-        poll_fn(|cx| self.out.poll_drained(watch.ticket, cx)).await;
+        let watch = Watch::new(&self.link);
+        poll_fn(|cx| self.link.poll_drained(watch.ticket, cx)).await;
     }
 
     /// Waits until the connection is over: both closes are through, or it broke.
@@ -281,15 +285,15 @@ impl Sender {
     ///
     /// Dropping the future changes nothing.
     pub async fn closed(&self) {
-        let watch = Watch::new(&self.out);
-        poll_fn(|cx| self.out.poll_closed(watch.ticket, cx)).await;
+        let watch = Watch::new(&self.link);
+        poll_fn(|cx| self.link.poll_closed(watch.ticket, cx)).await;
     }
 }
 
 impl Sender {
     fn poll_drained(&mut self, cx: &Context<'_>) -> Poll<Result<(), SendError>> {
-        let watch = self.watch.get_or_insert_with(|| Watch::new(&self.out));
-        watch.out.poll_drained(watch.ticket, cx).map(Ok)
+        let watch = self.watch.get_or_insert_with(|| Watch::new(&self.link));
+        watch.link.poll_drained(watch.ticket, cx).map(Ok)
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::channel::close_code::{EXPIRED, UNAUTHORIZED};
-use crate::channel::options::ChannelOptions;
 
 /// The times at which a channel ends by itself; the first one counts.
 #[derive(Debug, Default)]
@@ -28,14 +27,14 @@ pub(crate) struct End {
 
 impl Life {
     /// Returns the life that a channel begins with; most live as long as their connection.
-    pub(crate) fn of(options: &ChannelOptions) -> Option<Box<Self>> {
-        if options.ttl.is_none() && options.expires_in.is_none() {
+    pub(crate) fn of(ttl: Option<Duration>, expires_in: Option<Duration>) -> Option<Box<Self>> {
+        if ttl.is_none() && expires_in.is_none() {
             return None;
         }
         let now = Instant::now();
         let mut life = Self::default();
-        life.expire_at(options.expires_in.and_then(|time| now.checked_add(time)));
-        life.set_ttl(options.ttl, now);
+        life.expire_at(expires_in.and_then(|time| now.checked_add(time)));
+        life.set_ttl(ttl, now);
         Some(Box::new(life))
     }
 
@@ -43,7 +42,6 @@ impl Life {
         self.expires = at;
     }
 
-    #[cfg(feature = "ws")]
     pub(crate) fn sign_until(&mut self, at: Option<Instant>) {
         self.signed_until = at;
     }
