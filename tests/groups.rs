@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Context;
 
-use fanfare::channel::{Channel, ChannelOptions, FarMessage, OutboxLimits, RecvError, SendError, UserId};
+use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarMessage, OutboxLimits, RecvError, SendError, UserId};
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, Delivery, GroupOptions, JoinErrorReason};
 use futures_util::FutureExt;
@@ -75,7 +75,7 @@ fn a_bad_join_is_refused_with_its_reason_and_leaves_nothing() {
     assert_eq!(reason("one more"), JoinErrorReason::TooManyGroups);
     assert_eq!(channels.group_count(), 1024);
     let (closed, _far) = Channel::in_memory();
-    closed.close(1000, "");
+    closed.close(CloseCode::NORMAL, "");
     assert_eq!(channels.join(&closed, "new").unwrap_err().reason(), JoinErrorReason::Closed);
     assert_eq!(channels.group_count(), 1024, "a refused join leaves no group behind");
 }
@@ -106,7 +106,7 @@ fn a_client_that_does_not_read_delays_nobody_and_is_closed_with_1013() {
                 assert_eq!(text.len(), 10_000, "no frame is torn by the overflow");
                 whole += 1;
             }
-            Some(FarMessage::Close { code, .. }) => break assert_eq!(code, 1013),
+            Some(FarMessage::Close { code, .. }) => break assert_eq!(code, CloseCode::TRY_AGAIN_LATER),
             other => panic!("{other:?}"),
         }
     }
@@ -150,7 +150,7 @@ async fn recv_is_cancel_safe_and_tells_bad_messages_from_a_bad_connection() {
     assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Json(_)))));
     assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Binary))));
     assert!(matches!(channel.recv::<u32>().await, Some(Ok(7))));
-    far.close(1000);
+    far.close(CloseCode::NORMAL);
     assert!(channel.recv::<u32>().await.is_none());
 }
 
@@ -162,11 +162,11 @@ fn close_all_and_flush_groups_reach_everyone() {
     channels.group_send("room", "last words").unwrap();
     assert_eq!(channels.flush_groups(), 1);
     assert_eq!((channels.group_count(), channels.channel_count()), (0, 5));
-    assert_eq!(channels.close_all(1001, "bye"), 5);
-    assert_eq!(channels.close_all(1001, "bye"), 0);
+    assert_eq!(channels.close_all(CloseCode::GOING_AWAY, "bye"), 5);
+    assert_eq!(channels.close_all(CloseCode::GOING_AWAY, "bye"), 0);
     for (_, far) in &mut clients {
         assert_eq!(far.try_recv(), text("\"last words\""));
-        assert_eq!(far.try_recv(), Some(FarMessage::Close { code: 1001, reason: "bye".into() }));
+        assert_eq!(far.try_recv(), Some(FarMessage::Close { code: CloseCode::GOING_AWAY, reason: "bye".into() }));
     }
 }
 
@@ -175,7 +175,7 @@ fn a_far_end_receives_nothing_after_the_close() {
     // It went on to wait for a frame that nobody could send any more.
     let (channel, mut far) = Channel::in_memory();
     drop(channel);
-    assert!(matches!(far.recv().now_or_never(), Some(Some(FarMessage::Close { code: 1000, .. }))));
+    assert!(matches!(far.recv().now_or_never(), Some(Some(FarMessage::Close { code: CloseCode::NORMAL, .. }))));
     assert_eq!(far.recv().now_or_never(), Some(None));
 }
 
@@ -251,15 +251,19 @@ async fn a_write_delay_lets_messages_go_out_together() {
 
 #[test]
 fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
-    let (channel, mut far) = Channel::in_memory();
     for code in [0, 999, 1004, 1005, 1006, 1015, 2000, 5000] {
-        let sender = channel.sender();
-        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sender.close(code, "")));
-        let says = *refused.expect_err("it may not be sent").downcast::<String>().expect("a text");
-        assert!(says.contains(&format!("close code {code} must not be sent")), "{says}");
+        assert_eq!(CloseCode::try_new(code), None);
+        let refused = std::panic::catch_unwind(|| CloseCode::new(code));
+        let says = *refused.expect_err("it may not be sent").downcast::<&str>().expect("a text");
+        assert!(says.contains("use CloseCode::NORMAL, or one of your own from 3000 to 4999"), "{says}");
     }
-    assert_eq!(far.try_recv(), None);
-    assert!(channel.close(4999, "bye"), "nothing has happened before");
+    for code in [1000, 1003, 1007, 1014, 3000, 4999] {
+        assert_eq!(CloseCode::try_new(code).map(CloseCode::get), Some(code));
+    }
+    let (channel, mut far) = Channel::in_memory();
+    assert!(channel.close(CloseCode::new(4999), "bye"));
+    let close = FarMessage::Close { code: CloseCode::new(4999), reason: "bye".into() };
+    assert_eq!(far.try_recv(), Some(close));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use fanfare::channel::{Channel, ChannelOptions, FarEnd, FarMessage, OutboxLimits, UserId};
+use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarEnd, FarMessage, OutboxLimits, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::group::offline::{
     AttachError, Change, DropReason, Dropped, NotifyError, OFFLINE_DROPPED, OfflineError, OfflineOptions, OfflineStore,
@@ -687,7 +687,7 @@ async fn a_client_that_reads_too_slowly_comes_back_for_the_rest(store: impl Offl
             break;
         }
     }
-    assert!(matches!(last, Some(FarMessage::Close { code: 1013, .. })), "{last:?}");
+    assert!(matches!(last, Some(FarMessage::Close { code: CloseCode::TRY_AGAIN_LATER, .. })), "{last:?}");
     drop((attachment, slow));
     let (channel, mut far) = connect("ada");
     let _attachment = channels.attach(&channel).await.unwrap();
@@ -705,7 +705,7 @@ async fn what_is_too_large_to_go_live_comes_with_the_next_connection(store: impl
     assert_eq!(next_json(&mut far).await["unread"], 0);
     let large = ada.send(&"x".repeat(9 << 20)).await.unwrap();
     assert!(large.queued);
-    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: 1013, .. })));
+    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: CloseCode::TRY_AGAIN_LATER, .. })));
     drop((attachment, channel));
     let (channel, mut far) = connect("ada");
     let _attachment = channels.attach(&channel).await.unwrap();
@@ -722,7 +722,7 @@ async fn revoked_users_keep_their_queues(store: impl OfflineStore) {
     assert_eq!(channels.revoke(&id("ada")), 1);
     assert!(ada.send("waits").await.unwrap().queued);
     assert_eq!(next_json(&mut far).await["unread"], 0);
-    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: 4403, .. })));
+    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: CloseCode::REVOKED, .. })));
     assert!(matches!(channels.attach(&begun).await, Err(AttachError::Denied)));
     let (back, mut far_back) = connect("ada");
     let _attachment = channels.attach(&back).await.unwrap();
@@ -768,9 +768,9 @@ async fn a_channel_is_attached_once_and_only_with_a_user(store: impl OfflineStor
         (json!(0), json!(0))
     );
     assert_eq!(far.try_recv(), None, "the refused one has got nothing");
-    channel.close(1000, "");
+    channel.close(CloseCode::NORMAL, "");
     let (closed, _far_closed) = connect("ada");
-    closed.close(1000, "");
+    closed.close(CloseCode::NORMAL, "");
     assert!(matches!(channels.attach(&closed).await, Err(AttachError::Closed)));
 }
 

@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::close_code::NORMAL;
 use super::link::port::Flush;
 use super::link::{Inbox, Link, LinkState, Terms, Transport};
 use super::options::ChannelOptions;
 use super::{Channel, Message, RecvError};
+use crate::frame::close_code::CloseCode;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
 /// Bytes that the pipe takes before it pushes back.
@@ -86,7 +86,7 @@ struct Ends {
 
 enum Upward {
     Message(Message),
-    Close(u16),
+    Close(CloseCode),
 }
 
 /// The channel's end, for writing.
@@ -128,7 +128,7 @@ struct NearInbox {
 
 impl Drop for NearInbox {
     fn drop(&mut self) {
-        self.link.close(NORMAL, "");
+        self.link.close(CloseCode::NORMAL, "");
     }
 }
 
@@ -172,7 +172,7 @@ pub enum FarMessage {
     /// The channel was closed; nothing follows.
     Close {
         /// The close code.
-        code: u16,
+        code: CloseCode,
         /// The reason, perhaps empty.
         reason: String,
     },
@@ -199,7 +199,7 @@ impl FarEnd {
     }
 
     /// Closes the connection as a client does.
-    pub fn close(&self, code: u16) {
+    pub fn close(&self, code: CloseCode) {
         self.send(Upward::Close(code));
     }
 
@@ -275,9 +275,10 @@ fn take_frame(bytes: &mut BytesMut) -> Option<FarMessage> {
     let opcode = bytes[0] & 0x0f;
     bytes.advance(header);
     let mut payload = bytes.split_to(len).freeze();
+    let text = |payload: Bytes| String::from_utf8_lossy(&payload).into_owned();
     Some(match opcode {
-        1 => FarMessage::Text(String::from_utf8_lossy(&payload).into_owned()),
-        8 => FarMessage::Close { code: payload.get_u16(), reason: String::from_utf8_lossy(&payload).into_owned() },
+        1 => FarMessage::Text(text(payload)),
+        8 => FarMessage::Close { code: CloseCode::new(payload.get_u16()), reason: text(payload) },
         _ => FarMessage::Binary(payload),
     })
 }

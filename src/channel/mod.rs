@@ -7,7 +7,6 @@
 //! waits in the channel's outbox, within [`OutboxLimits`]. How that goes on, and how a connection
 //! ends, is told in `fanfare::docs::groups`.
 
-pub mod close_code;
 mod error;
 mod identity;
 mod in_memory;
@@ -30,6 +29,7 @@ use futures_util::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::frame::close_code::CloseCode;
 pub use error::{RecvError, SendError};
 pub use identity::{ChannelId, InvalidUserId, MAX_USER_ID_LEN, UserId};
 pub use in_memory::{FarEnd, FarMessage};
@@ -48,7 +48,7 @@ pub(crate) use link::Link as Out;
 pub(crate) use link::LinkState as State;
 
 use crate::dispatch::Dispatcher;
-use crate::frame::{Frame, require_close_code};
+use crate::frame::Frame;
 use crate::observe::channels as observe;
 use crate::sync::Arc;
 
@@ -254,7 +254,7 @@ impl Channel {
     /// }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// # let (channel, mut far_end) = fanfare::channel::Channel::in_memory();
-    /// # let end = async { far_end.recv().await; far_end.send_text("x"); far_end.close(1000) };
+    /// # let end = async { far_end.recv().await; far_end.send_text("x"); far_end.close(fanfare::channel::CloseCode::NORMAL) };
     /// # tokio::select! { _ = push(channel) => {}, () = async { end.await; std::future::pending().await } => {} }
     /// # }
     /// ```
@@ -332,13 +332,7 @@ impl Channel {
     }
 
     /// Begins to close the channel: see [`Sender::close`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Sender::close`].
-    #[track_caller]
-    pub fn close(&self, code: u16, reason: &str) -> bool {
-        require_close_code(code);
+    pub fn close(&self, code: CloseCode, reason: &str) -> bool {
         self.link.close(code, reason)
     }
 }

@@ -12,11 +12,11 @@ use futures_util::Sink;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::close_code::NORMAL;
 use super::error::SendError;
 use super::identity::{ChannelId, UserId};
 use super::link::{Link, OutboxCounts, Ticket};
-use crate::frame::{Frame, require_close_code};
+use crate::frame::Frame;
+use crate::frame::close_code::CloseCode;
 use crate::sync::Arc;
 
 /// Sends to one client. Cheap to clone, `Send + Sync + 'static`: it fits in an event's payload.
@@ -141,28 +141,23 @@ impl Sender {
     /// seconds to answer, and five more if something still goes before the close. A reason is cut at 123
     /// bytes.
     ///
-    /// # Panics
-    ///
-    /// When the code is none that may be sent (RFC 6455, section 7.4): use 1000, or one of your own from
-    /// 3000 to 4999.
-    ///
     /// # Examples
     ///
     /// ```
-    /// use fanfare::channel::{Channel, FarMessage};
+    /// use fanfare::channel::{Channel, CloseCode, FarMessage};
+    ///
+    /// const SIGNED_OUT: CloseCode = CloseCode::new(4001);
     ///
     /// let (channel, mut far_end) = Channel::in_memory();
     /// channel.send_text("before")?;
-    /// assert!(channel.sender().close(4001, "signed out"));
-    /// assert!(!channel.sender().close(1000, "a second time"));
+    /// assert!(channel.sender().close(SIGNED_OUT, "signed out"));
+    /// assert!(!channel.sender().close(CloseCode::NORMAL, "a second time"));
     ///
     /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("before".into())));
-    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Close { code: 4001, reason: "signed out".into() }));
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Close { code: SIGNED_OUT, reason: "signed out".into() }));
     /// # Ok::<(), fanfare::channel::SendError>(())
     /// ```
-    #[track_caller]
-    pub fn close(&self, code: u16, reason: &str) -> bool {
-        require_close_code(code);
+    pub fn close(&self, code: CloseCode, reason: &str) -> bool {
         self.link.close(code, reason)
     }
 
@@ -194,17 +189,17 @@ impl Sender {
     /// Sets how long the channel lives from now on, whatever happens on it; another call replaces the time.
     ///
     /// Then it gets nothing more, to the moment, and is closed with code
-    /// [4408](super::close_code::EXPIRED). Its connection has a timer for this; a channel in memory has none, and
+    /// [4408](super::CloseCode::EXPIRED). Its connection has a timer for this; a channel in memory has none, and
     /// is closed when somebody sends to it or receives.
     ///
     /// ```
     /// use std::time::Duration;
-    /// use fanfare::channel::{Channel, FarMessage, SendError};
+    /// use fanfare::channel::{Channel, CloseCode, FarMessage, SendError};
     ///
     /// let (channel, mut far_end) = Channel::in_memory();
     /// channel.sender().expire_in(Duration::ZERO);
     /// assert!(matches!(channel.send_text("late"), Err(SendError::Closed)));
-    /// let close = FarMessage::Close { code: 4408, reason: "channel has expired".into() };
+    /// let close = FarMessage::Close { code: CloseCode::EXPIRED, reason: "channel has expired".into() };
     /// assert_eq!(far_end.try_recv(), Some(close));
     /// # Ok::<(), SendError>(())
     /// ```
@@ -338,7 +333,7 @@ impl Sink<Frame> for Sender {
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.close(NORMAL, "");
+        self.close(CloseCode::NORMAL, "");
         self.get_mut().poll_drained(cx)
     }
 }

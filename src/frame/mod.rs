@@ -6,7 +6,7 @@
 //! The same goes for its compressed twin, which only clients that agreed on permessage-deflate are sent: whoever asks
 //! for it first makes it, for all clones. A `OnceLock` is all the synchronisation there is.
 
-mod close_code;
+pub(crate) mod close_code;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod draft;
@@ -19,9 +19,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-#[cfg(feature = "ws")]
-pub(crate) use close_code::is_close_code;
-pub(crate) use close_code::require_close_code;
+use close_code::CloseCode;
 pub(crate) use draft::{Draft, tail};
 pub(crate) use pieces::{Piece, pieces};
 pub use wire::Opcode;
@@ -88,9 +86,9 @@ impl Frame {
     }
 
     /// Makes a close frame; a reason longer than 123 bytes is cut between characters.
-    pub(crate) fn close(code: u16, reason: &str) -> Self {
+    pub(crate) fn close(code: CloseCode, reason: &str) -> Self {
         let cut = (0..=reason.len().min(123)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-        Self::new(Opcode::Close, &[&code.to_be_bytes(), &reason.as_bytes()[..cut]].concat())
+        Self::new(Opcode::Close, &[&code.get().to_be_bytes(), &reason.as_bytes()[..cut]].concat())
     }
 
     /// Makes the answer to a ping.
@@ -245,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_close_frame_has_its_code_and_a_reason_cut_between_characters() {
-        let frame = Frame::close(1013, &"ä".repeat(100));
+        let frame = Frame::close(CloseCode::TRY_AGAIN_LATER, &"ä".repeat(100));
         assert_eq!(frame.payload()[..2], 1013u16.to_be_bytes());
         assert_eq!(std::str::from_utf8(&frame.payload()[2..]), Ok(&*"ä".repeat(61)));
     }

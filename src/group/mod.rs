@@ -62,8 +62,8 @@ use self::members::{Members, Place};
 use self::offline::Offline;
 use self::presence::Room;
 use self::users::Users;
-use crate::channel::{Channel, ChannelId, Home, Out, Overflow, SendError, Sender, UserId};
-use crate::frame::{EncodeError, Frame, require_close_code, tail, unix_millis};
+use crate::channel::{Channel, ChannelId, CloseCode, Home, Out, Overflow, SendError, Sender, UserId};
+use crate::frame::{EncodeError, Frame, tail, unix_millis};
 use crate::observe::groups as observe;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
@@ -306,7 +306,7 @@ impl ChannelBox {
     /// token to say, such as `JwtVerifier::check`; what waits in its offline queue stays there.
     ///
     /// ```
-    /// use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};
+    /// use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarMessage, UserId};
     /// use fanfare::group::ChannelBox;
     ///
     /// let channels = ChannelBox::new();
@@ -316,7 +316,7 @@ impl ChannelBox {
     ///
     /// assert_eq!(channels.revoke(&mallory), 1);
     /// assert_eq!(channels.member_count("room"), 0);
-    /// assert!(matches!(far_end.try_recv(), Some(FarMessage::Close { code: 4403, .. })));
+    /// assert!(matches!(far_end.try_recv(), Some(FarMessage::Close { code: CloseCode::REVOKED, .. })));
     /// assert!(channels.join(&channel, "other room").is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -489,13 +489,7 @@ impl ChannelBox {
     /// Begins to close every channel that this box knows, and returns how many.
     ///
     /// What was sent to a channel before arrives before the close.
-    ///
-    /// # Panics
-    ///
-    /// As [`Sender::close`](crate::channel::Sender::close).
-    #[track_caller]
-    pub fn close_all(&self, code: u16, reason: &str) -> usize {
-        require_close_code(code);
+    pub fn close_all(&self, code: CloseCode, reason: &str) -> usize {
         self.shared.open_channels().filter(|out| out.close(code, reason)).count()
     }
 
@@ -507,13 +501,13 @@ impl ChannelBox {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// use fanfare::channel::Channel;
+    /// use fanfare::channel::{Channel, CloseCode};
     /// use fanfare::group::ChannelBox;
     ///
     /// let channels = ChannelBox::new();
     /// let (channel, _far_end) = Channel::in_memory();
     /// channels.add(&channel);
-    /// assert_eq!(channels.close_all(1001, "the server is going away"), 1);
+    /// assert_eq!(channels.close_all(CloseCode::GOING_AWAY, "the server is going away"), 1);
     /// tokio::join!(channels.emptied(), async { drop(channel) });
     /// assert_eq!(channels.channel_count(), 0);
     /// # }

@@ -24,8 +24,7 @@ use super::decoder::{Decoder, Event, ProtocolError};
 use super::mailbox::{Mailbox, Receiver, Room};
 use super::rate::{Allowance, Excess, RateLimit};
 use super::transport::Socket;
-use crate::channel::close_code::{GOING_AWAY, NORMAL, POLICY};
-use crate::channel::{Channel, Message, Out, RecvError, State};
+use crate::channel::{Channel, CloseCode, Message, Out, RecvError, State};
 use crate::sync::Arc;
 
 /// How long a client has to answer a close, and once more as long to read what goes before it.
@@ -118,7 +117,7 @@ impl Connection {
         match self.mailbox.poll_room(cx) {
             Room::Free => self.paused,
             Room::Taken => false,
-            Room::Abandoned => self.out.close(NORMAL, "") || self.paused,
+            Room::Abandoned => self.out.close(CloseCode::NORMAL, "") || self.paused,
         }
     }
 
@@ -241,7 +240,7 @@ impl Connection {
             Event::Pong(_) => None,
             Event::Close { code, .. } => {
                 // Ours goes out behind what was sent before; when we closed first it is out already.
-                self.out.close(code.unwrap_or(NORMAL), "");
+                self.out.close(code.unwrap_or(CloseCode::NORMAL), "");
                 self.leave(Phase::Left, None, cx);
                 None
             }
@@ -270,8 +269,8 @@ impl Connection {
             Excess::Throttle => self.times.resume = Some(now + wait),
             Excess::Close => {
                 let reason = "client sends faster than it may".to_owned();
-                self.out.close(POLICY, &reason);
-                self.leave(Phase::Broken, Some(RecvError::Protocol { code: POLICY, reason }), cx);
+                self.out.close(CloseCode::POLICY, &reason);
+                self.leave(Phase::Broken, Some(RecvError::Protocol { code: CloseCode::POLICY, reason }), cx);
             }
         }
     }
@@ -333,7 +332,7 @@ impl Connection {
                 self.times.spoke();
                 return Ok(());
             }
-            self.out.close(GOING_AWAY, "nothing was said for too long");
+            self.out.close(CloseCode::GOING_AWAY, "nothing was said for too long");
             self.leave(Phase::Leaving, None, cx);
             return Ok(());
         }
@@ -392,7 +391,7 @@ impl Connection {
     }
 
     /// Begins the close; false when that was done before.
-    pub(super) fn close(&self, code: u16, reason: &str) -> bool {
+    pub(super) fn close(&self, code: CloseCode, reason: &str) -> bool {
         self.out.close(code, reason)
     }
 

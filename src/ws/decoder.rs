@@ -59,7 +59,7 @@ use std::{error::Error, fmt, mem};
 
 use bytes::{Buf, Bytes};
 
-use crate::frame::is_close_code;
+use crate::channel::CloseCode;
 
 use inflate::Inflater;
 
@@ -276,7 +276,7 @@ pub enum Event {
     /// The client closes, or answers our close; nothing comes after it.
     Close {
         /// The code, if the client gave one; it is one that may be sent back.
-        code: Option<u16>,
+        code: Option<CloseCode>,
         /// The reason, empty if the client gave none.
         reason: String,
     },
@@ -377,18 +377,19 @@ impl ProtocolError {
     /// # Examples
     ///
     /// ```
+    /// use fanfare::channel::CloseCode;
     /// use fanfare::ws::decoder::ProtocolError;
     ///
-    /// assert_eq!(ProtocolError::Unmasked.close_code(), 1002);
-    /// assert_eq!(ProtocolError::TextNotUtf8.close_code(), 1007);
-    /// assert_eq!(ProtocolError::MessageTooBig.close_code(), 1009);
+    /// assert_eq!(ProtocolError::Unmasked.close_code(), CloseCode::PROTOCOL_ERROR);
+    /// assert_eq!(ProtocolError::TextNotUtf8.close_code(), CloseCode::INVALID);
+    /// assert_eq!(ProtocolError::MessageTooBig.close_code(), CloseCode::TOO_BIG);
     /// ```
     #[must_use]
-    pub fn close_code(&self) -> u16 {
+    pub fn close_code(&self) -> CloseCode {
         match self {
-            Self::ReasonNotUtf8 | Self::TextNotUtf8 | Self::BadDeflate => 1007,
-            Self::FrameTooBig | Self::MessageTooBig | Self::TooManyEmptyFragments => 1009,
-            _ => 1002,
+            Self::ReasonNotUtf8 | Self::TextNotUtf8 | Self::BadDeflate => CloseCode::INVALID,
+            Self::FrameTooBig | Self::MessageTooBig | Self::TooManyEmptyFragments => CloseCode::TOO_BIG,
+            _ => CloseCode::PROTOCOL_ERROR,
         }
     }
 }
@@ -717,9 +718,9 @@ fn close_event(payload: &[u8]) -> Result<Event, ProtocolError> {
         [_] => return Err(ProtocolError::CloseTooShort),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
     };
-    if !is_close_code(code) {
+    let Some(code) = CloseCode::try_new(code) else {
         return Err(ProtocolError::CloseCode(code));
-    }
+    };
     let Ok(reason) = simdutf8::basic::from_utf8(reason) else {
         return Err(ProtocolError::ReasonNotUtf8);
     };

@@ -11,7 +11,7 @@ use super::outbox::{Overflow, Rule};
 use super::port::{Outcome, Route};
 use super::state::{Access, Inner, LinkState};
 use super::waitlist::Ticket;
-use crate::channel::close_code::TRY_AGAIN_LATER;
+use crate::frame::close_code::CloseCode;
 use crate::frame::{Frame, pieces};
 use crate::observe::channels::{NO_CLOSE, Why};
 use crate::sync::Arc;
@@ -141,7 +141,7 @@ impl Access<'_> {
         }
         self.count_dropped(Why::Overflow, 1);
         self.drop_waiting(Why::Overflow);
-        self.close(TRY_AGAIN_LATER, "client reads too slowly");
+        self.close(CloseCode::TRY_AGAIN_LATER, "client reads too slowly");
         Outcome::Overflowed
     }
 
@@ -188,14 +188,14 @@ impl Access<'_> {
         }
     }
 
-    pub(super) fn close(&mut self, code: u16, reason: &str) -> bool {
+    pub(super) fn close(&mut self, code: CloseCode, reason: &str) -> bool {
         if self.inner.state != LinkState::Open {
             return false;
         }
         self.push_control(Frame::close(code, reason).bytes().clone());
         if self.inner.state == LinkState::Open {
             self.inner.state = LinkState::Closing;
-            self.note_closed(code);
+            self.note_closed(code.get());
         }
         true
     }

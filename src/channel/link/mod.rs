@@ -36,11 +36,11 @@ use outbox::Outbox;
 use port::Flush;
 use state::Inner;
 
-use super::close_code::REVOKED;
 use super::error::SendError;
 use super::identity::ChannelId;
 use super::options::ChannelOptions;
 use crate::frame::Frame;
+use crate::frame::close_code::CloseCode;
 use crate::observe::channels::{Notes, OpenChannel, To, Why, delivered};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
@@ -224,7 +224,7 @@ impl Link {
     }
 
     /// Begins the close handshake behind all that was sent before; false when it was begun already.
-    pub(crate) fn close(self: &Arc<Self>, code: u16, reason: &str) -> bool {
+    pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> bool {
         self.locked(|access| {
             if !cfg!(fault = "close_no_catch_up") {
                 access.catch_up();
@@ -238,7 +238,7 @@ impl Link {
         self.locked(|access| {
             access.inner.revoked = true;
             access.drop_waiting(Why::Revoked);
-            access.close(REVOKED, reason);
+            access.close(CloseCode::REVOKED, reason);
         });
     }
 
@@ -444,7 +444,6 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::channel::close_code::NORMAL;
     use crate::sync::atomic::{AtomicUsize, Ordering};
 
     /// A socket whose client reads nothing.
@@ -491,7 +490,7 @@ mod tests {
         // The first one went where there was nothing else to go before.
         assert_eq!(link.counts().waiting_bytes, 2 * 127);
         assert_eq!(link.state(), LinkState::Open);
-        assert!(link.close(NORMAL, ""), "a close goes out whatever waits");
+        assert!(link.close(CloseCode::NORMAL, ""), "a close goes out whatever waits");
         assert_eq!(link.counts(), OutboxCounts { waiting_bytes: 2 * 127 + 4, ..OutboxCounts::default() });
     }
 }

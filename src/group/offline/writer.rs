@@ -29,8 +29,7 @@ use super::queue::{Admission, Draft, Plan, Queue, Refusal};
 use super::store::{OfflineStore, Record};
 use super::{Acked, Attachment, Counters, Dropped, Notification, OFFLINE_DROPPED, Sent, wire};
 use crate::Error;
-use crate::channel::close_code::TRY_AGAIN_LATER;
-use crate::channel::{Out, UserId};
+use crate::channel::{CloseCode, Out, UserId};
 use crate::frame::{Frame, unix_millis};
 use crate::group::{ChannelBox, GroupSend, Kind, SendReport, Shared};
 use crate::sync::atomic::Ordering;
@@ -522,7 +521,7 @@ fn deliver(channels: Option<&ChannelBox>, user: &UserId, frame: impl FnOnce() ->
         // They come back and get it then: nothing may be missing in the middle.
         let members = Arc::clone(&lock(&inbox.log).members);
         for out in members.iter().filter_map(|member| member.out.upgrade()) {
-            out.close(TRY_AGAIN_LATER, "too much waits for this user");
+            out.close(CloseCode::TRY_AGAIN_LATER, "too much waits for this user");
         }
     }
     Some(report)

@@ -20,8 +20,7 @@ use std::time::Duration;
 use http::Extensions;
 use tokio::sync::{Notify, watch};
 
-use crate::channel::close_code::GOING_AWAY;
-use crate::channel::{ChannelId, Out};
+use crate::channel::{ChannelId, CloseCode, Out};
 use crate::observe::connections as observe;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
@@ -162,7 +161,7 @@ impl Guests {
 
 /// The close goes out behind what waits.
 fn say_goodbye(out: &Arc<Out>) {
-    out.close(GOING_AWAY, "the server is going away");
+    out.close(CloseCode::GOING_AWAY, "the server is going away");
 }
 
 /// What counts as one address: an IPv4 address, or the network of 64 bits that one IPv6 host may choose from.
