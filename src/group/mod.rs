@@ -16,21 +16,14 @@
 //! come before a log's, and are never held together with an `Out`'s.
 
 mod builder;
+mod delivery;
 mod error;
-mod fanout;
 mod history;
 mod idle;
-mod life;
-mod log;
-mod members;
 pub mod offline;
 mod options;
 mod presence;
-mod protocol;
-mod recover;
-mod report;
-mod send;
-mod sweep;
+mod request;
 mod users;
 
 use std::fmt;
@@ -41,24 +34,24 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 pub use builder::ChannelBoxBuilder;
+pub use delivery::member::Membership;
+pub use delivery::report::{Delivery, SendReport};
+pub use delivery::send::GroupSend;
 pub use error::{Denied, JoinError, JoinErrorReason};
+pub use history::resume::Recovery;
 pub use history::{History, HistoryLimits, HistoryMessage, Position, Since};
-pub use members::Membership;
 pub use options::GroupOptions;
 pub use presence::{
     Here, MAX_PRESENCE_INFO_LEN, PRESENCE_JOINED, PRESENCE_LEFT, PRESENCE_UPDATED, Presence, PresenceChange,
     PresenceError, PresencePage, PresenceUser,
 };
-pub use protocol::{MAX_RECOVER_GROUPS, MAX_RECOVER_LEN, Recover, RecoverError, Request};
-pub use recover::Recovery;
-pub use report::{Delivery, SendReport};
-pub use send::GroupSend;
+pub use request::{MAX_RECOVER_GROUPS, MAX_RECOVER_LEN, Recover, RecoverError, Request};
 
 use self::builder::Rules;
+use self::delivery::log::Log;
+use self::delivery::member::{Members, Place};
 use self::history::Ring;
 use self::idle::IdleGroups;
-use self::log::Log;
-use self::members::{Members, Place};
 use self::offline::Offline;
 use self::presence::Room;
 use self::users::Users;

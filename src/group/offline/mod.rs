@@ -56,7 +56,7 @@ pub use store::{Change, InvalidRecord, MemoryStore, OfflineStore, Record, StoreS
 
 use self::queue::Draft;
 use self::writer::{Command, Commands, Read, Stored};
-use super::members::Place;
+use super::delivery::member::Place;
 use super::{ChannelBox, Shared};
 use crate::Key;
 use crate::channel::{Channel, ChannelId, UserId};

@@ -4,7 +4,7 @@
 //! what does not fit waits there. A state is cut into pages here. Plain functions, no synchronisation.
 
 use super::entry::{PresencePage, PresenceUser};
-use super::state::{Diff, Snapshot};
+use super::roster::{Diff, Snapshot};
 use crate::channel::UserId;
 use crate::frame::Frame;
 

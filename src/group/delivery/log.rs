@@ -17,48 +17,48 @@ use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
-use super::history::{Gone, Position, Ring};
-use super::idle::Listed;
-use super::members::Members;
-use super::options::GroupOptions;
-use super::report::Tally;
 use crate::channel::{ChannelId, Waitlist};
 use crate::frame::{Draft, Frame};
+use crate::group::delivery::member::Members;
+use crate::group::delivery::report::Tally;
+use crate::group::history::{Gone, Position, Ring};
+use crate::group::idle::Listed;
+use crate::group::options::GroupOptions;
 use crate::sync::Arc;
 
-pub(super) struct Log {
+pub(in crate::group) struct Log {
     entries: VecDeque<Entry>,
     /// The position of the front entry.
     first: u64,
     bytes: usize,
-    pub(super) members: Arc<Members>,
+    pub(in crate::group) members: Arc<Members>,
     /// The number of the next membership.
-    pub(super) next_member: u64,
+    pub(in crate::group) next_member: u64,
     /// The last member has left: the group is out of the map, or soon.
-    pub(super) closed: bool,
+    pub(in crate::group) closed: bool,
     /// A runtime that drives a member, once it was looked for; forgotten when one leaves, who may have been its last.
-    pub(super) runtime: Option<Handle>,
+    pub(in crate::group) runtime: Option<Handle>,
     /// Who waits until there is room.
-    pub(super) waiting: Waitlist,
+    pub(in crate::group) waiting: Waitlist,
     /// What was said, where that is kept.
-    pub(super) history: Option<Box<Ring>>,
+    pub(in crate::group) history: Option<Box<Ring>>,
     /// Its place among the idle groups, if it has one.
-    pub(super) listed: Option<Listed>,
+    pub(in crate::group) listed: Option<Listed>,
 }
 
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) frame: Frame,
-    pub(super) except: Option<ChannelId>,
+pub(in crate::group) struct Entry {
+    pub(in crate::group) frame: Frame,
+    pub(in crate::group) except: Option<ChannelId>,
     /// What that one gets instead: the offset of a message that is saved, so that it sees no gap.
-    pub(super) skip: Option<Frame>,
+    pub(in crate::group) skip: Option<Frame>,
     /// What the frame is the latest value of.
-    pub(super) key: Option<Arc<str>>,
-    pub(super) tally: Arc<Tally>,
+    pub(in crate::group) key: Option<Arc<str>>,
+    pub(in crate::group) tally: Arc<Tally>,
 }
 
 impl Log {
-    pub(super) fn new(history: Option<Ring>) -> Self {
+    pub(in crate::group) fn new(history: Option<Ring>) -> Self {
         Self {
             history: history.map(Box::new),
             listed: None,
@@ -74,28 +74,28 @@ impl Log {
     }
 
     /// Returns the position of the front frame.
-    pub(super) fn first(&self) -> u64 {
+    pub(in crate::group) fn first(&self) -> u64 {
         self.first
     }
 
     /// Returns the position of the next frame.
-    pub(super) fn head(&self) -> u64 {
+    pub(in crate::group) fn head(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
 
     /// Tells whether a frame of so many bytes has room.
-    pub(super) fn has_room(&self, len: usize, options: &GroupOptions) -> bool {
+    pub(in crate::group) fn has_room(&self, len: usize, options: &GroupOptions) -> bool {
         self.entries.len() < options.max_frames && self.bytes + len <= options.max_bytes
     }
 
     /// Appends a frame that has room.
-    pub(super) fn append(&mut self, entry: Entry) {
+    pub(in crate::group) fn append(&mut self, entry: Entry) {
         self.bytes += entry.frame.bytes().len();
         self.entries.push_back(entry);
     }
 
     /// Gives a message its offset, and its place in the history.
-    pub(super) fn save(&mut self, draft: Draft, now: SystemTime) -> Saved {
+    pub(in crate::group) fn save(&mut self, draft: Draft, now: SystemTime) -> Saved {
         let offset = self.history.as_ref().map_or(0, |ring| ring.next());
         let frame = draft.finish(offset);
         let gone = self.history.as_mut().map(|ring| ring.append(frame.clone(), now)).unwrap_or_default();
@@ -103,7 +103,7 @@ impl Log {
     }
 
     #[cfg(feature = "metrics")]
-    pub(super) fn add_depth(&self, depth: &mut crate::observe::groups::Depth) {
+    pub(in crate::group) fn add_depth(&self, depth: &mut crate::observe::groups::Depth) {
         depth.queue_messages += self.entries.len();
         depth.queue_bytes += self.bytes;
         if let Some(ring) = &self.history {
@@ -112,19 +112,19 @@ impl Log {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::group) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Returns what lies from `cursor` to the head.
-    pub(super) fn since(&self, cursor: u64) -> impl Iterator<Item = &Entry> {
+    pub(in crate::group) fn since(&self, cursor: u64) -> impl Iterator<Item = &Entry> {
         // The cursor lies between first and head, so the difference fits.
         self.entries.iter().skip((cursor - self.first) as usize)
     }
 
     /// Forgets the frames before `end`, and returns who has waited for the room they took, one for each.
     #[must_use]
-    pub(super) fn forget_until(&mut self, end: u64) -> Vec<Waker> {
+    pub(in crate::group) fn forget_until(&mut self, end: u64) -> Vec<Waker> {
         let count = (end - self.first) as usize;
         self.bytes -= self.entries.drain(..count).map(|entry| entry.frame.bytes().len()).sum::<usize>();
         self.first = end;
@@ -137,11 +137,11 @@ impl Log {
 }
 
 /// A message that has its place in the history.
-pub(super) struct Saved {
-    pub(super) frame: Frame,
-    pub(super) position: Option<Position>,
+pub(in crate::group) struct Saved {
+    pub(in crate::group) frame: Frame,
+    pub(in crate::group) position: Option<Position>,
     /// What left the history for it: to be dropped without the lock.
-    pub(super) gone: Gone,
+    pub(in crate::group) gone: Gone,
 }
 
 /// Entries that an idle log keeps room for.
@@ -149,7 +149,7 @@ const SPARE_ENTRIES: usize = 16;
 
 impl Entry {
     /// A frame for all, kept nowhere.
-    pub(super) fn new(frame: Frame) -> Self {
+    pub(in crate::group) fn new(frame: Frame) -> Self {
         Self { frame, except: None, skip: None, key: None, tally: Arc::default() }
     }
 }

@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::history::{Gone, Position};
-use super::log::{Entry, Log};
-use super::report::{SendReport, Tally};
-use super::{ChannelBox, Group, Kind};
 use crate::channel::{ChannelId, Ticket};
 use crate::frame::{Draft, EncodeError, Frame, tail};
+use crate::group::delivery::log::{Entry, Log};
+use crate::group::delivery::report::{SendReport, Tally};
+use crate::group::history::{Gone, Position};
+use crate::group::{ChannelBox, Group, Kind};
 use crate::observe::groups as observe;
 use crate::sync::{Arc, lock};
 
@@ -30,16 +30,16 @@ pub struct GroupSend {
 }
 
 impl GroupSend {
-    pub(super) fn to(group: Arc<Group>) -> Self {
+    pub(in crate::group) fn to(group: Arc<Group>) -> Self {
         Self { group: Some(group), ..Self::to_nobody() }
     }
 
     /// Sends to a group that is made for it.
-    pub(super) fn to_new(channels: &ChannelBox, name: &str) -> Self {
+    pub(in crate::group) fn to_new(channels: &ChannelBox, name: &str) -> Self {
         Self { unmade: Some((channels.clone(), name.into())), ..Self::to_nobody() }
     }
 
-    pub(super) fn to_nobody() -> Self {
+    pub(in crate::group) fn to_nobody() -> Self {
         Self { group: None, unmade: None, except: None, key: None, ephemeral: false }
     }
 

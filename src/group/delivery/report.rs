@@ -4,8 +4,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-use super::history::Position;
 use crate::channel::Outcome;
+use crate::group::history::Position;
 use crate::observe::groups as observe;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -37,16 +37,16 @@ pub struct SendReport {
 }
 
 impl SendReport {
-    pub(super) fn new(members: usize, accepted: bool, tally: Arc<Tally>) -> Self {
+    pub(in crate::group) fn new(members: usize, accepted: bool, tally: Arc<Tally>) -> Self {
         Self { members, accepted, position: None, tally }
     }
 
-    pub(super) fn saved_at(self, position: Option<Position>) -> Self {
+    pub(in crate::group) fn saved_at(self, position: Option<Position>) -> Self {
         Self { position, ..self }
     }
 
     /// Tells of a group without members: it is delivered to nobody.
-    pub(super) fn nobody() -> Self {
+    pub(in crate::group) fn nobody() -> Self {
         observe::sent(None, 0, true);
         let tally = Arc::<Tally>::default();
         tally.settle();
@@ -60,14 +60,14 @@ impl SendReport {
     }
 
     /// Tells whether the group took the frame; false when too much waits in it already: see
-    /// [`GroupOptions::max_waiting`](super::GroupOptions::max_waiting).
+    /// [`GroupOptions::max_waiting`](crate::group::GroupOptions::max_waiting).
     #[must_use]
     pub fn accepted(&self) -> bool {
         self.accepted
     }
 
     /// Returns where the message is in the group's history; `None` when it is not kept there: the group has none, the
-    /// message was not accepted, is [ephemeral](super::GroupSend::ephemeral), or is no JSON.
+    /// message was not accepted, is [ephemeral](crate::group::GroupSend::ephemeral), or is no JSON.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.position
@@ -105,7 +105,7 @@ pub struct Delivery {
 
 /// Counts what becomes of one frame.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(in crate::group) struct Tally {
     written: AtomicUsize,
     queued: AtomicUsize,
     dropped: AtomicUsize,
@@ -114,7 +114,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn note(&self, outcome: Outcome) {
+    pub(in crate::group) fn note(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Written => &self.written,
             Outcome::Queued => &self.queued,
@@ -125,14 +125,14 @@ impl Tally {
     }
 
     /// Counts members whose kernel took the frame, all at once.
-    pub(super) fn add_written(&self, members: usize) {
+    pub(in crate::group) fn add_written(&self, members: usize) {
         #[cfg(fault = "settled_early")]
         self.settled.store(true, Ordering::Release);
         self.written.fetch_add(members, Ordering::Relaxed);
     }
 
     /// The sweep has been with every member.
-    pub(super) fn settle(&self) {
+    pub(in crate::group) fn settle(&self) {
         #[cfg(fault = "lost_waiter")]
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         // Release: pairs with the Acquire of `settled_or_wakes`.
@@ -153,7 +153,7 @@ impl Tally {
         settled
     }
 
-    pub(super) fn delivery(&self) -> Delivery {
+    pub(in crate::group) fn delivery(&self) -> Delivery {
         Delivery {
             written: self.written.load(Ordering::Relaxed),
             queued: self.queued.load(Ordering::Relaxed),

@@ -4,56 +4,56 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use super::Group;
-use super::log::Entry;
-use super::presence;
 use crate::channel::{Access, ChannelId, Feed, Out, Route};
+use crate::group::Group;
+use crate::group::delivery::log::Entry;
+use crate::group::presence;
 use crate::observe::groups as observe;
 use crate::snapshot::{Release, Snapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak, lock};
 
 /// The members of one group by number, which grows with every join: they are listed as they came.
-pub(super) type Members = Snapshot<u64, Arc<Place>>;
+pub(in crate::group) type Members = Snapshot<u64, Arc<Place>>;
 
 impl Release for Arc<Place> {
     fn release(self) {}
 }
 
 /// One channel's place in one group.
-pub(super) struct Place {
-    pub(super) number: u64,
-    pub(super) group: Arc<Group>,
+pub(in crate::group) struct Place {
+    pub(in crate::group) number: u64,
+    pub(in crate::group) group: Arc<Group>,
     /// Weak: the `Out` holds this place as one of its feeds.
-    pub(super) out: Weak<Out>,
-    pub(super) channel: ChannelId,
+    pub(in crate::group) out: Weak<Out>,
+    pub(in crate::group) channel: ChannelId,
     /// The position of the next frame for this member. Written under its `Out` alone; read without it for a guess.
-    pub(super) cursor: AtomicU64,
+    pub(in crate::group) cursor: AtomicU64,
 }
 
 impl Place {
-    pub(super) fn cursor(&self) -> u64 {
+    pub(in crate::group) fn cursor(&self) -> u64 {
         // Relaxed: the lock of the `Out` orders all access.
         self.cursor.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_cursor(&self, cursor: u64) {
+    pub(in crate::group) fn set_cursor(&self, cursor: u64) {
         self.cursor.store(cursor, Ordering::Relaxed);
     }
 
     /// Ends the membership.
-    pub(super) fn end(self: &Arc<Self>) -> bool {
+    pub(in crate::group) fn end(self: &Arc<Self>) -> bool {
         let feed: Arc<dyn Feed> = Arc::clone(self) as _;
         self.out.upgrade().is_some_and(|out| out.end_feed(&feed))
     }
 
     /// Tells whether the membership is over. Exact under the lock of the `Out`, or of what is taken after it was ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::group) fn has_ended(&self) -> bool {
         self.cursor() == u64::MAX
     }
 
     /// Hands the member one frame, and tells its tally.
-    pub(super) fn push(&self, entry: &Entry, access: &mut Access<'_>) {
+    pub(in crate::group) fn push(&self, entry: &Entry, access: &mut Access<'_>) {
         if entry.except != Some(self.channel) {
             entry.tally.note(access.push(&entry.frame, &self.route(entry)));
         } else if let Some(skip) = &entry.skip {
@@ -62,7 +62,7 @@ impl Place {
         }
     }
 
-    pub(super) fn route<'e>(&self, entry: &'e Entry) -> Route<'e> {
+    pub(in crate::group) fn route<'e>(&self, entry: &'e Entry) -> Route<'e> {
         Route { source: self.group.number, overflow: self.group.options.overflow, key: entry.key.as_ref() }
     }
 }
@@ -154,11 +154,11 @@ pub struct Membership {
 }
 
 impl Membership {
-    pub(super) fn new(place: Arc<Place>) -> Self {
+    pub(in crate::group) fn new(place: Arc<Place>) -> Self {
         Self { place }
     }
 
-    pub(super) fn place(&self) -> &Arc<Place> {
+    pub(in crate::group) fn place(&self) -> &Arc<Place> {
         &self.place
     }
 

@@ -19,10 +19,10 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::log::{Entry, Log};
-use super::members::{Members, Place};
 use crate::channel::{Access, ChannelId, Outcome};
 use crate::frame::{Piece, pieces};
+use crate::group::delivery::log::{Entry, Log};
+use crate::group::delivery::member::{Members, Place};
 use crate::observe::channels::{To, delivered};
 use crate::sync::Arc;
 
@@ -37,7 +37,7 @@ const JOINS: usize = 4;
 /// Members whose memory is asked for at once: see [`touch`].
 const AHEAD: usize = 8;
 
-pub(super) struct Sweep {
+pub(in crate::group) struct Sweep {
     /// What the log has from `first` to `end`.
     entries: VecDeque<Entry>,
     first: u64,
@@ -78,7 +78,7 @@ struct Join {
 
 impl Sweep {
     /// Begins with what is in the log. One that is `open` takes up what comes later, too.
-    pub(super) fn new(log: &Log, open: bool) -> Self {
+    pub(in crate::group) fn new(log: &Log, open: bool) -> Self {
         // Nobody is always the last one: the beginning jumps about, evenly (by the golden ratio).
         let number = log.first().wrapping_mul(0x9e37_79b9_7f4a_7c15) % log.next_member.max(1);
         let mut sweep = Self {
@@ -98,17 +98,17 @@ impl Sweep {
     }
 
     /// Takes no more up than it owes.
-    pub(super) fn close(&mut self) {
+    pub(in crate::group) fn close(&mut self) {
         self.limit = self.end.max(self.owed);
     }
 
     /// Tells whether everybody has all that was taken up.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::group) fn is_done(&self) -> bool {
         self.marks.is_empty()
     }
 
     /// Visits up to `most` members, and returns what all have now.
-    pub(super) fn advance(&mut self, most: usize) -> Passed {
+    pub(in crate::group) fn advance(&mut self, most: usize) -> Passed {
         let members = Arc::clone(&self.members);
         let mut visits = 0;
         while visits < most && !self.is_round() {
@@ -133,7 +133,7 @@ impl Sweep {
     }
 
     /// Takes up what the log has got since, and who is a member now: under its lock.
-    pub(super) fn take_up(&mut self, log: &Log) {
+    pub(in crate::group) fn take_up(&mut self, log: &Log) {
         self.members = Arc::clone(&log.members);
         let end = self.window(log);
         if end == self.end {
@@ -273,15 +273,15 @@ impl Drop for Sweep {
 }
 
 /// Frames that everybody has.
-pub(super) struct Passed {
+pub(in crate::group) struct Passed {
     /// Their end.
-    pub(super) end: u64,
+    pub(in crate::group) end: u64,
     entries: Vec<Entry>,
 }
 
 impl Passed {
     /// Settles their tallies: without the log's lock, since whoever waits for one is woken.
-    pub(super) fn settle(self) {
+    pub(in crate::group) fn settle(self) {
         delivered(To::Group, || {
             self.entries.iter().fold([0; 3], |[written, queued, dropped], entry| {
                 let delivery = entry.tally.delivery();

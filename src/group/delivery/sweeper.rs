@@ -18,8 +18,8 @@ use std::task::Waker;
 
 use tokio::runtime::Handle;
 
-use super::Group;
-use super::sweep::{Passed, Sweep};
+use crate::group::Group;
+use crate::group::delivery::sweep::{Passed, Sweep};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
 
@@ -52,7 +52,7 @@ const MEMBERS_PER_TURN: usize = 128;
 
 impl Group {
     /// Sees to it that all that is in the log now goes to the members.
-    pub(super) fn sweep(self: &Arc<Self>, members: usize) {
+    pub(in crate::group) fn sweep(self: &Arc<Self>, members: usize) {
         // AcqRel: whoever sweeps sees the log entry of each request it counts.
         if self.requests.fetch_add(1, Ordering::AcqRel) != 0 && !cfg!(fault = "two_sweepers") {
             return;
@@ -85,7 +85,7 @@ impl Group {
     }
 
     /// Returns a member's runtime, or else the caller's.
-    pub(super) fn any_runtime(&self) -> Option<Handle> {
+    pub(in crate::group) fn any_runtime(&self) -> Option<Handle> {
         self.members_runtime().or_else(|| Handle::try_current().ok())
     }
 

@@ -8,10 +8,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::history::{History, Position, Since};
-use super::{ChannelBox, Group, JoinError, JoinErrorReason, Kind, Membership, refused};
 use crate::channel::{Channel, Out};
 use crate::frame::Frame;
+use crate::group::history::{History, Position, Since};
+use crate::group::{ChannelBox, Group, JoinError, JoinErrorReason, Kind, Membership, refused};
 use crate::observe::groups as observe;
 use crate::sync::{Arc, lock};
 
@@ -52,7 +52,7 @@ impl ChannelBox {
     /// gets the messages that [`Since`] asks for, the stored frames themselves, then what is sent from now on: nothing
     /// twice, and nothing is missing in between. A replay has room in the outbox of its own, beside its limits.
     ///
-    /// In a group without [history](super::GroupOptions::history) nothing is replayed, and nothing recovered.
+    /// In a group without [history](crate::group::GroupOptions::history) nothing is replayed, and nothing recovered.
     ///
     /// ```
     /// use fanfare::channel::{Channel, FarMessage};
@@ -158,12 +158,12 @@ impl Group {
     }
 
     /// Returns what tells a member that a message of this offset is not for it.
-    pub(super) fn skip(&self, offset: u64) -> Frame {
+    pub(in crate::group) fn skip(&self, offset: u64) -> Frame {
         Frame::json(&Skip { group: &self.name, offset }).expect("names and numbers are json")
     }
 
     /// Returns what tells a client how its join went.
-    pub(super) fn joined(&self, recovery: &Recovery) -> Frame {
+    pub(in crate::group) fn joined(&self, recovery: &Recovery) -> Frame {
         let Recovery { recovered, replayed, position } = *recovery;
         let joined = Joined { group: &self.name, epoch: position.epoch, offset: position.offset, recovered, replayed };
         Frame::json(&joined).expect("names and numbers are json")

@@ -7,14 +7,14 @@
 use std::any::Any;
 use std::time::SystemTime;
 
-use super::history::{Gone, Position, Since};
-use super::log::Log;
-use super::members::Place;
-use super::presence::Room;
-use super::recover::Recovery;
-use super::{ChannelBox, Group, Kind};
 use crate::channel::{Feed, Out};
 use crate::frame::Frame;
+use crate::group::delivery::log::Log;
+use crate::group::delivery::member::Place;
+use crate::group::history::resume::Recovery;
+use crate::group::history::{Gone, Position, Since};
+use crate::group::presence::Room;
+use crate::group::{ChannelBox, Group, Kind};
 use crate::observe::groups as observe;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, lock};
@@ -22,7 +22,7 @@ use crate::sync::{Arc, lock};
 impl Group {
     /// Makes a channel a member, behind all others, and returns what it has missed; `None` when the last member
     /// has left for good.
-    pub(super) fn admit(&self, out: &Arc<Out>, since: Option<Since>) -> Option<(Arc<Place>, Missed)> {
+    pub(in crate::group) fn admit(&self, out: &Arc<Out>, since: Option<Since>) -> Option<(Arc<Place>, Missed)> {
         // Members of a group that keeps a history are told where it stands, so that offsets mean something to them.
         let since = since.or_else(|| self.tail.as_ref().map(|_| Since::Last(0)));
         let now = SystemTime::now();
@@ -62,16 +62,16 @@ impl Group {
     }
 
     /// Returns what may be told of it.
-    pub(super) fn named(&self) -> observe::Named<'_> {
+    pub(in crate::group) fn named(&self) -> observe::Named<'_> {
         (self.kind.label(), (self.kind == Kind::Named).then_some(&*self.name))
     }
 
-    pub(super) fn is_source_of(&self, feed: &dyn Feed) -> bool {
+    pub(in crate::group) fn is_source_of(&self, feed: &dyn Feed) -> bool {
         let place: Option<&Place> = (feed as &dyn Any).downcast_ref();
         place.is_some_and(|place| std::ptr::eq(&*place.group, self))
     }
 
-    pub(super) fn vanish_if_empty(&self) {
+    pub(in crate::group) fn vanish_if_empty(&self) {
         let empty = {
             let mut log = lock(&self.log);
             log.closed |= log.members.is_empty() && log.history.is_none() || cfg!(fault = "vanish_unlooked");
@@ -85,7 +85,7 @@ impl Group {
     }
 
     /// Nobody is in it, but what was said is kept: for as long as the box has room for that.
-    pub(super) fn note_idle(&self) {
+    pub(in crate::group) fn note_idle(&self) {
         if self.tail.is_none() {
             return;
         }
@@ -96,14 +96,14 @@ impl Group {
     }
 
     /// Returns the group of this name that there is now, made if it keeps a history.
-    pub(super) fn successor(&self) -> Option<Arc<Self>> {
+    pub(in crate::group) fn successor(&self) -> Option<Arc<Self>> {
         let channels = ChannelBox { shared: self.shared.upgrade()? };
         let group = channels.shared.of(self.kind).with(&*self.name, Arc::clone);
         group.or_else(|| self.tail.as_ref().map(|_| channels.open(self.kind, &self.name)))
     }
 
     /// Takes a closed group out of the map. Whoever meets one may do it; the first one does.
-    pub(super) fn vanish(&self) {
+    pub(in crate::group) fn vanish(&self) {
         if let (Some(shared), Some(me)) = (self.shared.upgrade(), self.me.upgrade()) {
             #[cfg(fault = "vanish_by_name")]
             let me = shared.of(self.kind).with(&*self.name, Arc::clone).unwrap_or(me);
@@ -119,9 +119,9 @@ impl Group {
 
 /// What a new member has missed.
 #[derive(Default)]
-pub(super) struct Missed {
-    pub(super) recovery: Option<Recovery>,
-    pub(super) frames: Vec<Frame>,
+pub(in crate::group) struct Missed {
+    pub(in crate::group) recovery: Option<Recovery>,
+    pub(in crate::group) frames: Vec<Frame>,
 }
 
 impl Missed {

@@ -9,6 +9,8 @@
 //!                           ^ a client that has seen 6 gets 7 and 8
 //! ```
 
+pub(in crate::group) mod resume;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -146,10 +148,10 @@ impl fmt::Debug for HistoryMessage {
 }
 
 /// Frames that have left a ring: the last to hold one frees it, so that is not done under a lock. One for one, mostly.
-pub(super) type Gone = SmallVec<[Frame; 1]>;
+pub(in crate::group) type Gone = SmallVec<[Frame; 1]>;
 
 /// The frames of one group that are kept.
-pub(super) struct Ring {
+pub(in crate::group) struct Ring {
     limits: HistoryLimits,
     epoch: u64,
     /// The offset of the front frame.
@@ -165,46 +167,46 @@ struct Kept {
 
 /// What of a ring somebody has missed.
 #[derive(Debug)]
-pub(super) struct Missed {
-    pub(super) recovered: bool,
+pub(in crate::group) struct Missed {
+    pub(in crate::group) recovered: bool,
     /// Where the messages begin, in the ring.
     start: usize,
 }
 
 impl Ring {
-    pub(super) fn new(limits: HistoryLimits, epoch: u64) -> Self {
+    pub(in crate::group) fn new(limits: HistoryLimits, epoch: u64) -> Self {
         Self { limits, epoch, first: 1, kept: VecDeque::new(), bytes: 0 }
     }
 
     /// Returns the offset that the next frame will have.
-    pub(super) fn next(&self) -> u64 {
+    pub(in crate::group) fn next(&self) -> u64 {
         self.first + self.kept.len() as u64
     }
 
     /// Returns the position of the last frame.
-    pub(super) fn position(&self) -> Position {
+    pub(in crate::group) fn position(&self) -> Position {
         Position { epoch: self.epoch, offset: self.next() - 1 }
     }
 
     #[cfg(feature = "metrics")]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::group) fn len(&self) -> usize {
         self.kept.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::group) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Appends the frame with the next offset. What goes for it is returned, to be dropped without a lock.
     #[must_use]
-    pub(super) fn append(&mut self, frame: Frame, now: SystemTime) -> Gone {
+    pub(in crate::group) fn append(&mut self, frame: Frame, now: SystemTime) -> Gone {
         self.bytes += frame.bytes().len();
         self.kept.push_back(Kept { frame, time: now });
         self.trim(now)
     }
 
     /// Drops what is too much or too old.
-    pub(super) fn trim(&mut self, now: SystemTime) -> Gone {
+    pub(in crate::group) fn trim(&mut self, now: SystemTime) -> Gone {
         let mut count = 0;
         let mut bytes = self.bytes;
         while let Some(oldest) = self.kept.get(count)
@@ -224,14 +226,14 @@ impl Ring {
     }
 
     /// Forgets all frames, and returns them. The next offset stays what it is.
-    pub(super) fn flush(&mut self) -> Gone {
+    pub(in crate::group) fn flush(&mut self) -> Gone {
         self.first = self.next();
         self.bytes = 0;
         self.kept.drain(..).map(|kept| kept.frame).collect()
     }
 
     /// Finds what is asked for.
-    pub(super) fn since(&self, since: Since) -> Missed {
+    pub(in crate::group) fn since(&self, since: Since) -> Missed {
         let last = |count: usize| Missed { recovered: false, start: self.kept.len().saturating_sub(count) };
         match since {
             Since::Last(count) => last(count),
@@ -249,11 +251,11 @@ impl Ring {
         Some(Missed { recovered: true, start: start as usize })
     }
 
-    pub(super) fn frames(&self, missed: &Missed) -> impl ExactSizeIterator<Item = &Frame> {
+    pub(in crate::group) fn frames(&self, missed: &Missed) -> impl ExactSizeIterator<Item = &Frame> {
         self.kept.range(missed.start..).map(|kept| &kept.frame)
     }
 
-    pub(super) fn history(&self, since: Since) -> History {
+    pub(in crate::group) fn history(&self, since: Since) -> History {
         let missed = self.since(since);
         let offsets = self.first + missed.start as u64..;
         let messages = offsets.zip(self.kept.range(missed.start..));
