@@ -55,7 +55,7 @@ async fn talk(channels: ChannelBox, mut channel: Channel) -> Result<(), fanfare:
                 }
                 Err(error) => error.to_string(),
             },
-            Asked::Say { group, text } => match channels.group_as(&sender, &group) {
+            Asked::Say { group, text } => match channels.group(&group).send_as(&sender) {
                 Ok(group) => format!("said to {}", group.send(&text)?.members()),
                 Err(denied) => denied.to_string(),
             },
@@ -102,8 +102,8 @@ async fn say(client: &mut Client, group: &str, text: &str) -> String {
 fn ruled() -> ChannelBox {
     let is = |channel: &fanfare::channel::Sender, name: &str| channel.user().is_some_and(|user| user.as_str() == name);
     ChannelBox::builder()
-        .on_join(move |channel, group| group.strip_prefix("own:").is_none_or(|owner| is(channel, owner)))
-        .on_send(move |channel, group| group != "news" || is(channel, "editor"))
+        .may_join(move |channel, group| group.strip_prefix("own:").is_none_or(|owner| is(channel, owner)))
+        .may_send(move |channel, group| group != "news" || is(channel, "editor"))
         .build()
 }
 
@@ -115,7 +115,7 @@ async fn only_who_may_joins_a_group_and_hears_it() {
     assert_eq!(join(&mut ada, "own:ada").await, "joined");
     assert_eq!(join(&mut bob, "own:ada").await, "cannot join group \"own:ada\": not allowed");
     assert_eq!(join(&mut bob, "room").await, "joined", "a refusal ends nothing");
-    assert_eq!((channels.member_count("own:ada"), channels.member_count("room")), (1, 1));
+    assert_eq!((channels.group("own:ada").member_count(), channels.group("room").member_count()), (1, 1));
 
     channels.group_send("own:ada", "for ada").unwrap();
     channels.group_send("room", "for all").unwrap();
@@ -146,18 +146,22 @@ async fn a_revoked_user_is_out_of_all_groups_and_closed_with_4403_on_every_conne
             assert_eq!(join(client, group).await, "joined");
         }
     }
-    assert_eq!(channels.member_count("room"), 3);
+    assert_eq!(channels.group("room").member_count(), 3);
 
-    assert_eq!(channels.revoke(&user("mallory")), 2);
-    assert_eq!((channels.member_count("room"), channels.member_count("other room")), (1, 1), "when it returns");
-    assert!(channels.channels_of(&user("mallory")).is_empty());
+    assert_eq!(channels.user(&user("mallory")).revoke(), 2);
+    assert_eq!(
+        (channels.group("room").member_count(), channels.group("other room").member_count()),
+        (1, 1),
+        "when it returns"
+    );
+    assert!(channels.user(&user("mallory")).channels().is_empty());
     channels.group_send("room", "without mallory").unwrap();
     assert_eq!(next(&mut ada).await, Message::text("\"without mallory\""));
     for client in &mut mallory {
         let Message::Close(Some(close)) = next(client).await else { panic!("it hears nothing but the close") };
         assert_eq!((u16::from(close.code), close.reason.as_str()), (4403, "user was revoked"));
     }
-    assert_eq!(channels.revoke(&user("mallory")), 0);
+    assert_eq!(channels.user(&user("mallory")).revoke(), 0);
 }
 
 /// Serves a route that waits for its turn twice: after its token was checked, and after its channel has begun.
@@ -204,11 +208,11 @@ async fn a_channel_that_had_begun_when_its_user_was_revoked_does_not_join() {
     gates.checked.add_permits(1);
     let mut client = connect(address, "mallory").await;
     assert_eq!((told(&mut tells).await, told(&mut tells).await), (Step::Checked, Step::Begun));
-    assert_eq!(channels.revoke(&user("mallory")), 0, "the box does not know it yet");
+    assert_eq!(channels.user(&user("mallory")).revoke(), 0, "the box does not know it yet");
     gates.begun.add_permits(1);
     assert_eq!(told(&mut tells).await, Step::Joined(Some(JoinErrorReason::Denied)));
     assert_eq!(close_code(&mut client).await, 4403);
-    assert_eq!((channels.member_count("room"), channels.group_count()), (0, 0));
+    assert_eq!((channels.group("room").member_count(), channels.stats().groups), (0, 0));
 }
 
 #[tokio::test]
@@ -217,14 +221,14 @@ async fn a_connection_whose_token_was_checked_before_the_revocation_does_not_joi
     let (address, gates, mut tells) = serve_gated(&channels).await;
     let connecting = tokio::spawn(connect(address, "mallory"));
     assert_eq!(told(&mut tells).await, Step::Checked);
-    channels.revoke(&user("mallory"));
+    channels.user(&user("mallory")).revoke();
     gates.checked.add_permits(1);
     gates.begun.add_permits(1);
     let mut client = soon(connecting).await.expect("the handshake goes on");
     assert_eq!(told(&mut tells).await, Step::Begun);
     assert_eq!(told(&mut tells).await, Step::Joined(Some(JoinErrorReason::Denied)));
     assert_eq!(close_code(&mut client).await, 4403);
-    assert_eq!(channels.member_count("room"), 0);
+    assert_eq!(channels.group("room").member_count(), 0);
 }
 
 #[tokio::test]
@@ -239,7 +243,7 @@ async fn a_revoked_users_old_tokens_open_nothing_where_the_verifier_knows() {
     assert_eq!(join(&mut mallory, "room").await, "joined");
 
     revoked.lock().expect("nobody panics with it").insert("mallory".into());
-    assert_eq!(channels.revoke(&user("mallory")), 1);
+    assert_eq!(channels.user(&user("mallory")).revoke(), 1);
     assert_eq!(close_code(&mut mallory).await, 4403);
     let refused = try_connect(address, "mallory").await.expect_err("the same token");
     let tungstenite::Error::Http(response) = refused else { panic!("{refused}") };

@@ -313,7 +313,7 @@ fn presence_and_notifications_are_kept_and_asked_for() {
         json!({"type": "presence.diff", "group": "room", "epoch": 1, "version": version, "count": count,
             "joined": [user(name)], "updated": [], "left": []})
     };
-    let names = "return [...connection.presence('room').users.keys()].join() === ";
+    let names = "return [...connection.group('room').presence().users.keys()].join() === ";
     peer.say(&state(1, &[user("ada")]));
     peer.say(&comes(2, 2, "bob"));
     tab.wait_for(&format!("{names} 'ada,bob'"));
@@ -365,12 +365,12 @@ fn a_network_that_comes_back_ends_the_wait() {
 #[ignore = "needs chromium and chromedriver"]
 fn nothing_of_a_history_is_missing_or_twice_whatever_breaks() {
     let (site, driver) = (Site::start(), Driver::start());
-    let options = |_: &str| GroupOptions::default().history(HistoryLimits::default().messages(20));
-    let channels = ChannelBox::with_options(options);
+    let options = |_: &str| GroupOptions::default().history(HistoryLimits::default().max_messages(20));
+    let channels = ChannelBox::builder().groups(options).build();
     let join = |peer: &Peer| {
         let _inside = peer.runtime.enter();
         let since = Since::missed(peer.recover.position("room"), 5);
-        channels.join_since(&peer.channel, "room", since).expect("it may join")
+        channels.group("room").join_since(&peer.channel, since).expect("it may join")
     };
     let send = |numbers: std::ops::RangeInclusive<u64>| {
         let _inside = site.runtime.enter();

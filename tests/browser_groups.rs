@@ -81,7 +81,7 @@ const begin = ({ user, ...options }) => {
 // Not at once: what WebDriver runs itself is spared by the policy.
 window.start = (options) => void setTimeout(begin, 0, options);
 window.seen = () => {
-  const view = window.connection?.presence("room");
+  const view = window.connection?.group("room").presence();
   if (!view?.live || !view.complete) return {};
   const users = [...view.users].map(([user, { info, connections, since }]) => ({ user, info, connections, since }));
   return { count: view.count, users: users.sort((a, b) => (a.user < b.user ? -1 : 1)) };
@@ -142,16 +142,16 @@ impl App {
     /// What a connection does, from its beginning to its end.
     async fn talk(self, mut channel: Channel, seen: Option<Position>) -> Result<(), fanfare::Error> {
         self.opened.fetch_add(1, SeqCst);
-        let (membership, _) = self.channels.join_since(&channel, ROOM, Since::missed(seen, 5))?;
+        let (membership, _) = self.channels.group(ROOM).join_since(&channel, Since::missed(seen, 5))?;
         let here = membership.enter(&json!({"cursor": 0}))?;
-        let _attachment = self.channels.attach(&channel).await?;
+        let _attachment = self.channels.offline().attach(&channel).await?;
         let sender = channel.sender();
         while let Some(message) = self.channels.recv(&mut channel).await.transpose()? {
             match message {
                 FromPage::Move { cursor } => here.update(&json!({"cursor": cursor}))?,
                 FromPage::Say { text } => {
                     let said = json!({"type": "said", "by": channel.user(), "text": text});
-                    self.channels.group_as(&sender, ROOM)?.send(&said)?;
+                    self.channels.group(ROOM).send_as(&sender)?.send(&said)?;
                 }
             }
         }
@@ -216,7 +216,7 @@ impl Site {
         let _ = self.stop.send(());
         let drained = self.runtime.block_on(self.server).expect("the server ends");
         assert_eq!(drained.cut, 0);
-        self.runtime.block_on(self.app.channels.close_offline());
+        self.runtime.block_on(self.app.channels.offline().close());
         self.settings
     }
 
@@ -246,7 +246,7 @@ impl Site {
 
     /// Who is present, as a page tells it.
     fn present(&self) -> Value {
-        let mut users = self.app.channels.presence(ROOM).users();
+        let mut users = self.app.channels.group(ROOM).presence().users();
         users.sort_by(|a, b| a.id().cmp(b.id()));
         let users = users.iter().map(|user| {
             let since = user.since().duration_since(UNIX_EPOCH).expect("it is later").as_millis();
@@ -259,7 +259,7 @@ impl Site {
 
     fn wait_for_no_channel_of(&self, user: &str) {
         let until = Instant::now() + DEADLINE;
-        while !self.app.channels.channels_of(&user_id(user)).is_empty() {
+        while !self.app.channels.user(&user_id(user)).channels().is_empty() {
             assert!(Instant::now() < until, "it does not end");
             thread::yield_now();
         }
@@ -305,7 +305,7 @@ impl Ticker {
                     break;
                 }
                 let report = channels.group_send(ROOM, &json!({"n": n})).expect("it is json");
-                assert!(report.accepted());
+                assert!(report.is_accepted());
                 told.store(n, SeqCst);
                 thread::sleep(Duration::from_millis(2));
             }
@@ -413,7 +413,7 @@ fn pages_see_who_is_here_as_the_server_does_and_a_revoked_user_is_out_for_good()
 
     // In this order, as `check` says.
     site.app.revoked.lock().expect("nobody panics with it").insert("bob".into());
-    assert_eq!(site.app.channels.revoke(&user_id("bob")), 1);
+    assert_eq!(site.app.channels.user(&user_id("bob")).revoke(), 1);
     wait_for_state(&bob, "closed");
     let end = bob.run("return states.at(-1)");
     assert_eq!((&end["code"], &end["reason"]), (&json!(4403), &json!("user was revoked")));
@@ -555,7 +555,7 @@ fn a_cut_leaves_neither_gap_nor_copy_while_messages_flow() {
     let codes = [1001, 1013, 4408, 1011];
     for (cut, code) in codes.into_iter().enumerate() {
         ticker.more();
-        assert_eq!(site.app.channels.close_all(code, "a cut"), 1);
+        assert_eq!(site.app.channels.close_all(code, "a cut").count(), 1);
         let opened = "states.filter(({ state }) => state === 'open').length";
         tab.wait_for(&format!("return {opened} === {}", cut + 2));
         tab.wait_for(&format!("return heardOf('joined').length === {}", cut + 2));

@@ -324,7 +324,7 @@ async fn compressed_and_plain_members_of_a_group_get_the_same_in_the_same_order(
         })
         .collect();
     for payload in &payloads {
-        assert!(channels.group("room").send_frame(&Frame::binary(payload)).accepted());
+        assert!(channels.group("room").send_frame(&Frame::binary(payload)).is_accepted());
     }
     for (number, client) in clients.iter_mut().enumerate() {
         let mut compressed = 0;

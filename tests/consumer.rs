@@ -63,7 +63,7 @@ impl Consumer for Room {
         match said {
             // An administrator has made it leave; it comes back.
             Said::Return => {
-                assert!(session.channels().leave(session.id(), &self.name));
+                assert!(session.channels().group(&self.name).remove(session.id()));
                 session.join(&self.name)?;
                 drop(session.broadcast(&self.name, "here again")?);
             }
@@ -144,7 +144,7 @@ async fn a_consumer_joins_broadcasts_leaves_and_is_told_of_the_end() {
     assert_eq!((next(&mut ada).await, next(&mut bob).await), ("\"here again\"".into(), "\"here again\"".into()));
     say(&mut bob, r#"{"type":"leave"}"#).await;
     assert_eq!(next(&mut bob).await, "true");
-    assert_eq!(app.channels.member_count("lounge"), 1);
+    assert_eq!(app.channels.group("lounge").member_count(), 1);
     ada.close(None).await.expect("the connection lives");
     assert_eq!(soon(ended.recv()).await.as_deref(), Some("lounge after 3"));
 }

@@ -34,16 +34,16 @@ async fn a_membership_ends_with_its_value_or_its_channel_and_the_group_with_its_
     let (b, _far_b) = Channel::in_memory();
     let in_a = channels.join(&a, "room").unwrap();
     let in_b = channels.join(&b, "room").unwrap();
-    assert_eq!(channels.members("room"), [a.id(), b.id()]);
+    assert_eq!(channels.group("room").members(), [a.id(), b.id()]);
     drop(in_a);
-    assert_eq!(channels.members("room"), [b.id()]);
+    assert_eq!(channels.group("room").members(), [b.id()]);
     let b_id = b.id();
     drop(b);
     assert!(!in_b.leave(), "the channel left when it was dropped");
-    assert_eq!((channels.group_count(), channels.channel_count()), (0, 1));
+    assert_eq!((channels.stats().groups, channels.stats().channels), (0, 1));
     assert!(matches!(channels.send_to(b_id, "x"), Err(SendError::Closed)));
     assert_eq!(channels.group_send("room", "x").unwrap().members(), 0);
-    assert_eq!(channels.group_count(), 0, "a send makes no group");
+    assert_eq!(channels.stats().groups, 0, "a send makes no group");
 }
 
 #[test]
@@ -52,8 +52,8 @@ fn a_channel_leaves_by_id_and_joins_again() {
     let (channel, mut far) = Channel::in_memory();
     let first = channels.join(&channel, "room").unwrap();
     channels.group_send("room", "before").unwrap();
-    assert!(channels.leave(channel.id(), "room"));
-    assert!(!channels.leave(channel.id(), "room"));
+    assert!(channels.group("room").remove(channel.id()));
+    assert!(!channels.group("room").remove(channel.id()));
     channels.group_send("room", "between").unwrap();
     let _second = channels.join(&channel, "room").unwrap();
     drop(first);
@@ -73,11 +73,11 @@ fn a_bad_join_is_refused_with_its_reason_and_leaves_nothing() {
     assert_eq!(reason("room"), JoinErrorReason::AlreadyMember);
     let _many: Vec<_> = (1..1024).map(|n| channels.join(&channel, format!("room {n}")).unwrap()).collect();
     assert_eq!(reason("one more"), JoinErrorReason::TooManyGroups);
-    assert_eq!(channels.group_count(), 1024);
+    assert_eq!(channels.stats().groups, 1024);
     let (closed, _far) = Channel::in_memory();
     closed.close(1000, "");
     assert_eq!(channels.join(&closed, "new").unwrap_err().reason(), JoinErrorReason::Closed);
-    assert_eq!(channels.group_count(), 1024, "a refused join leaves no group behind");
+    assert_eq!(channels.stats().groups, 1024, "a refused join leaves no group behind");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_client_that_does_not_read_delays_nobody_and_is_closed_with_1013() {
     let mut dropped = 0;
     for _ in 0..100 {
         let report = channels.group("room").send_frame(&frame);
-        assert!(report.accepted());
+        assert!(report.is_accepted());
         let delivery = futures_executor::block_on(report.settled());
         assert_eq!(delivery.written + delivery.queued + delivery.dropped, 2);
         dropped += delivery.dropped;
@@ -155,15 +155,15 @@ async fn recv_is_cancel_safe_and_tells_bad_messages_from_a_bad_connection() {
 }
 
 #[test]
-fn close_all_and_flush_groups_reach_everyone() {
+fn close_all_and_remove_all_reach_every_channel() {
     let channels = ChannelBox::new();
     let mut clients: Vec<_> = (0..5).map(|_| Channel::in_memory()).collect();
     let _memberships: Vec<_> = clients.iter().map(|(near, _)| channels.join(near, "room").unwrap()).collect();
     channels.group_send("room", "last words").unwrap();
-    assert_eq!(channels.flush_groups(), 1);
-    assert_eq!((channels.group_count(), channels.channel_count()), (0, 5));
-    assert_eq!(channels.close_all(1001, "bye"), 5);
-    assert_eq!(channels.close_all(1001, "bye"), 0);
+    assert_eq!(channels.group("room").remove_all(), 5);
+    assert_eq!((channels.stats().groups, channels.stats().channels), (0, 5));
+    assert_eq!(channels.close_all(1001, "bye").count(), 5);
+    assert_eq!(channels.close_all(1001, "bye").count(), 0);
     for (_, far) in &mut clients {
         assert_eq!(far.try_recv(), text("\"last words\""));
         assert_eq!(far.try_recv(), Some(FarMessage::Close { code: 1001, reason: "bye".into() }));
@@ -200,10 +200,10 @@ fn a_group_goes_on_after_the_runtime_of_its_sweep_is_gone() {
     {
         let _entered = runtime.enter();
         // Handed to a task that this runtime never runs: once it took the group's sweeps with it.
-        assert!(channels.group_send("room", "first").unwrap().accepted());
+        assert!(channels.group_send("room", "first").unwrap().is_accepted());
     }
     drop(runtime);
-    assert!(channels.group_send("room", "second").unwrap().accepted());
+    assert!(channels.group_send("room", "second").unwrap().is_accepted());
     for (_, far) in &mut clients {
         assert_eq!((far.try_recv(), far.try_recv()), (text("\"first\""), text("\"second\"")));
     }
@@ -212,28 +212,30 @@ fn a_group_goes_on_after_the_runtime_of_its_sweep_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_full_group_refuses_and_who_waits_gets_room_in_time() {
     let delay = Duration::from_secs(60);
-    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay).max_waiting(2, 1000));
+    let channels = ChannelBox::builder()
+        .groups(move |_| GroupOptions::default().write_delay(delay).max_messages(2).max_bytes(1000))
+        .build();
     let (channel, mut far) = Channel::in_memory();
     let _membership = channels.join(&channel, "room").unwrap();
     let send = |text: &str| channels.group("room").send_frame(&Frame::text(text));
     let begun = Instant::now();
-    assert!(send("a").accepted() && send("b").accepted());
-    assert!(!send("lost").accepted(), "two frames are the bound");
+    assert!(send("a").is_accepted() && send("b").is_accepted());
+    assert!(!send("lost").is_accepted(), "two frames are the bound");
     let dropped = channels.group("room").send_frame_when_room(&Frame::text("never sent")).now_or_never();
     assert!(dropped.is_none());
     let report = channels.group("room").send_frame_when_room(&Frame::text("c")).await;
-    assert!(report.accepted() && begun.elapsed() >= delay);
+    assert!(report.is_accepted() && begun.elapsed() >= delay);
     assert_eq!((far.try_recv(), far.try_recv(), far.try_recv()), (text("a"), text("b"), None));
     assert_eq!(report.settled().await, Delivery { written: 1, ..Delivery::default() });
     assert_eq!((far.try_recv(), far.try_recv()), (text("c"), None));
     let too_large = channels.group("room").send_frame_when_room(&Frame::binary([0; 1001])).await;
-    assert!(!too_large.accepted(), "it would never fit");
+    assert!(!too_large.is_accepted(), "it would never fit");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_delay_lets_messages_go_out_together() {
     let delay = Duration::from_millis(100);
-    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay));
+    let channels = ChannelBox::builder().groups(move |_| GroupOptions::default().write_delay(delay)).build();
     let (channel, mut far) = Channel::in_memory();
     let _membership = channels.join(&channel, "room").unwrap();
     let begun = Instant::now();
@@ -265,10 +267,12 @@ fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_is_served_in_turn_and_who_gives_up_passes_it_on() {
     let delay = Duration::from_millis(10);
-    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay).max_waiting(1, 1000));
+    let channels = ChannelBox::builder()
+        .groups(move |_| GroupOptions::default().write_delay(delay).max_messages(1).max_bytes(1000))
+        .build();
     let (channel, mut far) = Channel::in_memory();
     let _membership = channels.join(&channel, "room").unwrap();
-    assert!(channels.group("room").send_frame(&Frame::text("first")).accepted());
+    assert!(channels.group("room").send_frame(&Frame::text("first")).is_accepted());
     let mut waiting: Vec<_> = (0..100)
         .map(|n| {
             let channels = channels.clone();
@@ -285,7 +289,7 @@ async fn who_waits_for_room_is_served_in_turn_and_who_gives_up_passes_it_on() {
             tokio::time::sleep(delay * (n as u32 % 3)).await;
             drop(future);
         } else {
-            assert!(future.await.accepted());
+            assert!(future.await.is_accepted());
             sent.push(text(&n.to_string()));
         }
     }
@@ -307,7 +311,7 @@ fn a_waker_that_panics_does_not_end_a_group() {
     let _membership = channels.join(&channel, "room").unwrap();
     let waker = Arc::new(Bad).into();
     assert!(Box::pin(far.recv()).poll_unpin(&mut Context::from_waker(&waker)).is_pending());
-    let send = |n: u32| channels.group_send("room", &n).unwrap().accepted();
+    let send = |n: u32| channels.group_send("room", &n).unwrap().is_accepted();
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(1))).is_err());
     assert!(send(2), "somebody sweeps still");
     assert_eq!((far.try_recv(), far.try_recv()), (text("1"), text("2")));
@@ -316,10 +320,12 @@ fn a_waker_that_panics_does_not_end_a_group() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_finds_the_group_that_was_opened_anew() {
     let delay = Duration::from_millis(10);
-    let channels = ChannelBox::with_options(move |_| GroupOptions::default().write_delay(delay).max_waiting(1, 1000));
+    let channels = ChannelBox::builder()
+        .groups(move |_| GroupOptions::default().write_delay(delay).max_messages(1).max_bytes(1000))
+        .build();
     let (old, _far_old) = Channel::in_memory();
     let membership = channels.join(&old, "room").unwrap();
-    assert!(channels.group("room").send_frame(&Frame::text("fills it")).accepted());
+    assert!(channels.group("room").send_frame(&Frame::text("fills it")).is_accepted());
     let mut waiting = Box::pin(async { channels.group("room").send_frame_when_room(&Frame::text("waited")).await });
     assert!((&mut waiting).now_or_never().is_none(), "there is no room");
     drop(membership);
@@ -332,7 +338,8 @@ async fn who_waits_for_room_finds_the_group_that_was_opened_anew() {
 
 #[test]
 fn a_send_is_settled_though_the_runtime_of_its_sweep_and_its_members_are_gone() {
-    let channels = ChannelBox::with_options(|_| GroupOptions::default().write_delay(Duration::from_secs(3600)));
+    let channels =
+        ChannelBox::builder().groups(|_| GroupOptions::default().write_delay(Duration::from_secs(3600))).build();
     let (channel, mut far) = Channel::in_memory();
     let membership = channels.join(&channel, "room").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -370,7 +377,7 @@ fn a_channels_metadata_goes_with_it_and_may_use_the_box_as_it_goes() {
         let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().metadata(metadata));
         assert!(channels.add(&channel));
     }
-    assert_eq!((left.load(Ordering::SeqCst), channels.channel_count()), (0, 0));
+    assert_eq!((left.load(Ordering::SeqCst), channels.stats().channels), (0, 0));
 }
 
 #[test]
@@ -378,11 +385,11 @@ fn a_user_that_is_revoked_again_is_remembered_as_the_last_one() {
     let channels = ChannelBox::new();
     let user = |name: &str| UserId::new(name).expect("it is short and plain");
     let begun = || Channel::in_memory_with(ChannelOptions::default().user(user("mallory")));
-    channels.revoke(&user("mallory"));
-    (0..16 * 1024 - 200).for_each(|number| _ = channels.revoke(&user(&format!("other {number}"))));
+    channels.user(&user("mallory")).revoke();
+    (0..16 * 1024 - 200).for_each(|number| _ = channels.user(&user(&format!("other {number}"))).revoke());
     let (channel, _far_end) = begun();
-    channels.revoke(&user("mallory"));
-    (0..2000).for_each(|number| _ = channels.revoke(&user(&format!("another {number}"))));
+    channels.user(&user("mallory")).revoke();
+    (0..2000).for_each(|number| _ = channels.user(&user(&format!("another {number}"))).revoke());
     assert!(!channels.add(&channel) && !channels.add(&channel));
     assert!(channels.add(&begun().0), "one that begins later may come in");
 }

@@ -154,7 +154,7 @@ async fn a_channel_dropped_is_a_channel_closed_though_its_handler_runs_on() {
     };
     let address = serve_router(Router::new().route("/", get(route))).await;
     assert_eq!(close_code(&mut connect(address).await).await, 1000);
-    assert_eq!((channels.group_count(), channels.channel_count()), (0, 0));
+    assert_eq!((channels.stats().groups, channels.stats().channels), (0, 0));
 }
 
 #[tokio::test]
@@ -272,7 +272,7 @@ async fn a_client_that_is_gone_amid_the_handlers_beginning_is_no_failure_of_the_
                     let membership = channels.join(&channel, "room")?;
                     channel.discard().await;
                     match attaches {
-                        true => drop(channels.attach(&channel).await?),
+                        true => drop(channels.offline().attach(&channel).await?),
                         false => drop(membership.enter("here")?),
                     }
                     Ok(())

@@ -103,11 +103,11 @@ async fn a_client_that_does_not_answer_is_lost_though_its_handler_runs_on() {
     let start = Instant::now();
     let mut client = Raw::connect(address).await;
     let (sender, _) = told(&mut tells).await;
-    assert_eq!(channels.member_count("room"), 1);
+    assert_eq!(channels.group("room").member_count(), 1);
     assert_eq!(told(&mut tells).await.1, Some(true), "recv tells that it is lost");
     assert!(start.elapsed() >= SILENCE + SHORT);
     assert!(start.elapsed() < (SILENCE + SHORT) * 2 + Duration::from_secs(5));
-    assert_eq!((channels.group_count(), channels.channel_count()), (0, 0));
+    assert_eq!((channels.stats().groups, channels.stats().channels), (0, 0));
     assert!(matches!(sender.send("x"), Err(SendError::Closed)));
     soon(sender.closed()).await;
     assert_eq!(client.frame().await, Some((PING, Vec::new())));
@@ -222,7 +222,7 @@ async fn a_handler_that_never_receives_answers_pings_and_notices_a_close() {
     soon(sender.closed()).await;
     assert!(matches!(sender.send("x"), Err(SendError::Closed)));
     assert_eq!(client.close_code().await, Some(1000));
-    until(|| channels.group_count() + channels.channel_count() == 0).await;
+    until(|| channels.stats().groups + channels.stats().channels == 0).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Since};
 use serde_json::{Value, json};
 
 fn remembering(limits: HistoryLimits) -> ChannelBox {
-    ChannelBox::with_options(move |_| GroupOptions::default().history(limits))
+    ChannelBox::builder().groups(move |_| GroupOptions::default().history(limits)).build()
 }
 
 fn all(far_end: &mut FarEnd) -> Vec<Value> {
@@ -59,7 +59,7 @@ fn what_is_ephemeral_or_no_json_goes_out_as_it_is_and_is_not_kept() {
     assert_eq!(far_end.try_recv(), Some(FarMessage::Text(r#"{"typing":1}"#.into())));
     assert_eq!(far_end.try_recv(), Some(FarMessage::Text("no json".into())));
     assert_eq!(far_end.try_recv(), Some(FarMessage::Binary(b"{}"[..].into())));
-    assert!(channels.history("room", Since::Last(10)).messages.is_empty());
+    assert!(channels.group("room").history(Since::Last(10)).messages.is_empty());
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_group_without_history_adds_nothing_and_recovers_nothing() {
     let channels = ChannelBox::new();
     let (channel, mut far_end) = Channel::in_memory();
     let since = Since::Position(Position::default());
-    let (_membership, recovery) = channels.join_since(&channel, "room", since).expect("it is open");
+    let (_membership, recovery) = channels.group("room").join_since(&channel, since).expect("it is open");
     assert_eq!((recovery.recovered, recovery.replayed), (false, 0));
     assert_eq!(channels.group_send("room", &json!({"a": 1})).expect("json").position(), None);
     let got = all(&mut far_end);
@@ -79,7 +79,7 @@ fn a_group_without_history_adds_nothing_and_recovers_nothing() {
 fn who_comes_back_gets_the_stored_frames_once_and_in_order_before_live_ones() {
     let channels = remembering(HistoryLimits::default());
     let (first, mut at_first) = Channel::in_memory();
-    let membership = channels.join_since(&first, "room", Since::Last(0)).expect("it is open");
+    let membership = channels.group("room").join_since(&first, Since::Last(0)).expect("it is open");
     for number in 0..5 {
         channels.group_send("room", &json!({"number": number})).expect("json");
     }
@@ -90,7 +90,8 @@ fn who_comes_back_gets_the_stored_frames_once_and_in_order_before_live_ones() {
         channels.group_send("room", &json!({"number": number})).expect("json");
     }
     let (again, mut at_again) = Channel::in_memory();
-    let (_membership, recovery) = channels.join_since(&again, "room", Since::Position(position)).expect("it is open");
+    let (_membership, recovery) =
+        channels.group("room").join_since(&again, Since::Position(position)).expect("it is open");
     channels.group_send("room", &json!({"number": 8})).expect("json");
     assert_eq!((recovery.recovered, recovery.replayed, recovery.position.offset), (true, 6, 8));
     let got = all(&mut at_again);
@@ -105,14 +106,14 @@ fn who_comes_back_gets_the_stored_frames_once_and_in_order_before_live_ones() {
 
 #[test]
 fn a_position_that_is_gone_or_of_another_epoch_is_told_as_not_recovered() {
-    let channels = remembering(HistoryLimits::default().messages(3));
+    let channels = remembering(HistoryLimits::default().max_messages(3));
     let epoch = channels.group_send("room", "0").expect("json").position().expect("kept").epoch;
     for _ in 1..10 {
         channels.group_send("room", "x").expect("json");
     }
     let recover = |since| {
         let (channel, mut far_end) = Channel::in_memory();
-        let (_membership, recovery) = channels.join_since(&channel, "room", since).expect("it is open");
+        let (_membership, recovery) = channels.group("room").join_since(&channel, since).expect("it is open");
         assert_eq!(all(&mut far_end)[0]["recovered"], recovery.recovered);
         (recovery.recovered, recovery.replayed)
     };
@@ -125,25 +126,27 @@ fn a_position_that_is_gone_or_of_another_epoch_is_told_as_not_recovered() {
     assert_eq!(recover(Since::missed(None, 2)), (false, 2));
     let (member, _far_end) = Channel::in_memory();
     let _membership = channels.join(&member, "room").expect("it is open");
-    assert_eq!(channels.flush_histories(), 3);
+    assert_eq!(channels.group("room").clear_history(), 3);
     assert_eq!(recover(Since::Position(position(9))), (false, 0));
     assert_eq!(recover(Since::Position(position(10))), (true, 0));
 }
 
 #[test]
 fn a_history_outlives_its_members_and_other_groups_vanish() {
-    let channels = ChannelBox::with_options(|name| match name {
-        "kept" => GroupOptions::default().history(HistoryLimits::default()),
-        _ => GroupOptions::default(),
-    });
+    let channels = ChannelBox::builder()
+        .groups(|name| match name {
+            "kept" => GroupOptions::default().history(HistoryLimits::default()),
+            _ => GroupOptions::default(),
+        })
+        .build();
     let (channel, _far_end) = Channel::in_memory();
     let memberships = [channels.join(&channel, "kept"), channels.join(&channel, "gone")];
     channels.group_send("kept", "x").expect("json");
     drop(memberships);
     assert_eq!(channels.groups(), ["kept"]);
-    assert_eq!(channels.history("kept", Since::Last(9)).messages.len(), 1);
+    assert_eq!(channels.group("kept").history(Since::Last(9)).messages.len(), 1);
     assert_eq!(channels.group_send("never joined", "x").expect("json").members(), 0);
-    assert_eq!(channels.group_count(), 1);
+    assert_eq!(channels.stats().groups, 1);
 }
 
 #[test]
@@ -152,8 +155,8 @@ fn groups_that_nobody_is_in_are_bounded_and_the_longest_left_goes_first() {
     for number in 0..10_010 {
         channels.group_send(format!("group {number}"), "x").expect("json");
     }
-    assert_eq!(channels.group_count(), 10_000);
-    let kept = |number: usize| channels.history(&format!("group {number}"), Since::Last(1)).messages.len();
+    assert_eq!(channels.stats().groups, 10_000);
+    let kept = |number: usize| channels.group(&format!("group {number}")).history(Since::Last(1)).messages.len();
     let gone: Vec<_> = (0..10_010).filter(|number| kept(*number) == 0).collect();
     assert_eq!(gone.len(), 10);
     assert!(gone.iter().all(|number| *number < 50), "{gone:?}");
@@ -170,7 +173,7 @@ fn names_of_groups_that_nobody_said_anything_in_take_no_place() {
         drop(channels.join(&channel, format!("made up {number}")));
         far_end.try_recv();
     }
-    assert_eq!(channels.group_count(), 100);
+    assert_eq!(channels.stats().groups, 100);
 }
 
 #[test]
@@ -180,22 +183,22 @@ fn a_send_that_keeps_nothing_makes_no_group() {
     assert!(channels.group_send("room", &broken).is_err(), "a key that is no text");
     drop(channels.group("room"));
     channels.group("room").ephemeral().send("x").expect("json");
-    assert!(!channels.group("room").send_frame(&Frame::json(&"x".repeat(9 << 20)).expect("json")).accepted());
+    assert!(!channels.group("room").send_frame(&Frame::json(&"x".repeat(9 << 20)).expect("json")).is_accepted());
     assert_eq!(channels.group_send("a\nb", "x").expect("json").position(), None, "that is no name of a group");
-    assert_eq!(channels.group_count(), 0);
+    assert_eq!(channels.stats().groups, 0);
 }
 
 #[test]
 fn histories_that_nobody_is_in_are_bounded_in_bytes() {
-    let channels = remembering(HistoryLimits::default().bytes(64 << 20));
+    let channels = remembering(HistoryLimits::default().max_bytes(64 << 20));
     let frame = Frame::json(&"x".repeat(8 << 20)).expect("json");
     let options = GroupOptions::default();
-    assert!(!channels.group("too large for the group").send_frame(&frame).accepted(), "{options:?}");
+    assert!(!channels.group("too large for the group").send_frame(&frame).is_accepted(), "{options:?}");
     let frame = Frame::json(&"x".repeat(4 << 20)).expect("json");
     for number in 0..80 {
-        assert!(channels.group(format!("group {number}")).send_frame(&frame).accepted());
+        assert!(channels.group(format!("group {number}")).send_frame(&frame).is_accepted());
     }
-    assert_eq!(channels.group_count(), 63, "each keeps a little more than 4 of 256 MiB");
+    assert_eq!(channels.stats().groups, 63, "each keeps a little more than 4 of 256 MiB");
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,20 +210,20 @@ async fn a_send_to_a_group_that_went_meanwhile_is_kept_where_it_is_looked_for() 
     for number in 0..10_010 {
         channels.group_send(format!("group {number}"), "x").expect("json");
     }
-    assert!(channels.history("old", Since::Last(9)).messages.is_empty(), "it went for the others");
+    assert!(channels.group("old").history(Since::Last(9)).messages.is_empty(), "it went for the others");
     assert!(held.send(&2).expect("json").position().is_some());
-    assert_eq!(channels.history("old", Since::Last(9)).messages.len(), 1);
+    assert_eq!(channels.group("old").history(Since::Last(9)).messages.len(), 1);
 }
 
 #[test]
 fn a_replay_larger_than_the_outbox_closes_nothing_and_live_messages_keep_their_room() {
-    let channels = remembering(HistoryLimits::default().messages(3000).bytes(64 << 20));
+    let channels = remembering(HistoryLimits::default().max_messages(3000).max_bytes(64 << 20));
     for number in 0..3000 {
         channels.group_send("room", &json!({"number": number, "fill": "x".repeat(1000)})).expect("json");
     }
     let limits = OutboxLimits { messages: 10, bytes: 100_000, overflow: Overflow::Close };
     let (channel, mut far_end) = Channel::in_memory_with(limits);
-    let (_membership, recovery) = channels.join_since(&channel, "room", Since::Last(3000)).expect("it is open");
+    let (_membership, recovery) = channels.group("room").join_since(&channel, Since::Last(3000)).expect("it is open");
     assert_eq!(recovery.replayed, 3000);
     assert!(channel.sender().counts().waiting > 2900, "the client has read nothing");
     for number in 0..10 {
@@ -230,7 +233,7 @@ fn a_replay_larger_than_the_outbox_closes_nothing_and_live_messages_keep_their_r
     let got = all(&mut far_end);
     assert_eq!(offsets(&got[1..]), (1..=3010).collect::<Vec<_>>());
     let (slow, _unread) = Channel::in_memory_with(limits);
-    let _slow_membership = channels.join_since(&slow, "room", Since::Last(3000)).expect("it is open");
+    let _slow_membership = channels.group("room").join_since(&slow, Since::Last(3000)).expect("it is open");
     // As many more as the pipe has taken of the replay.
     for number in 0..100 {
         channels.group_send("room", &json!({"live": number, "fill": "x".repeat(1000)})).expect("json");
@@ -245,7 +248,8 @@ fn a_client_that_joins_again_and_again_and_reads_nothing_is_closed() {
         channels.group_send("room", &"x".repeat(900)).expect("json");
     }
     let (channel, _unread) = Channel::in_memory();
-    let rejoins = (0..1000).take_while(|_| channels.join_since(&channel, "room", Since::Last(1000)).is_ok()).count();
+    let rejoins =
+        (0..1000).take_while(|_| channels.group("room").join_since(&channel, Since::Last(1000)).is_ok()).count();
     assert!((10..40).contains(&rejoins), "16 MiB in replays of 1 MB: {rejoins}");
     assert!(!channel.is_active());
 }
@@ -264,14 +268,14 @@ async fn one_channel_left_out_is_told_the_offset_and_the_history_has_the_message
     assert_eq!(got[0], json!({"type": "skip", "group": "room", "offset": 1}));
     assert_eq!((got.len(), &got[1]["offset"]), (2, &json!(2)));
     assert_eq!(offsets(&all(&mut at_bob)), [1, 2]);
-    assert_eq!(channels.history("room", Since::Last(9)).messages.len(), 2);
+    assert_eq!(channels.group("room").history(Since::Last(9)).messages.len(), 2);
 }
 
 #[test]
 fn a_history_is_serialised_with_its_messages_as_they_went_out() {
     let channels = remembering(HistoryLimits::default());
     channels.group_send("room", &json!({"text": "ä"})).expect("json");
-    let history = serde_json::to_value(channels.history("room", Since::Last(1))).expect("json");
+    let history = serde_json::to_value(channels.group("room").history(Since::Last(1))).expect("json");
     assert_eq!(history["messages"][0]["message"], json!({"text": "ä", "group": "room", "offset": 1}));
     assert_eq!(history["position"][1], 1);
     assert!(history["messages"][0]["time"].as_u64().expect("milliseconds") > 1_700_000_000_000);
@@ -279,15 +283,16 @@ fn a_history_is_serialised_with_its_messages_as_they_went_out() {
 
 #[test]
 fn what_is_older_than_the_age_is_not_replayed() {
-    let channels = remembering(HistoryLimits::default().age(Duration::ZERO));
+    let channels = remembering(HistoryLimits::default().max_age(Duration::ZERO));
     let position = channels.group_send("room", "x").expect("json").position().expect("kept");
     let start = Instant::now();
-    while !channels.history("room", Since::Last(1)).messages.is_empty() {
+    while !channels.group("room").history(Since::Last(1)).messages.is_empty() {
         assert!(start.elapsed() < Duration::from_secs(10), "the clock moves on");
     }
     let (channel, _far_end) = Channel::in_memory();
     let before = Position { offset: 0, ..position };
-    let (_membership, recovery) = channels.join_since(&channel, "room", Since::Position(before)).expect("it is open");
+    let (_membership, recovery) =
+        channels.group("room").join_since(&channel, Since::Position(before)).expect("it is open");
     assert!(!recovery.recovered);
 }
 
@@ -305,7 +310,7 @@ impl Drop for Silence<'_> {
 fn recovery_has_no_gap_and_no_duplicate_while_others_send() {
     const CLIENTS: usize = 2;
     const CUTS: usize = 300;
-    let channels = remembering(HistoryLimits::default().messages(500));
+    let channels = remembering(HistoryLimits::default().max_messages(500));
     let (start, talking) = (Barrier::new(2 * CLIENTS), AtomicUsize::new(CLIENTS));
     let recovered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -328,7 +333,8 @@ fn recovery_has_no_gap_and_no_duplicate_while_others_send() {
                     let limits = OutboxLimits { bytes: usize::MAX, messages: usize::MAX, ..OutboxLimits::default() };
                     let (channel, mut far_end) = Channel::in_memory_with(limits);
                     let since = Since::Position(seen);
-                    let (_membership, recovery) = channels.join_since(&channel, "room", since).expect("it is open");
+                    let (_membership, recovery) =
+                        channels.group("room").join_since(&channel, since).expect("it is open");
                     if recovery.recovered {
                         recovered.fetch_add(1, SeqCst);
                     } else {

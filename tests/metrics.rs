@@ -67,7 +67,7 @@ fn a_channel_is_open_until_it_is_closed_by_whoever() {
     let ada = UserId::new("ada").expect("a good id");
     let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(ada.clone()));
     channels.add(&channel);
-    channels.revoke(&ada);
+    channels.user(&ada).revoke();
     // What a client chooses makes no label of its own.
     for code in [3333, 4999] {
         let (channel, _far_end) = begin();
@@ -123,9 +123,9 @@ async fn deliveries_add_up_to_what_was_sent() {
     drop(gone.1);
     let mut expected = [0.0; 3];
     for n in 0..30 {
-        let send = channels.group("room");
-        let send = if n % 2 == 0 { send.except(ends[1].0.id()) } else { send };
-        let delivery = send.send(&n).expect("a number is json").settled().await;
+        let room = channels.group("room");
+        let report = if n % 2 == 0 { room.except(ends[1].0.id()).send(&n) } else { room.send(&n) };
+        let delivery = report.expect("a number is json").settled().await;
         let of = |counts: [usize; 3]| counts.map(|count| count as f64);
         let told = of([delivery.written, delivery.queued, delivery.dropped]);
         expected.iter_mut().zip(told).for_each(|(sum, one)| *sum += one);
@@ -174,7 +174,7 @@ fn what_a_stalled_client_loses_is_counted_exactly_by_each_rule() {
     channels.add(&channel);
     channel.send_bytes(vec![0; MUCH]).expect("the first one passes");
     (0..5).for_each(|_| channel.send("waits").expect("there is room"));
-    channels.revoke(&ada);
+    channels.user(&ada).revoke();
     assert_eq!(dropped("revoked"), 5.0);
     assert_eq!(drain(&mut far_end), 1);
     assert_eq!(kept.sum("fanfare_deliveries_total"), 3.0 * 101.0 + 6.0);
@@ -214,7 +214,8 @@ fn depths_are_as_of_the_last_look_and_those_of_several_boxes_add_up() {
     let kept = Kept::default();
     let _recording = kept.install();
     let begin = || {
-        let channels = ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()));
+        let channels =
+            ChannelBox::builder().groups(|_| GroupOptions::default().history(HistoryLimits::default())).build();
         let (channel, far_end) = stalled(10, Overflow::DropNewest);
         let membership = channels.join(&channel, "room").expect("it may");
         (0..3).for_each(|_| _ = channels.group_send("room", "what was said"));
@@ -250,7 +251,9 @@ async fn what_waits_in_a_group_and_what_it_refuses_is_counted() {
     let kept = Kept::default();
     let _recording = kept.install();
     let delay = Duration::from_millis(1);
-    let channels = ChannelBox::with_options(move |_| GroupOptions::default().max_waiting(2, 1000).write_delay(delay));
+    let channels = ChannelBox::builder()
+        .groups(move |_| GroupOptions::default().max_messages(2).max_bytes(1000).write_delay(delay))
+        .build();
     let (channel, _far_end) = Channel::in_memory();
     let _membership = channels.join(&channel, "room").expect("it may");
     let reports: Vec<_> = (0..5).map(|n| channels.group_send("room", &n).expect("a number is json")).collect();
@@ -273,21 +276,21 @@ fn joins_and_recoveries_are_counted_and_so_are_those_that_fail() {
     let _recording = kept.install();
     let channels = ChannelBox::builder()
         .groups(|_| GroupOptions::default().history(HistoryLimits::default()))
-        .on_join(|_, group| group != "secret")
+        .may_join(|_, group| group != "secret")
         .build();
     (0..3).for_each(|n| _ = channels.group_send("room", &n).expect("a number is json"));
     let (channel, mut far_end) = Channel::in_memory();
     let seen = |offset| {
-        let epoch = channels.history("room", Since::Last(1)).position.epoch;
+        let epoch = channels.group("room").history(Since::Last(1)).position.epoch;
         Since::Position(Position { epoch, offset })
     };
-    let (membership, recovery) = channels.join_since(&channel, "room", seen(1)).expect("it may");
+    let (membership, recovery) = channels.group("room").join_since(&channel, seen(1)).expect("it may");
     assert!(recovery.recovered);
     assert!(channels.join(&channel, "room").is_err());
-    assert!(channels.join_since(&channel, "secret", seen(1)).is_err());
+    assert!(channels.group("secret").join_since(&channel, seen(1)).is_err());
     assert!(channels.join(&channel, "").is_err());
     drop(membership);
-    let (_membership, recovery) = channels.join_since(&channel, "room", seen(99)).expect("it may");
+    let (_membership, recovery) = channels.group("room").join_since(&channel, seen(99)).expect("it may");
     assert!(!recovery.recovered);
     for (key, count) in [
         ("joins_total{kind=named}", 2.0),
@@ -468,18 +471,20 @@ fn with_a_curious_recorder() {
     kept.meanwhile = Some(Arc::new(move || {
         // Every lock there is: each would be waited for if it was held.
         if let Some((channels, sender)) = told.get() {
-            assert!(channels.member_count("room") <= 2);
+            assert!(channels.group("room").member_count() <= 2);
             // Ten, and how its join went, which has room of its own.
             assert!(sender.counts().waiting <= 11);
-            assert!(channels.channels_of(sender.user().expect("it has one")).len() <= 1);
-            assert!(channels.history("room", Since::Last(0)).messages.is_empty());
+            assert!(channels.user(sender.user().expect("it has one")).channels().len() <= 1);
+            assert!(channels.group("room").history(Since::Last(0)).messages.is_empty());
         }
     }));
     let _recording = kept.install();
-    let channels = ChannelBox::with_options(|group| match group {
-        "room" => GroupOptions::default().history(HistoryLimits::default().messages(2)),
-        _ => GroupOptions::default(),
-    });
+    let channels = ChannelBox::builder()
+        .groups(|group| match group {
+            "room" => GroupOptions::default().history(HistoryLimits::default().max_messages(2)),
+            _ => GroupOptions::default(),
+        })
+        .build();
     let ada = UserId::new("ada").expect("a good id");
     let limits = OutboxLimits { messages: 10, overflow: Overflow::DropOldest, ..OutboxLimits::default() };
     let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(ada.clone()).outbox(limits));
@@ -494,9 +499,9 @@ fn with_a_curious_recorder() {
     assert!(channels.join(&channel, "room").is_err());
     channels.record_metrics();
     drop(memberships);
-    assert_eq!(channels.revoke(&ada), 1);
+    assert_eq!(channels.user(&ada).revoke(), 1);
     drop((channel, other));
-    assert_eq!(channels.group_count(), 1, "it has a history");
+    assert_eq!(channels.stats().groups, 1, "it has a history");
     assert!(kept.get("fanfare_messages_dropped_total{reason=replaced}") > 0.0);
     assert_eq!(kept.get("fanfare_channels_open"), 0.0);
 }

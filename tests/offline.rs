@@ -155,7 +155,7 @@ async fn a_store_that_has_forgotten_its_ids_gives_none_of_them_again() {
             assert!(sent.id > last && sent.id < 1 << 53, "{} behind {last}", sent.id);
             last = sent.id;
         }
-        channels.close_offline().await;
+        channels.offline().close().await;
         clock.pass(Duration::from_millis(1));
     }
 }
@@ -170,7 +170,7 @@ async fn what_waits_comes_in_order_before_what_is_live(store: impl OfflineStore)
     assert_eq!(first.delivered, 0);
 
     let (channel, mut far) = connect("ada");
-    let attachment = channels.attach(&channel).await.unwrap();
+    let attachment = channels.offline().attach(&channel).await.unwrap();
     assert_eq!((attachment.channel(), attachment.user().id()), (channel.id(), ada.id()));
     assert_eq!(next_json(&mut far).await, json!({"type": "unread", "unread": 2}));
     let expected = json!({"type": "notification", "notification_id": first.id, "priority": "high",
@@ -204,7 +204,7 @@ async fn who_attaches_amid_sends_misses_nothing_and_gets_nothing_twice(store: im
         let mut clients = Vec::new();
         for _ in 0..tabs {
             let (channel, far) = connect("ada");
-            let attachment = channels.attach(&channel).await.unwrap();
+            let attachment = channels.offline().attach(&channel).await.unwrap();
             clients.push((channel, far, attachment));
         }
         clients
@@ -259,7 +259,7 @@ async fn one_batch_keeps_the_order_of_what_was_asked(store: impl OfflineStore) {
     assert_eq!(commits.recv().unwrap(), 1);
     // While that is committed, more comes: a batch of its own, of which half is before the channel and half after.
     let mut before = Box::pin(ada.idempotency_key("k").send(&2));
-    let mut attach = Box::pin(channels.attach(&channel));
+    let mut attach = Box::pin(channels.offline().attach(&channel));
     let mut after = Box::pin(ada.send(&3));
     let mut unread = Box::pin(ada.unread());
     let mut last = Box::pin(ada.send(&4));
@@ -288,23 +288,23 @@ async fn one_channel_acknowledges_for_all(store: impl OfflineStore) {
     let second = ada.send(&2).await.unwrap().id;
     let (phone, mut at_phone) = connect("ada");
     let (laptop, mut at_laptop) = connect("ada");
-    let _on_phone = channels.attach(&phone).await.unwrap();
-    let _on_laptop = channels.attach(&laptop).await.unwrap();
+    let _on_phone = channels.offline().attach(&phone).await.unwrap();
+    let _on_laptop = channels.offline().attach(&laptop).await.unwrap();
     for far in [&mut at_phone, &mut at_laptop] {
         assert_eq!(next_json(far).await["unread"], 2);
         assert_eq!((notification(far).await.0, notification(far).await.0), (first, second));
     }
     let ack = json!({"type": "ack", "notification_id": first}).to_string();
-    assert!(channels.take_request(&phone.sender(), &ack).await.unwrap());
+    assert!(channels.answer(&phone.sender(), &ack).await.unwrap());
     for far in [&mut at_phone, &mut at_laptop] {
         assert_eq!(next_json(far).await, json!({"type": "acked", "notification_id": first, "unread": 1}));
         assert_eq!(far.try_recv(), None);
     }
     let (tablet, mut at_tablet) = connect("ada");
-    let _on_tablet = channels.attach(&tablet).await.unwrap();
+    let _on_tablet = channels.offline().attach(&tablet).await.unwrap();
     assert_eq!(next_json(&mut at_tablet).await["unread"], 1);
     assert_eq!(notification(&mut at_tablet).await.0, second, "the first does not come again");
-    assert_eq!((at_tablet.try_recv(), channels.offline_counts().acked), (None, 1));
+    assert_eq!((at_tablet.try_recv(), channels.stats().offline.acked), (None, 1));
 }
 
 async fn an_unknown_id_is_an_error_for_the_client_that_named_it(store: impl OfflineStore) {
@@ -312,13 +312,13 @@ async fn an_unknown_id_is_an_error_for_the_client_that_named_it(store: impl Offl
     let bobs = channels.user(&id("bob")).send("for bob").await.unwrap().id;
     let (channel, mut far) = connect("ada");
     let (other, mut far_other) = connect("ada");
-    let attachment = channels.attach(&channel).await.unwrap();
-    let _other = channels.attach(&other).await.unwrap();
+    let attachment = channels.offline().attach(&channel).await.unwrap();
+    let _other = channels.offline().attach(&other).await.unwrap();
     assert_eq!(next_json(&mut far).await["unread"], 0);
     assert_eq!(next_json(&mut far_other).await["unread"], 0);
     for unknown in [0, bobs, u64::MAX] {
         let ack = json!({"type": "ack", "notification_id": unknown}).to_string();
-        assert!(channels.take_request(&channel.sender(), &ack).await.unwrap());
+        assert!(channels.answer(&channel.sender(), &ack).await.unwrap());
         let error = next_json(&mut far).await;
         assert_eq!((&error["type"], &error["notification_id"]), (&json!("error"), &json!(unknown)), "{error}");
         assert!(!attachment.user().ack(unknown).await.unwrap().known);
@@ -331,18 +331,18 @@ async fn an_unknown_id_is_an_error_for_the_client_that_named_it(store: impl Offl
         r#"{"type":"ack","notification_id":"1"}"#,
         r#"{"type":"presence","group":"nobody is in it"}"#,
     ] {
-        assert!(channels.take_request(&channel.sender(), wrong).await.unwrap(), "{wrong}");
+        assert!(channels.answer(&channel.sender(), wrong).await.unwrap(), "{wrong}");
         assert_eq!(next_json(&mut far).await["type"], "error", "{wrong}");
     }
     for other in ["", "{", "[]", r#"{"type":"say","notification_id":1}"#, r#"{"say":"\"ack\""}"#] {
-        assert!(!channels.take_request(&channel.sender(), other).await.unwrap(), "{other}");
+        assert!(!channels.answer(&channel.sender(), other).await.unwrap(), "{other}");
     }
     assert_eq!(far.try_recv(), None);
 }
 
 async fn a_key_is_known_until_the_age_bound(store: impl OfflineStore) {
     let clock = Clock::new();
-    let channels = with(clock.options(store).max_age(Duration::from_secs(100)).max_count(2));
+    let channels = with(clock.options(store).max_age(Duration::from_secs(100)).max_messages(2));
     let ada = channels.user(&id("ada"));
     let send = async |key: &str| ada.idempotency_key(key).send(&key).await.unwrap();
     // At once, so perhaps in one commit.
@@ -370,7 +370,7 @@ async fn a_key_is_known_until_the_age_bound(store: impl OfflineStore) {
 }
 
 async fn what_matters_least_is_evicted_first_and_the_oldest_of_it(store: impl OfflineStore) {
-    let channels = with(OfflineOptions::default().store(store).max_count(4));
+    let channels = with(OfflineOptions::default().store(store).max_messages(4));
     let ada = channels.user(&id("ada"));
     for (urgency, n) in [(Urgency::Normal, 1), (Urgency::Low, 2), (Urgency::High, 3), (Urgency::Low, 4)] {
         ada.urgency(urgency).send(&n).await.unwrap();
@@ -397,7 +397,7 @@ async fn nothing_is_lost_in_silence(store: impl OfflineStore) {
     let told: Arc<Mutex<Vec<Dropped>>> = Arc::default();
     let listener = Arc::clone(&told);
     events.on(OFFLINE_DROPPED, move |dropped| listener.lock().unwrap().push(dropped.clone())).unwrap();
-    let options = clock.options(store).max_count(2).max_age(Duration::from_secs(60));
+    let options = clock.options(store).max_messages(2).max_age(Duration::from_secs(60));
     let channels = ChannelBox::builder().events(&events).offline(options).build();
     let ada = channels.user(&id("ada"));
     let mut sent = Vec::new();
@@ -412,12 +412,12 @@ async fn nothing_is_lost_in_silence(store: impl OfflineStore) {
     ada.send(&4).await.unwrap();
     let told: Vec<_> = told.lock().unwrap().iter().map(|one| (one.user().clone(), one.id(), one.reason())).collect();
     assert_eq!(told, [(id("ada"), sent[0], DropReason::Evicted), (id("ada"), sent[2], DropReason::Expired)]);
-    let counts = channels.offline_counts();
+    let counts = channels.stats().offline;
     assert_eq!((counts.stored, counts.refused, counts.acked, counts.evicted, counts.expired), (4, 1, 1, 1, 1));
 }
 
 async fn bytes_and_the_whole_store_are_bounded(store: impl OfflineStore) {
-    let channels = with(OfflineOptions::default().store(store).max_bytes(100).max_size(500));
+    let channels = with(OfflineOptions::default().store(store).max_bytes(100).max_store_bytes(500));
     let (ada, bob) = (channels.user(&id("ada")), channels.user(&id("bob")));
     let text = |len: usize| "x".repeat(len - 2);
     assert!(matches!(ada.send(&text(101)).await, Err(NotifyError::TooLarge)));
@@ -443,15 +443,15 @@ async fn what_is_too_old_is_gone(store: impl OfflineStore) {
     let clock = Clock::new();
     let channels = with(clock.options(store).max_age(Duration::from_secs(100)));
     let ada = channels.user(&id("ada"));
-    let code = ada.expires_in(Duration::from_secs(10)).send("code").await.unwrap().id;
-    let long = ada.expires_in(Duration::from_secs(1000)).send("long").await.unwrap().id;
+    let code = ada.max_age(Duration::from_secs(10)).send("code").await.unwrap().id;
+    let long = ada.max_age(Duration::from_secs(1000)).send("long").await.unwrap().id;
     clock.pass(Duration::from_secs(9));
     assert_eq!(waiting(&ada).await, ["code", "long"]);
     clock.pass(Duration::from_secs(1));
     assert_eq!(waiting(&ada).await, ["long"]);
     assert!(!ada.ack(code).await.unwrap().known);
     let (channel, mut far) = connect("ada");
-    let _attachment = channels.attach(&channel).await.unwrap();
+    let _attachment = channels.offline().attach(&channel).await.unwrap();
     assert_eq!(next_json(&mut far).await["unread"], 1);
     assert_eq!((notification(&mut far).await.0, far.try_recv()), (long, None));
     clock.pass(Duration::from_secs(90));
@@ -501,7 +501,7 @@ async fn what_is_too_old_is_removed_from_the_store_too(store: impl OfflineStore)
     .await
     .expect("the writer goes on by itself");
     assert_eq!(eve.unread().await.unwrap(), 0);
-    assert_eq!(channels.offline_counts().expired, 299);
+    assert_eq!(channels.stats().offline.expired, 299);
 }
 
 async fn all_can_be_acknowledged_at_once(store: impl OfflineStore) {
@@ -511,7 +511,7 @@ async fn all_can_be_acknowledged_at_once(store: impl OfflineStore) {
         ada.send(&n).await.unwrap();
     }
     let (channel, mut far) = connect("ada");
-    let _attachment = channels.attach(&channel).await.unwrap();
+    let _attachment = channels.offline().attach(&channel).await.unwrap();
     assert_eq!(next_json(&mut far).await["unread"], 5);
     for _ in 0..5 {
         notification(&mut far).await;
@@ -531,10 +531,10 @@ async fn a_dropped_send_is_done_still_and_a_dropped_attach_is_not(store: impl Of
     assert_eq!(waiting(&ada).await, ["dropped", "after it"]);
     for _ in 0..20 {
         let (channel, _far) = connect("ada");
-        drop(Box::pin(channels.attach(&channel)).now_or_never());
+        drop(Box::pin(channels.offline().attach(&channel)).now_or_never());
         // It has been dealt with: all is in one order.
         ada.unread().await.unwrap();
-        assert!(channels.attach(&channel).await.is_ok(), "it was not attached");
+        assert!(channels.offline().attach(&channel).await.is_ok(), "it was not attached");
     }
     assert!(ada.send("nobody there").await.unwrap().queued);
 }
@@ -575,7 +575,7 @@ async fn a_failing_store_fails_its_batch_and_nothing_else(store: impl OfflineSto
     let ada = channels.user(&id("ada"));
     let first = ada.send("first").await.unwrap().id;
     let (channel, mut far) = connect("ada");
-    let _attachment = channels.attach(&channel).await.unwrap();
+    let _attachment = channels.offline().attach(&channel).await.unwrap();
     assert_eq!((next_json(&mut far).await["unread"].clone(), notification(&mut far).await.0), (json!(1), first));
 
     fails.store(true, SeqCst);
@@ -583,7 +583,7 @@ async fn a_failing_store_fails_its_batch_and_nothing_else(store: impl OfflineSto
     // In one batch, perhaps: who changes nothing has its answer, from what the store has.
     let key = || ada.idempotency_key("k").send("lost");
     let (lost, again, ack, unread, attached) =
-        tokio::join!(key(), key(), ada.ack(first), ada.unread(), channels.attach(&late));
+        tokio::join!(key(), key(), ada.ack(first), ada.unread(), channels.offline().attach(&late));
     for error in [lost.unwrap_err(), again.unwrap_err()] {
         let NotifyError::Offline(OfflineError::Store(error)) = error else { panic!("{error}") };
         assert_eq!(error.to_string(), "on purpose");
@@ -596,7 +596,7 @@ async fn a_failing_store_fails_its_batch_and_nothing_else(store: impl OfflineSto
         (json!(1), first)
     );
     let ack = json!({"type": "ack", "notification_id": first}).to_string();
-    let handled = channels.take_request(&channel.sender(), &ack).await;
+    let handled = channels.answer(&channel.sender(), &ack).await;
     assert!(matches!(handled, Err(OfflineError::Store(_))));
     assert_eq!(next_json(&mut far).await["type"], "error");
     assert_eq!((far.try_recv(), far_late.try_recv()), (None, None), "nothing of it was delivered");
@@ -658,12 +658,12 @@ async fn who_closes_the_queues_waits_for_what_was_asked_before(store: impl Offli
     let (alive, dropped) = mpsc::channel();
     let channels = over(Mortal { store, _alive: alive });
     let ada = channels.user(&id("ada"));
-    let (sent, (), ()) = tokio::join!(ada.send("in time"), channels.close_offline(), channels.close_offline());
+    let (sent, (), ()) = tokio::join!(ada.send("in time"), channels.offline().close(), channels.offline().close());
     assert!(sent.is_ok());
     assert_eq!(dropped.try_recv(), Err(mpsc::TryRecvError::Disconnected), "it is dropped by now");
     assert!(matches!(ada.send("too late").await, Err(NotifyError::Offline(OfflineError::Stopped))));
     assert!(matches!(ada.unread().await, Err(OfflineError::Stopped)));
-    channels.close_offline().await;
+    channels.offline().close().await;
 }
 
 async fn a_client_that_reads_too_slowly_comes_back_for_the_rest(store: impl OfflineStore) {
@@ -672,7 +672,7 @@ async fn a_client_that_reads_too_slowly_comes_back_for_the_rest(store: impl Offl
     let limits = OutboxLimits { messages: 4, ..OutboxLimits::default() };
     let options = ChannelOptions::default().outbox(limits).user(id("ada"));
     let (slow, mut far_slow) = Channel::in_memory_with(options);
-    let attachment = channels.attach(&slow).await.unwrap();
+    let attachment = channels.offline().attach(&slow).await.unwrap();
     let payload = "x".repeat(20_000);
     let mut sent = Vec::new();
     for _ in 0..12 {
@@ -690,7 +690,7 @@ async fn a_client_that_reads_too_slowly_comes_back_for_the_rest(store: impl Offl
     assert!(matches!(last, Some(FarMessage::Close { code: 1013, .. })), "{last:?}");
     drop((attachment, slow));
     let (channel, mut far) = connect("ada");
-    let _attachment = channels.attach(&channel).await.unwrap();
+    let _attachment = channels.offline().attach(&channel).await.unwrap();
     assert_eq!(next_json(&mut far).await["unread"], 12);
     for sent in sent {
         assert_eq!(notification(&mut far).await.0, sent.id);
@@ -701,14 +701,14 @@ async fn what_is_too_large_to_go_live_comes_with_the_next_connection(store: impl
     let channels = with(OfflineOptions::default().store(store).max_bytes(16 << 20));
     let ada = channels.user(&id("ada"));
     let (channel, mut far) = connect("ada");
-    let attachment = channels.attach(&channel).await.unwrap();
+    let attachment = channels.offline().attach(&channel).await.unwrap();
     assert_eq!(next_json(&mut far).await["unread"], 0);
     let large = ada.send(&"x".repeat(9 << 20)).await.unwrap();
     assert!(large.queued);
     assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: 1013, .. })));
     drop((attachment, channel));
     let (channel, mut far) = connect("ada");
-    let _attachment = channels.attach(&channel).await.unwrap();
+    let _attachment = channels.offline().attach(&channel).await.unwrap();
     assert_eq!(next_json(&mut far).await["unread"], 1);
     assert_eq!(notification(&mut far).await.0, large.id);
 }
@@ -718,14 +718,14 @@ async fn revoked_users_keep_their_queues(store: impl OfflineStore) {
     let ada = channels.user(&id("ada"));
     let (attached, mut far) = connect("ada");
     let (begun, _far_begun) = connect("ada");
-    let _attachment = channels.attach(&attached).await.unwrap();
-    assert_eq!(channels.revoke(&id("ada")), 1);
+    let _attachment = channels.offline().attach(&attached).await.unwrap();
+    assert_eq!(channels.user(&id("ada")).revoke(), 1);
     assert!(ada.send("waits").await.unwrap().queued);
     assert_eq!(next_json(&mut far).await["unread"], 0);
     assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: 4403, .. })));
-    assert!(matches!(channels.attach(&begun).await, Err(AttachError::Denied)));
+    assert!(matches!(channels.offline().attach(&begun).await, Err(AttachError::Denied)));
     let (back, mut far_back) = connect("ada");
-    let _attachment = channels.attach(&back).await.unwrap();
+    let _attachment = channels.offline().attach(&back).await.unwrap();
     assert_eq!(next_json(&mut far_back).await["unread"], 1);
 }
 
@@ -756,13 +756,13 @@ async fn many_users_at_once_have_a_queue_each(store: impl OfflineStore) {
 async fn a_channel_is_attached_once_and_only_with_a_user(store: impl OfflineStore) {
     let channels = over(store);
     let (nobody, _far_nobody) = Channel::in_memory();
-    assert!(matches!(channels.attach(&nobody).await, Err(AttachError::NoUser)));
+    assert!(matches!(channels.offline().attach(&nobody).await, Err(AttachError::NoUser)));
     let (channel, mut far) = connect("ada");
-    let first = channels.attach(&channel).await.unwrap();
-    assert!(matches!(channels.attach(&channel).await, Err(AttachError::AlreadyAttached)));
-    assert_eq!((channels.group_count(), channels.channels_of(&id("ada"))), (0, vec![channel.id()]));
+    let first = channels.offline().attach(&channel).await.unwrap();
+    assert!(matches!(channels.offline().attach(&channel).await, Err(AttachError::AlreadyAttached)));
+    assert_eq!((channels.stats().groups, channels.user(&id("ada")).channels()), (0, vec![channel.id()]));
     drop(first);
-    let _second = channels.attach(&channel).await.unwrap();
+    let _second = channels.offline().attach(&channel).await.unwrap();
     assert_eq!(
         (next_json(&mut far).await["unread"].clone(), next_json(&mut far).await["unread"].clone()),
         (json!(0), json!(0))
@@ -771,7 +771,7 @@ async fn a_channel_is_attached_once_and_only_with_a_user(store: impl OfflineStor
     channel.close(1000, "");
     let (closed, _far_closed) = connect("ada");
     closed.close(1000, "");
-    assert!(matches!(channels.attach(&closed).await, Err(AttachError::Closed)));
+    assert!(matches!(channels.offline().attach(&closed).await, Err(AttachError::Closed)));
 }
 
 #[cfg(feature = "redb")]
@@ -781,16 +781,16 @@ async fn what_ended_while_nobody_ran_is_told_and_counted_once() {
     let channels = with(clock.options(folder.open()));
     let ada = channels.user(&id("ada"));
     for number in 0..3 {
-        ada.expires_in(Duration::from_secs(60)).send(&number).await.unwrap();
+        ada.max_age(Duration::from_secs(60)).send(&number).await.unwrap();
     }
-    channels.close_offline().await;
+    channels.offline().close().await;
 
     clock.pass(Duration::from_secs(3600));
     let (events, told) = (Dispatcher::new(), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&told);
     events.on(OFFLINE_DROPPED, move |_| _ = count.fetch_add(1, SeqCst)).unwrap();
     // No more than that has room: were the old ones taken off twice, more would.
-    let options = clock.options(folder.open()).max_size(400);
+    let options = clock.options(folder.open()).max_store_bytes(400);
     let channels = ChannelBox::builder().events(&events).offline(options).build();
     let ada = channels.user(&id("ada"));
     assert_eq!(ada.unread().await.unwrap(), 0);
@@ -798,7 +798,7 @@ async fn what_ended_while_nobody_ran_is_told_and_counted_once() {
     while ada.send(&"x".repeat(50)).await.is_ok() {
         taken += 1;
     }
-    assert_eq!((told.load(SeqCst), channels.offline_counts().expired), (3, 3));
+    assert_eq!((told.load(SeqCst), channels.stats().offline.expired), (3, 3));
     assert!((1..=400 / 50).contains(&taken), "{taken} of 50 bytes and more in 400");
 }
 
@@ -808,7 +808,7 @@ async fn a_file_outlasts_its_box_with_ids_keys_and_bounds() {
     use fanfare::group::offline::{RedbOpenError, RedbStore};
 
     let folder = Folder::new("restart");
-    let channels = with(OfflineOptions::default().store(folder.open()).max_size(300));
+    let channels = with(OfflineOptions::default().store(folder.open()).max_store_bytes(300));
     let ada = channels.user(&id("ada"));
     let kept = ada.urgency(Urgency::High).send(&"ä\u{1f980}").await.unwrap().id;
     let keyed = ada.idempotency_key("k").send("keyed").await.unwrap().id;
@@ -816,9 +816,9 @@ async fn a_file_outlasts_its_box_with_ids_keys_and_bounds() {
     assert!(ada.ack(keyed).await.unwrap().known && ada.ack(last).await.unwrap().known);
     let in_use = RedbStore::open(folder.0.join("queue")).unwrap_err();
     assert!(matches!(in_use, RedbOpenError::InUse) && in_use.to_string().contains("in use"), "{in_use}");
-    channels.close_offline().await;
+    channels.offline().close().await;
 
-    let channels = with(OfflineOptions::default().store(folder.open()).max_size(300));
+    let channels = with(OfflineOptions::default().store(folder.open()).max_store_bytes(300));
     let ada = channels.user(&id("ada"));
     let pending = ada.pending().await.unwrap();
     assert_eq!((pending.len(), pending[0].id(), pending[0].urgency()), (1, kept, Urgency::High));

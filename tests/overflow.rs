@@ -27,7 +27,7 @@ const MANY: u64 = 3000;
 
 /// A stalled client of a server whose channels have `rule` and whose groups have what `options` say.
 async fn stalled(rule: Overflow, options: fn(&str) -> GroupOptions) -> (Raw, Sender, ChannelBox) {
-    let channels = ChannelBox::with_options(options);
+    let channels = ChannelBox::builder().groups(options).build();
     let (tell, mut tells) = tells();
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
@@ -148,7 +148,7 @@ async fn close_drops_what_waits_and_the_client_reads_why() {
     assert_exact(&numbers, &sender, MANY);
     client.send(CLOSE, &1013u16.to_be_bytes()).await;
     soon(sender.closed()).await;
-    until(|| channels.channel_count() == 0).await;
+    until(|| channels.stats().channels == 0).await;
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn group_send_many(sender: &Sender, channels: &ChannelBox) -> Delivery {
     let mut all = Delivery::default();
     for n in 0..MANY {
         let report = channels.group("room").send_frame(&numbered(n));
-        assert!((report.accepted(), report.members()) == (true, 1));
+        assert!((report.is_accepted(), report.members()) == (true, 1));
         let Delivery { written, queued, dropped } = report.settled().await;
         assert_eq!(written + queued + dropped, 1);
         all = Delivery { written: all.written + written, queued: all.queued + queued, dropped: all.dropped + dropped };
@@ -244,7 +244,7 @@ async fn what_is_sent_to_keep_is_never_dropped_for_a_group_that_conflates() {
             kept.insert(n);
         } else {
             let name = if n % 2 == 0 { "room" } else { "other" };
-            assert!(channels.group(name).send_frame(&numbered(n)).accepted());
+            assert!(channels.group(name).send_frame(&numbered(n)).is_accepted());
         }
         assert_adds_up(&sender, n + 1);
     }
@@ -403,11 +403,11 @@ async fn a_write_delay_joins_what_comes_within_it_and_delivers_when_it_is_over()
 async fn what_is_sent_to_a_channel_does_not_overtake_its_group_for_a_write_delay() {
     let options = |_: &str| GroupOptions::default().write_delay(Duration::from_secs(3600));
     let (mut client, sender, channels) = stalled(Overflow::Close, options).await;
-    assert!(channels.group("room").send_frame(&Frame::text("first")).accepted());
+    assert!(channels.group("room").send_frame(&Frame::text("first")).is_accepted());
     sender.send_text("second").expect("it is open");
     assert_eq!(client.frame().await, Some((TEXT, b"first".into())));
     assert_eq!(client.frame().await, Some((TEXT, b"second".into())));
-    assert!(channels.group("room").send_frame(&Frame::text("last words")).accepted());
+    assert!(channels.group("room").send_frame(&Frame::text("last words")).is_accepted());
     assert!(sender.close(1000, ""));
     assert_eq!(client.frame().await, Some((TEXT, b"last words".into())));
     assert_eq!(client.close_code().await, Some(1000));
@@ -415,11 +415,11 @@ async fn what_is_sent_to_a_channel_does_not_overtake_its_group_for_a_write_delay
 
 #[tokio::test]
 async fn a_group_refuses_what_exceeds_its_bounds_and_delivers_the_rest() {
-    let options = |_: &str| GroupOptions::default().write_delay(DELAY).max_waiting(3, 1000);
+    let options = |_: &str| GroupOptions::default().write_delay(DELAY).max_messages(3).max_bytes(1000);
     let (mut client, sender, channels) = stalled(Overflow::Close, options).await;
     let send = |text: &str| channels.group("room").send_frame(&Frame::text(text));
     let reports: Vec<_> = ["a", "b", "c", "d", "e"].iter().map(|text| send(text)).collect();
-    let accepted: Vec<_> = reports.iter().map(|report| report.accepted()).collect();
+    let accepted: Vec<_> = reports.iter().map(|report| report.is_accepted()).collect();
     assert_eq!(accepted, [true, true, true, false, false]);
     let mut deliveries = Vec::new();
     for report in &reports {
@@ -427,8 +427,8 @@ async fn a_group_refuses_what_exceeds_its_bounds_and_delivers_the_rest() {
     }
     let written = Delivery { written: 1, queued: 0, dropped: 0 };
     assert_eq!(deliveries, [written, written, written, Delivery::default(), Delivery::default()]);
-    assert!(!send(&"x".repeat(1000)).accepted(), "it never fits");
-    assert!(send("f").accepted());
+    assert!(!send(&"x".repeat(1000)).is_accepted(), "it never fits");
+    assert!(send("f").is_accepted());
     for expected in ["a", "b", "c", "f"] {
         assert_eq!(client.frame().await, Some((TEXT, expected.into())));
     }

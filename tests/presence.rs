@@ -15,7 +15,9 @@ use fanfare::channel::{Channel, ChannelOptions, FarEnd, FarMessage, OutboxLimits
 use fanfare::frame::Frame;
 use fanfare::group::{
     ChannelBox, GroupOptions, Here, Membership, PRESENCE_JOINED, PRESENCE_LEFT, PRESENCE_UPDATED, PresenceError,
+    Request,
 };
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -27,6 +29,14 @@ fn enter(channels: &ChannelBox, channel: &Channel, info: &Value) -> (Membership,
     let membership = channels.join(channel, "room").expect("the channel is open");
     let here = membership.enter(info).expect("it is a member");
     (membership, here)
+}
+
+/// Asks as a client does who is present.
+fn ask(channels: &ChannelBox, channel: &Channel, group: &str, after: Option<&str>, limit: Option<usize>) {
+    let request = Request::Presence { group: group.into(), after: after.map(str::to_owned), limit };
+    let request = serde_json::to_string(&request).unwrap();
+    let answered = channels.answer(&channel.sender(), &request).now_or_never();
+    assert!(answered.expect("presence is answered without a wait").unwrap());
 }
 
 fn of_type(frames: &[Value], of: &str) -> Vec<Value> {
@@ -91,17 +101,17 @@ async fn several_tabs_are_one_user_with_the_info_that_was_set_last() {
     let channels = ChannelBox::builder().groups(|_| GroupOptions::default().presence_grace(Duration::ZERO)).build();
     let tabs: Vec<_> = (0..3).map(|_| channel_of("ada")).collect();
     let mut here: Vec<_> = tabs.iter().map(|(tab, _)| enter(&channels, tab, &json!(tab.id().to_string()))).collect();
-    let info = || channels.presence("room").users()[0].info::<String>().unwrap();
-    assert_eq!((channels.presence("room").count(), info()), (1, tabs[2].0.id().to_string()));
+    let info = || channels.group("room").presence().users()[0].info::<String>().unwrap();
+    assert_eq!((channels.group("room").presence().count(), info()), (1, tabs[2].0.id().to_string()));
     here[0].1.update("busy").unwrap();
     assert_eq!(info(), "busy");
     drop(here.remove(0));
     sleep(A_TICK).await;
-    assert_eq!((channels.presence("room").count(), info()), (1, tabs[2].0.id().to_string()));
-    assert_eq!(channels.presence("room").users()[0].connections(), 2);
+    assert_eq!((channels.group("room").presence().count(), info()), (1, tabs[2].0.id().to_string()));
+    assert_eq!(channels.group("room").presence().users()[0].connections(), 2);
     drop(here);
     sleep(A_TICK).await;
-    assert_eq!(channels.presence("room").count(), 0);
+    assert_eq!(channels.group("room").presence().count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,10 +137,13 @@ async fn a_reload_is_no_leave_and_nobody_hears_of_it() {
 
     drop((here, bob));
     sleep(GRACE - Duration::from_millis(10)).await;
-    assert_eq!((received(&mut at_ada), channels.presence("room").count()), (vec![], 2));
+    assert_eq!((received(&mut at_ada), channels.group("room").presence().count()), (vec![], 2));
     sleep(A_TICK).await;
     assert_eq!(received(&mut at_ada)[0]["left"], json!(["bob"]));
-    assert_eq!((taken(&told), channels.presence("room").count()), (vec!["bob left room: \"b\" x1".to_owned()], 1));
+    assert_eq!(
+        (taken(&told), channels.group("room").presence().count()),
+        (vec!["bob left room: \"b\" x1".to_owned()], 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +157,7 @@ async fn who_is_alone_may_reload_too_though_the_group_is_gone_meanwhile() {
         sleep(A_TICK).await;
         let state = of_type(&received(&mut far), "presence").remove(0);
         drop((here, ada));
-        assert_eq!(channels.group_count(), 0);
+        assert_eq!(channels.stats().groups, 0);
         state
     };
     let first = come().await;
@@ -218,7 +231,7 @@ async fn above_a_thousand_there_is_a_count_and_the_first_hundred_and_pages_have_
     let mut pages = Vec::new();
     let mut after: Option<String> = None;
     loop {
-        assert!(channels.answer_presence(ada.id(), "room", after.as_deref(), Some(5000)));
+        ask(&channels, &ada, "room", after.as_deref(), Some(5000));
         let page = received(&mut at_ada).remove(0);
         assert_eq!((&page["type"], &page["count"]), (&json!("presence.page"), &json!(1101)));
         pages.extend(ids(&page["users"]).iter().map(|id| id.to_string()));
@@ -275,7 +288,7 @@ async fn who_does_not_enter_is_seen_by_nobody_and_may_ask() {
     let channels = ChannelBox::new();
     let ((ada, mut at_ada), (lurker, mut at_lurker)) = (channel_of("ada"), channel_of("lurker"));
     let _lurks = channels.join(&lurker, "room").unwrap();
-    assert!(channels.answer_presence(lurker.id(), "room", None, None));
+    ask(&channels, &lurker, "room", None, None);
     sleep(A_TICK).await;
     let mut view = View::default();
     view.hear_all(&received(&mut at_lurker));
@@ -285,22 +298,25 @@ async fn who_does_not_enter_is_seen_by_nobody_and_may_ask() {
     sleep(A_TICK).await;
     view.hear_all(&received(&mut at_lurker));
     assert_eq!((view.count, &view.users), (1, &truth(&channels, "room")));
-    assert_eq!(channels.presence("room").count(), 1);
+    assert_eq!(channels.group("room").presence().count(), 1);
     assert_eq!(of_type(&received(&mut at_ada), "presence").len(), 1);
 
     // A state for each who asks, once a frame.
-    (0..100).for_each(|_| assert!(channels.answer_presence(lurker.id(), "room", None, None)));
+    (0..100).for_each(|_| ask(&channels, &lurker, "room", None, None));
     sleep(A_TICK).await;
     assert_eq!(received(&mut at_lurker).len(), 1);
 
     let (stranger, mut at_stranger) = channel_of("stranger");
     channels.add(&stranger);
     for limit in [None, Some(1)] {
-        assert!(!channels.answer_presence(stranger.id(), "room", None, limit));
-        assert!(!channels.answer_presence(ada.id(), "nowhere", None, limit));
+        ask(&channels, &stranger, "room", None, limit);
+        ask(&channels, &ada, "nowhere", None, limit);
     }
     sleep(A_TICK).await;
-    assert_eq!(at_stranger.try_recv(), None);
+    let refused = json!({ "type": "error", "error": "the channel is not in that group" });
+    for far_end in [&mut at_stranger, &mut at_ada] {
+        assert_eq!(received(far_end), [refused.clone(), refused.clone()]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,9 +327,11 @@ async fn every_way_to_go_ends_a_presence() {
         |_, _channel, _far, _membership, here| assert!(here.leave()),
         |_, _channel, _far, membership, _here| drop(membership),
         |_, channel, _far, _membership, _here| drop(channel),
-        |channels, channel, _far, _membership, _here| assert!(channels.leave(channel.id(), "room")),
-        |channels, _channel, _far, _membership, _here| assert_eq!(channels.revoke(&UserId::new("bob").unwrap()), 1),
-        |channels, _channel, _far, _membership, _here| assert_eq!(channels.flush_groups(), 1),
+        |channels, channel, _far, _membership, _here| assert!(channels.group("room").remove(channel.id())),
+        |channels, _channel, _far, _membership, _here| {
+            assert_eq!(channels.user(&UserId::new("bob").unwrap()).revoke(), 1)
+        },
+        |channels, _channel, _far, _membership, _here| assert_eq!(channels.group("room").remove_all(), 1),
     ];
     for (number, way) in ways.into_iter().enumerate() {
         let channels = ChannelBox::new();
@@ -323,12 +341,12 @@ async fn every_way_to_go_ends_a_presence() {
         way(&channels, bob, far, membership, here);
         sleep(A_TICK).await;
         assert_eq!(
-            channels.presence("room").count(),
+            channels.group("room").presence().count(),
             usize::from(![1, 5].contains(&number)),
             "way {number}: waited for, or not"
         );
         sleep(GRACE).await;
-        assert_eq!((channels.presence("room").count(), channels.group_count()), (0, 0), "way {number}");
+        assert_eq!((channels.group("room").presence().count(), channels.stats().groups), (0, 0), "way {number}");
     }
 }
 
@@ -347,12 +365,12 @@ async fn channels_without_a_user_are_one_each_and_nobody_waits_for_them() {
     let channels = ChannelBox::new();
     let clients: Vec<_> = (0..3).map(|_| Channel::in_memory()).collect();
     let mut here: Vec<_> = clients.iter().map(|(near, _)| enter(&channels, near, &json!(null))).collect();
-    let users = channels.presence("room").users();
+    let users = channels.group("room").presence().users();
     let expected: Vec<_> = clients.iter().map(|(near, _)| format!("#{}", near.id())).collect();
     assert_eq!(users.iter().map(|user| user.id().to_string()).collect::<Vec<_>>(), expected);
     here.pop();
     sleep(A_TICK).await;
-    assert_eq!(channels.presence("room").count(), 2);
+    assert_eq!(channels.group("room").presence().count(), 2);
 }
 
 #[test]
@@ -367,7 +385,7 @@ fn what_cannot_be_is_refused() {
     let bad = std::collections::HashMap::from([((1, 2), 3)]);
     assert!(matches!(here.update(&bad), Err(PresenceError::Encode(_))));
     assert!(matches!(membership.enter(&1), Err(PresenceError::AlreadyHere)));
-    assert_eq!(channels.presence("room").users()[0].info_json().len(), 4096);
+    assert_eq!(channels.group("room").presence().users()[0].info_json().len(), 4096);
 
     drop(here);
     let here = membership.enter(&1).unwrap();
@@ -378,7 +396,7 @@ fn what_cannot_be_is_refused() {
     let (mallory, _far) = channel_of("#12");
     let membership = channels.join(&mallory, "room").unwrap();
     assert!(matches!(membership.enter(&1), Err(PresenceError::ReservedUser)));
-    assert_eq!(channels.presence("room").count(), 0);
+    assert_eq!(channels.group("room").presence().count(), 0);
 }
 
 #[test]
@@ -421,7 +439,7 @@ fn a_listener_may_change_presence_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn presence_replaces_no_message_of_a_conflating_group_and_is_replaced_by_none() {
-    let channels = ChannelBox::with_options(|_| GroupOptions::default().overflow(Overflow::Conflate));
+    let channels = ChannelBox::builder().groups(|_| GroupOptions::default().overflow(Overflow::Conflate)).build();
     let ((slow, mut at_slow), (bob, _far)) = (channel_of("slow"), channel_of("bob"));
     let (_membership, here) = enter(&channels, &bob, &json!(0));
     let _slow = channels.join(&slow, "room").unwrap();
@@ -463,7 +481,7 @@ async fn who_misses_a_diff_finds_its_version_missing_and_asks() {
     sleep(A_TICK).await;
     let heard = received(&mut at_slow);
     assert_eq!((heard.len(), view.hear(&heard[0])), (1, common::Then::Asks));
-    assert!(channels.answer_presence(slow.id(), "room", None, None));
+    ask(&channels, &slow, "room", None, None);
     sleep(A_TICK).await;
     view.hear_all(&received(&mut at_slow));
     assert_eq!(view.users, truth(&channels, "room"));
@@ -471,15 +489,15 @@ async fn who_misses_a_diff_finds_its_version_missing_and_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_log_delays_presence_and_takes_nothing_from_it() {
-    let options = GroupOptions::default().max_waiting(1, 1 << 20).write_delay(Duration::from_millis(350));
-    let channels = ChannelBox::with_options(move |_| options);
+    let options = GroupOptions::default().max_messages(1).max_bytes(1 << 20).write_delay(Duration::from_millis(350));
+    let channels = ChannelBox::builder().groups(move |_| options).build();
     let (ada, mut at_ada) = channel_of("ada");
     let (_membership, here) = enter(&channels, &ada, &json!(0));
     sleep(5 * A_TICK).await;
     let mut view = View::default();
     view.hear_all(&received(&mut at_ada));
     for n in 1..=10 {
-        assert!(channels.group("room").send_frame(&Frame::text("1")).accepted());
+        assert!(channels.group("room").send_frame(&Frame::text("1")).is_accepted());
         here.update(&n).unwrap();
         sleep(10 * A_TICK).await;
     }
@@ -581,11 +599,11 @@ async fn a_user_that_is_revoked_is_gone_at_once() {
     let membership = channels.join(&channel, "room").expect("it is open");
     let _here = membership.enter("here").expect("it is small");
     while !matches!(at_watcher.recv().await, Some(FarMessage::Text(text)) if text.contains("mallory")) {}
-    assert_eq!(channels.revoke(&user), 1);
+    assert_eq!(channels.user(&user).revoke(), 1);
     let start = tokio::time::Instant::now();
     while !matches!(at_watcher.recv().await, Some(FarMessage::Text(text)) if text.contains(r#""left":["mallory"]"#)) {}
     assert!(start.elapsed() < std::time::Duration::from_secs(1), "nobody waits for it to come back");
-    assert_eq!(channels.presence("room").count(), 0);
+    assert_eq!(channels.group("room").presence().count(), 0);
     drop(watching);
 }
 
@@ -593,7 +611,7 @@ async fn a_user_that_is_revoked_is_gone_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_user_whose_handler_ends_meanwhile_is_not_waited_for() {
     let options = GroupOptions::default().presence_grace(Duration::from_secs(3600));
-    let channels = ChannelBox::with_options(move |_| options);
+    let channels = ChannelBox::builder().groups(move |_| options).build();
     for round in 0..20 {
         let user = format!("user {round}");
         let (mut channel, far) = channel_of(&user);
@@ -604,10 +622,10 @@ async fn a_revoked_user_whose_handler_ends_meanwhile_is_not_waited_for() {
             drop((here, membership, channel));
         });
         tokio::task::yield_now().await;
-        assert_eq!(channels.revoke(&UserId::new(&user).unwrap()), 1);
+        assert_eq!(channels.user(&UserId::new(&user).unwrap()).revoke(), 1);
         handler.await.unwrap();
         tokio::time::timeout(Duration::from_secs(10), async {
-            while channels.presence("room").count() > 0 {
+            while channels.group("room").presence().count() > 0 {
                 tokio::task::yield_now().await;
             }
         })

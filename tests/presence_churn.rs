@@ -85,7 +85,8 @@ async fn read(test: Arc<Test>, id: ChannelId, mut far: FarEnd) -> View {
         let Some(FarMessage::Text(text)) = far.recv().await else { break };
         if view.hear(&test.frames.parse(text)) == Then::Asks {
             test.asked.fetch_add(1, SeqCst);
-            assert!(test.channels.answer_presence(id, ROOM, None, None));
+            let sender = test.channels.sender(id).expect("the channel is open");
+            assert!(test.channels.answer(&sender, r#"{"type":"presence","group":"room"}"#).await.unwrap());
         }
     }
     view
@@ -141,7 +142,7 @@ async fn after_any_churn_every_client_knows_what_the_server_knows() {
     let options = GroupOptions::default().presence_grace(Duration::from_millis(500));
     let test = Arc::new(Test {
         users,
-        channels: ChannelBox::with_options(move |_| options),
+        channels: ChannelBox::builder().groups(move |_| options).build(),
         frames: Frames::default(),
         over: AtomicBool::new(false),
         asked: AtomicUsize::new(0),
@@ -156,7 +157,7 @@ async fn after_any_churn_every_client_knows_what_the_server_knows() {
     test.over.store(true, SeqCst);
 
     let staying = (0..test.tabs()).filter(|number| stays(*number)).count();
-    let presence = test.channels.presence(ROOM);
+    let presence = test.channels.group(ROOM).presence();
     let connections = || presence.users().iter().map(|user| user.connections()).sum::<usize>();
     let settled = async {
         // Who has gone counts until its time to come back is over.

@@ -48,7 +48,7 @@ fn size() -> Size {
 async fn room(upgrade: Upgrade, recover: Recover, State(channels): State<ChannelBox>) -> Response {
     let since = Since::missed(recover.position("room"), 0);
     upgrade.run(async move |mut channel| {
-        let (_membership, _) = channels.join_since(&channel, "room", since)?;
+        let (_membership, _) = channels.group("room").join_since(&channel, since)?;
         channel.discard().await;
         Ok(())
     })
@@ -188,8 +188,8 @@ async fn client(network: SocketAddr, sent: watch::Receiver<u64>, last: u64, mut 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_cut_off_misses_nothing_or_is_told() {
     let Size { clients, messages } = size();
-    let limits = HistoryLimits::default().messages(KEPT);
-    let channels = ChannelBox::with_options(move |_| GroupOptions::default().history(limits));
+    let limits = HistoryLimits::default().max_messages(KEPT);
+    let channels = ChannelBox::builder().groups(move |_| GroupOptions::default().history(limits)).build();
     let router = Router::new().route("/", get(room)).with_state(channels.clone());
     let server = sockets::serve_router(router).await;
     // About as long as a cut for every twentieth of what a client receives.
@@ -199,14 +199,14 @@ async fn who_is_cut_off_misses_nothing_or_is_told() {
     let running: Vec<_> = (0..clients)
         .map(|number| tokio::spawn(client(network, sent.clone(), messages, Random(number as u64))))
         .collect();
-    until(|| channels.member_count("room") == clients).await;
+    until(|| channels.group("room").member_count() == clients).await;
     let mut tick = tokio::time::interval(Duration::from_millis(4));
     for number in 0..messages {
         if number.is_multiple_of(8) {
             tick.tick().await;
         }
         let message = serde_json::json!({"number": number, "text": "x".repeat((number % 40) as usize)});
-        assert!(channels.group_send("room", &message).expect("json").accepted());
+        assert!(channels.group_send("room", &message).expect("json").is_accepted());
         told.send_replace(number + 1);
     }
     let mut all = Seen::default();

@@ -308,7 +308,7 @@ async fn one_stalled_reader_among_a_hundred_delays_nobody_and_costs_its_bound() 
         assert!(sends < 1000, "the stalled client's bound is never reached");
     }
     assert!(slowest < Duration::from_secs(2), "a send to all took {slowest:?}");
-    assert_eq!(channels.member_count("room"), 99, "it left its group when it was closed");
+    assert_eq!(channels.group("room").member_count(), 99, "it left its group when it was closed");
     drop(stalled);
 }
 
@@ -377,8 +377,8 @@ async fn joining_and_leaving_without_end_leaves_nothing_behind() {
     for client in clients {
         soon(client).await.expect("no panic");
     }
-    until(|| channels.channel_count() == 0).await;
-    assert_eq!(channels.group_count(), 0);
+    until(|| channels.stats().channels == 0).await;
+    assert_eq!(channels.stats().groups, 0);
 }
 
 #[tokio::test]
@@ -411,7 +411,7 @@ async fn names_and_numbers_of_groups_are_capped() {
         client.send(Message::text(format!("group {n}"))).await.expect("the connection lives");
     }
     assert_eq!(next(&mut client).await, Message::text("number"));
-    assert_eq!(channels.group_count(), 1024);
+    assert_eq!(channels.stats().groups, 1024);
 }
 
 /// A message to a large group costs the server most: what one client sets off is bounded by what it may send.
@@ -435,7 +435,7 @@ async fn what_one_client_sends_to_a_large_group_is_held_to_its_rate() {
     for _ in 0..MEMBERS {
         members.push(connect(address).await);
     }
-    until(|| channels.member_count("room") == MEMBERS).await;
+    until(|| channels.group("room").member_count() == MEMBERS).await;
     let mut flood = connect(address).await;
     for number in 0..1000 {
         // It is cut off on the way.
@@ -443,7 +443,7 @@ async fn what_one_client_sends_to_a_large_group_is_held_to_its_rate() {
             break;
         }
     }
-    until(|| channels.member_count("room") == MEMBERS).await;
+    until(|| channels.group("room").member_count() == MEMBERS).await;
     channels.group_send("room", "the end").expect("json");
     for member in &mut members {
         let mut heard = 0;
@@ -457,7 +457,7 @@ async fn what_one_client_sends_to_a_large_group_is_held_to_its_rate() {
 /// Who comes back again and again for a long history, and reads nothing, costs what the bounds say.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_asks_for_replays_without_end_and_reads_nothing_is_closed() {
-    let channels = ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()));
+    let channels = ChannelBox::builder().groups(|_| GroupOptions::default().history(HistoryLimits::default())).build();
     for _ in 0..1000 {
         channels.group_send("room", &"x".repeat(1000)).expect("json");
     }
@@ -468,7 +468,7 @@ async fn a_client_that_asks_for_replays_without_end_and_reads_nothing_is_closed(
         async move {
             tell.send(channel.sender())?;
             while let Some(Ok(_)) = channel.recv_message().await {
-                let (membership, _) = channels.join_since(&channel, "room", Since::Last(1000))?;
+                let (membership, _) = channels.group("room").join_since(&channel, Since::Last(1000))?;
                 drop(membership);
             }
             Ok(())
@@ -507,8 +507,8 @@ async fn a_panic_in_one_handler_touches_no_other_member_of_its_group() {
         told(&mut tells).await;
         client.send_bytes(&bytes).await;
         assert!(client.close_code().await.is_some());
-        until(|| channels.member_count("room") == 1).await;
-        assert!(channels.group("room").send_frame(&Frame::text("still here?")).accepted());
+        until(|| channels.group("room").member_count() == 1).await;
+        assert!(channels.group("room").send_frame(&Frame::text("still here?")).is_accepted());
         assert_eq!(bystander.frame().await, Some((TEXT, b"still here?".into())));
     }
 }

@@ -207,7 +207,7 @@ async fn group_sends_reach_all_over_tls_in_order_while_one_stalls() {
     for n in 0..SENDS {
         let mut payload = vec![0; 1000];
         payload[..8].copy_from_slice(&n.to_be_bytes());
-        assert!(channels.group("room").send_frame(&Frame::binary(payload.clone())).accepted());
+        assert!(channels.group("room").send_frame(&Frame::binary(payload.clone())).is_accepted());
         for reader in &mut readers {
             assert!(next(reader).await == Message::binary(payload.clone()), "message {n}");
         }
@@ -256,7 +256,7 @@ async fn a_tls_client_that_vanishes_leaves_nothing() {
     let sender = told(&mut tells).await;
     drop(client);
     soon(sender.closed()).await;
-    until(|| channels.channel_count() + channels.group_count() == 0).await;
+    until(|| channels.stats().channels + channels.stats().groups == 0).await;
 }
 
 /// Counts the writes of a server.
@@ -299,7 +299,7 @@ async fn what_is_sent_together_goes_out_over_tls_in_one_write() {
     let before = writes.load(SeqCst);
     // On the one thread of this test the connection's task runs when all have been sent.
     for n in 0..100 {
-        assert!(channels.group("room").send_frame(&Frame::text(n.to_string())).accepted());
+        assert!(channels.group("room").send_frame(&Frame::text(n.to_string())).is_accepted());
     }
     for n in 0..100 {
         assert_eq!(next(&mut client).await, Message::text(n.to_string()));
@@ -384,7 +384,7 @@ async fn a_shutdown_over_tls_delivers_what_waits_then_1001_and_cuts_who_stalls()
     let stalled_sender = told(&mut tells).await;
     let frame = Frame::binary(vec![7; 64 << 10]);
     for _ in 0..WAITING {
-        assert!(channels.group("room").send_frame(&frame).accepted());
+        assert!(channels.group("room").send_frame(&frame).is_accepted());
     }
     drop(ours.stop);
     for n in 0..WAITING {
@@ -398,7 +398,7 @@ async fn a_shutdown_over_tls_delivers_what_waits_then_1001_and_cuts_who_stalls()
     assert_eq!((drained.ended, drained.cut), (1, 1));
     soon(stalled_sender.closed()).await;
     assert_adds_up(&stalled_sender, WAITING as u64);
-    until(|| ours.counters.open() + channels.channel_count() == 0).await;
+    until(|| ours.counters.open() + channels.stats().channels == 0).await;
 }
 
 #[cfg(unix)]
@@ -432,7 +432,7 @@ async fn a_burst_that_the_group_takes_closes_no_client_that_reads() {
     let senders = [told(&mut tells).await, told(&mut tells).await];
     // Nobody else runs meanwhile: all of it is one turn's, and four times what an outbox has room for.
     for n in 0..SENDS {
-        assert!(channels.group_send("room", &n).expect("it is JSON").accepted());
+        assert!(channels.group_send("room", &n).expect("it is JSON").is_accepted());
     }
     let read_all = async |client: &mut Client| {
         for n in 0..SENDS {

@@ -1,27 +1,21 @@
-//! What a client may ask for, as values: [`Request`] in its messages, [`Recover`] when it connects.
+//! What a client may ask of a box, beside its application's own messages: [`Request`], and how the box serves it.
 //!
-//! Both come from whoever connects. Nothing here panics or grows past a stated bound, whatever the JSON is: its depth
-//! is bounded by `serde_json`, its size by the largest message of the connection, or by [`MAX_RECOVER_LEN`].
+//! There are two ways to serve the protocol: [`ChannelBox::recv`] receives and answers, [`ChannelBox::answer`] answers
+//! what the handler has received. Requests come from the client. Nothing here panics or grows past a stated bound,
+//! whatever the JSON is: `serde_json` bounds its depth, the connection's largest message its size.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
-use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::history::Position;
+use super::ChannelBox;
 use super::offline::OfflineError;
-use super::{ChannelBox, MAX_NAME_LEN};
 use crate::Error;
 use crate::channel::{Channel, RecvError, Sender};
 
-/// The most groups that a client may ask to recover at once.
-pub const MAX_RECOVER_GROUPS: usize = 64;
-/// The longest JSON of a [`Recover`], in bytes.
-pub const MAX_RECOVER_LEN: usize = 16 << 10;
-
-/// What a client may ask of the server besides the application's own messages.
+/// A client's request to the server, beside the application's own messages.
 ///
 /// It stands beside an application's own type in an untagged enum. Put it first, when the other type takes anything.
 ///
@@ -43,15 +37,15 @@ pub const MAX_RECOVER_LEN: usize = 16 << 10;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 ///
-/// An untagged enum does not say what was wrong with a message. Two steps do: a message whose type is none of these
-/// is the application's, and any other error is told as it is.
+/// An untagged enum does not say what was wrong with a message. Two steps do: a message of another type belongs to the
+/// application, and any other error is the client's.
 ///
 /// ```
 /// use fanfare::group::Request;
 ///
 /// let wrong = r#"{"type":"ack","notification_id":"seventeen"}"#;
 /// assert!(Request::is_one(wrong));
-/// let error = serde_json::from_str::<Request>(wrong).expect_err("it is no number");
+/// let error = serde_json::from_str::<Request>(wrong).expect_err("it is not a number");
 /// assert!(error.to_string().contains("invalid type: string"));
 /// assert!(!Request::is_one(r#"{"type":"say","text":"hello"}"#));
 /// ```
@@ -59,19 +53,19 @@ pub const MAX_RECOVER_LEN: usize = 16 << 10;
 #[serde(tag = "type", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Request {
-    /// A notification has arrived, and is not to come again.
+    /// Acknowledges a notification: it will not be sent again.
     Ack {
-        /// Which one.
+        /// The id of the notification.
         notification_id: u64,
     },
-    /// Who is in a group?
+    /// Asks who is present in a group.
     Presence {
-        /// Which group.
+        /// The name of the group.
         group: String,
-        /// Users behind this one, in the order of their ids.
+        /// The user after which the page begins.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
-        /// At most so many.
+        /// The most users that the page may have.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<usize>,
     },
@@ -100,7 +94,7 @@ impl Request {
     }
 }
 
-/// What a client is told when what it asked for failed.
+/// The answer to a request that failed.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "error")]
 struct Failed<'a> {
@@ -112,19 +106,20 @@ struct Failed<'a> {
 impl ChannelBox {
     /// Receives the next message that is the application's own, from JSON; `None` when the connection is over.
     ///
-    /// What a client asks of the box is done and answered on the way, as by [`take_request`](Self::take_request). A
-    /// message that is no `T` is answered, too: `{"type":"error","error":..}` says what is wrong with it, and the
-    /// connection goes on. So all that is left to a handler is what its application is about. One that does something
-    /// else about such messages, or calls its own an `ack`, takes [`Channel::recv_text`] and `take_request`.
+    /// Requests to the box are [answered](Self::answer) on the way. A message that is not a `T` is answered, too:
+    /// `{"type":"error","error":..}` says what is wrong with it, and the connection goes on. So a handler sees the
+    /// messages of its application and nothing else. A handler that treats malformed messages in its own way, or has
+    /// messages of type `ack` itself, takes [`Channel::recv_text`] and [`answer`](Self::answer).
     ///
     /// # Errors
     ///
-    /// When nothing more will be received, since the client broke the protocol or the connection broke; or the store
-    /// of the offline queues has an error. A clean close is none.
+    /// When no message will follow, since the client broke the protocol or the connection broke; or when the store of
+    /// the offline queues fails. A clean close is not an error.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no message. An acknowledgement that was begun is done; the client may not be told.
+    /// Dropping the future loses no message. An acknowledgement that was begun is completed; its answer may not be
+    /// sent.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), fanfare::Error> {
@@ -140,10 +135,10 @@ impl ChannelBox {
     /// let (mut channel, mut far_end) = Channel::in_memory();
     /// far_end.send_text(r#"{"type":"shout"}"#);
     /// far_end.send_text(r#"{"type":"say","text":"hello"}"#);
-    /// let Some(FromClient::Say { text }) = channels.recv(&mut channel).await.transpose()? else { panic!("it says so") };
+    /// let Some(FromClient::Say { text }) = channels.recv(&mut channel).await.transpose()? else { panic!("it said so") };
     /// assert_eq!(text, "hello");
-    /// let Some(FarMessage::Text(told)) = far_end.recv().await else { panic!("it was told") };
-    /// assert!(told.contains("unknown variant `shout`"), "{told}");
+    /// let Some(FarMessage::Text(answer)) = far_end.recv().await else { panic!("it was answered") };
+    /// assert!(answer.contains("unknown variant `shout`"), "{answer}");
     /// # Ok(()) }
     /// ```
     pub async fn recv<T: DeserializeOwned>(&self, channel: &mut Channel) -> Option<Result<T, Error>> {
@@ -157,7 +152,7 @@ impl ChannelBox {
                     continue;
                 }
             };
-            match self.take_request(&sender, &text).await {
+            match self.answer(&sender, &text).await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => return Some(Err(error.into())),
@@ -169,20 +164,21 @@ impl ChannelBox {
         }
     }
 
-    /// Does what a client's message asks of the box, if it does; false when the message is something else.
+    /// Does what a client's message asks of the box, and answers it; returns false when the message is not a request.
     ///
-    /// That is an acknowledgement, who is present in a group that the channel is in, or a new token for a channel that
-    /// is [signed in](crate::ws::Upgrade::signed_in); on other channels a [`Request::Refresh`] is the application's. The
-    /// client is told when it asked wrongly, or for what is not there: `{"type":"error","error":..}`. That is no error
-    /// here. [`recv`](Self::recv) does this with every message, and returns the others.
+    /// A [`Request`] acknowledges a notification, asks for the presence of a group, or brings a new token for a channel
+    /// that is [signed in](crate::ws::Upgrade::signed_in); on other channels a message of type `refresh` belongs to the
+    /// application. A client that asks wrongly, or for something that is not there, gets
+    /// `{"type":"error","error":..}`; that is not an error here. [`recv`](Self::recv) does this with every message, and
+    /// returns the others.
     ///
     /// # Errors
     ///
-    /// When the store of the offline queues has an error; the client is told that, too.
+    /// When the store of the offline queues fails; the client gets an error message, too.
     ///
     /// # Cancel safety
     ///
-    /// An acknowledgement that was begun is done; the client may not be told.
+    /// An acknowledgement that was begun is completed; its answer may not be sent.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -193,51 +189,32 @@ impl ChannelBox {
     /// let options = ChannelOptions::default().user(UserId::new("ada")?);
     /// let (channel, mut far_end) = Channel::in_memory_with(options);
     /// let sender = channel.sender();
-    /// assert!(!channels.take_request(&sender, r#"{"say":"something else"}"#).await?);
+    /// assert!(!channels.answer(&sender, r#"{"say":"something else"}"#).await?);
     ///
-    /// assert!(channels.take_request(&sender, r#"{"type":"ack","notification_id":17}"#).await?);
-    /// let told = r#"{"type":"error","error":"no such notification waits","notification_id":17}"#;
-    /// assert_eq!(far_end.recv().await, Some(FarMessage::Text(told.into())));
+    /// assert!(channels.answer(&sender, r#"{"type":"ack","notification_id":17}"#).await?);
+    /// let answer = r#"{"type":"error","error":"no such notification waits","notification_id":17}"#;
+    /// assert_eq!(far_end.recv().await, Some(FarMessage::Text(answer.into())));
     /// # Ok(()) }
     /// ```
-    pub async fn take_request(&self, channel: &Sender, message: &str) -> Result<bool, OfflineError> {
+    pub async fn answer(&self, channel: &Sender, message: &str) -> Result<bool, OfflineError> {
         let kinds = ["ack", "presence", "refresh"];
         let answered = if channel.is_refreshed() { &kinds[..] } else { &kinds[..2] };
-        // Most messages are none: they are not parsed twice.
+        // Most messages are not requests: they are not parsed twice.
         let may_be = ["\"ack\"", "\"presence\"", "\"refresh\""].iter().any(|kind| message.contains(kind));
         if !may_be || !Request::is_among(message, answered) {
             return Ok(false);
         }
         match serde_json::from_str::<Request>(message) {
-            Ok(request) => self.answer(channel, &request).await,
-            Err(error) => {
-                fail(channel, &error.to_string(), None);
-                Ok(true)
-            }
-        }
-    }
-
-    /// As [`take_request`](Self::take_request), for handlers that receive messages as a type with requests among them;
-    /// false for a [`Request::Refresh`] on a channel that is not signed in.
-    ///
-    /// # Errors
-    ///
-    /// As [`take_request`](Self::take_request).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`take_request`](Self::take_request).
-    pub async fn answer(&self, channel: &Sender, request: &Request) -> Result<bool, OfflineError> {
-        match request {
-            Request::Ack { notification_id } => self.answer_ack(channel, *notification_id).await.map(|()| true),
-            Request::Presence { group, after, limit } => {
-                if !self.answer_presence(channel.id(), group, after.as_deref(), *limit) {
+            Ok(Request::Ack { notification_id }) => self.answer_ack(channel, notification_id).await?,
+            Ok(Request::Presence { group, after, limit }) => {
+                if !self.rooms.answer(channel.id(), &group, after.as_deref(), limit) {
                     fail(channel, "the channel is not in that group", None);
                 }
-                Ok(true)
             }
-            Request::Refresh { token } => Ok(channel.answer_refresh(token)),
+            Ok(Request::Refresh { token }) => _ = channel.answer_refresh(&token),
+            Err(error) => fail(channel, &error.to_string(), None),
         }
+        Ok(true)
     }
 
     async fn answer_ack(&self, channel: &Sender, id: u64) -> Result<(), OfflineError> {
@@ -259,7 +236,7 @@ impl ChannelBox {
     }
 }
 
-/// Tells a client what went wrong. Whether it is still there is for who receives to see.
+/// Sends a client the reason for a failed request. A client that is gone does not get it, and its receiver sees that.
 fn fail(channel: &Sender, error: &str, notification_id: Option<u64>) {
     _ = channel.send(&Failed { error, notification_id });
 }
@@ -274,126 +251,6 @@ impl fmt::Debug for Request {
                 shown.field("group", group).field("after", after).field("limit", limit).finish()
             }
             Self::Refresh { token: _ } => f.debug_struct("Refresh").finish_non_exhaustive(),
-        }
-    }
-}
-
-/// Which messages a client that comes back has seen: the last one of each group.
-///
-/// It is the JSON of the query parameter `recover`: at most [`MAX_RECOVER_GROUPS`] groups, in [`MAX_RECOVER_LEN`]
-/// bytes. In a route it is an extractor, with the feature `ws`: empty where there is no such parameter, and a response
-/// 400 that says what is wrong where it is malformed.
-///
-/// ```
-/// use fanfare::group::{Position, Recover};
-///
-/// let recover: Recover = r#"{"room":[1763700000000,12]}"#.parse()?;
-/// assert_eq!(recover.position("room"), Some(Position { epoch: 1_763_700_000_000, offset: 12 }));
-/// assert_eq!(recover.position("elsewhere"), None);
-/// # Ok::<(), fanfare::group::RecoverError>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recover {
-    /// No name twice.
-    positions: Vec<(Box<str>, Position)>,
-}
-
-impl Recover {
-    /// Returns the last message of a group that the client has seen, if it says so.
-    #[must_use]
-    pub fn position(&self, group: &str) -> Option<Position> {
-        self.positions.iter().find(|(name, _)| **name == *group).map(|(_, position)| *position)
-    }
-
-    /// Returns whether there is nothing to recover.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.positions.is_empty()
-    }
-
-    /// Returns the groups and positions, in the client's order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Position)> {
-        self.positions.iter().map(|(name, position)| (&**name, *position))
-    }
-}
-
-impl FromStr for Recover {
-    type Err = RecoverError;
-
-    fn from_str(json: &str) -> Result<Self, RecoverError> {
-        if json.len() > MAX_RECOVER_LEN {
-            return Err(RecoverError::TooLong);
-        }
-        serde_json::from_str(json).map_err(RecoverError::Json)
-    }
-}
-
-impl<'de> Deserialize<'de> for Recover {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Positions;
-
-        impl<'de> Visitor<'de> for Positions {
-            type Value = Recover;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of groups and their [epoch, offset]")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Recover, A::Error> {
-                let mut recover = Recover::default();
-                while let Some(name) = map.next_key::<Box<str>>()? {
-                    check_next(&recover, &name).map_err(de::Error::custom)?;
-                    recover.positions.push((name, map.next_value()?));
-                }
-                Ok(recover)
-            }
-        }
-
-        deserializer.deserialize_map(Positions)
-    }
-}
-
-fn check_next(recover: &Recover, name: &str) -> Result<(), String> {
-    if recover.positions.len() == MAX_RECOVER_GROUPS {
-        return Err(format!("more than {MAX_RECOVER_GROUPS} groups"));
-    }
-    if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
-        return Err("a group name has 1 to 255 bytes and no control characters".into());
-    }
-    if recover.position(name).is_some() {
-        return Err(format!("group {name:?} twice"));
-    }
-    Ok(())
-}
-
-/// Why a text is no [`Recover`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RecoverError {
-    /// It is longer than [`MAX_RECOVER_LEN`].
-    TooLong,
-    /// It is not the JSON that is asked for.
-    Json(serde_json::Error),
-    /// The query parameter is there more than once, or is not UTF-8.
-    Parameter(&'static str),
-}
-
-impl fmt::Display for RecoverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("recover is not {\"group\":[epoch,offset]}: ")?;
-        match self {
-            Self::TooLong => write!(f, "it is longer than {MAX_RECOVER_LEN} bytes"),
-            Self::Json(error) => error.fmt(f),
-            Self::Parameter(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for RecoverError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Json(error) => Some(error),
-            Self::TooLong | Self::Parameter(_) => None,
         }
     }
 }
@@ -472,37 +329,5 @@ mod tests {
     fn a_token_is_not_shown() {
         let request = Request::Refresh { token: "secret".into() };
         assert_eq!(format!("{request:?}"), "Refresh { .. }");
-    }
-
-    #[test]
-    fn recover_is_bounded_and_says_what_is_wrong() {
-        let of = |groups: usize| {
-            let groups: Vec<_> = (0..groups).map(|n| format!(r#""{n}":[1,{n}]"#)).collect();
-            format!("{{{}}}", groups.join(","))
-        };
-        let most: Recover = of(MAX_RECOVER_GROUPS).parse().expect("so many are allowed");
-        assert_eq!(most.iter().count(), MAX_RECOVER_GROUPS);
-        assert_eq!(most.position("63"), Some(Position { epoch: 1, offset: 63 }));
-        let long = format!(r#"{{"{}":[1,2]}}"#, "x".repeat(256));
-        let huge = " ".repeat(MAX_RECOVER_LEN + 1);
-        let wrong = [
-            (&*of(MAX_RECOVER_GROUPS + 1), "more than 64 groups"),
-            (&*huge, "longer than 16384 bytes"),
-            (&*long, "a group name has 1 to 255 bytes"),
-            (r#"{"":[1,2]}"#, "a group name has 1 to 255 bytes"),
-            (r#"{"room":[1,2],"room":[1,3]}"#, r#"group "room" twice"#),
-            (r#"{"room":[1]}"#, "invalid length 1"),
-            (r#"{"room":[1,2,3]}"#, "trailing characters"),
-            (r#"{"room":[1,-2]}"#, "invalid value"),
-            (r#"{"room":[1,1e999]}"#, "number out of range"),
-            (r#"{"room":{"epoch":1,"offset":2}}"#, "invalid type: map"),
-            (r#"["room"]"#, "an object of groups"),
-            ("", "EOF"),
-        ];
-        for (json, says) in wrong {
-            let error = json.parse::<Recover>().expect_err("it is wrong").to_string();
-            assert!(error.contains(says), "{json:.80}: {error}");
-        }
-        assert!("{}".parse::<Recover>().expect("it is empty").is_empty());
     }
 }

@@ -113,7 +113,7 @@ fn entry(user: &Value) -> (String, Seen) {
 
 /// What the server knows, as clients see it.
 pub(crate) fn truth(channels: &ChannelBox, group: &str) -> HashMap<String, Seen> {
-    let users = channels.presence(group).users();
+    let users = channels.group(group).presence().users();
     let entry = |user: &fanfare::group::PresenceUser| {
         (user.id().to_string(), (user.info().expect("it is JSON"), user.connections() as u64))
     };

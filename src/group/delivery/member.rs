@@ -1,120 +1,115 @@
-//! Who is in a group, and how far each member has come in its log.
-
-use std::fmt;
+//! What a member does: it catches up with its group's log, and leaves.
 
 use smallvec::SmallVec;
 
-use crate::channel::{Access, ChannelId, Feed, Out, Route};
-use crate::group::Group;
-use crate::group::delivery::log::Entry;
-use crate::group::presence;
+use super::log::Entry;
+use super::state::Member;
+use crate::channel::{Access, Feed, Route};
 use crate::observe::groups as observe;
-use crate::snapshot::{Release, Snapshot};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Weak, lock};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, lock};
 
-/// The members of one group by number, which grows with every join: they are listed as they came.
-pub(in crate::group) type Members = Snapshot<u64, Arc<Place>>;
-
-impl Release for Arc<Place> {
-    fn release(self) {}
-}
-
-/// One channel's place in one group.
-pub(in crate::group) struct Place {
-    pub(in crate::group) number: u64,
-    pub(in crate::group) group: Arc<Group>,
-    /// Weak: the `Out` holds this place as one of its feeds.
-    pub(in crate::group) out: Weak<Out>,
-    pub(in crate::group) channel: ChannelId,
-    /// The position of the next frame for this member. Written under its `Out` alone; read without it for a guess.
-    pub(in crate::group) cursor: AtomicU64,
-}
-
-impl Place {
-    pub(in crate::group) fn cursor(&self) -> u64 {
-        // Relaxed: the lock of the `Out` orders all access.
+impl Member {
+    pub(crate) fn cursor(&self) -> u64 {
+        // Relaxed: the lock of the link orders all access but a sweep's guess.
         self.cursor.load(Ordering::Relaxed)
     }
 
-    pub(in crate::group) fn set_cursor(&self, cursor: u64) {
+    pub(crate) fn set_cursor(&self, cursor: u64) {
         self.cursor.store(cursor, Ordering::Relaxed);
     }
 
     /// Ends the membership.
-    pub(in crate::group) fn end(self: &Arc<Self>) -> bool {
+    pub(crate) fn end(self: &Arc<Self>) -> bool {
         let feed: Arc<dyn Feed> = Arc::clone(self) as _;
-        self.out.upgrade().is_some_and(|out| out.end_feed(&feed))
+        self.link.upgrade().is_some_and(|link| link.end_feed(&feed))
     }
 
-    /// Tells whether the membership is over. Exact under the lock of the `Out`, or of what is taken after it was ended.
-    pub(in crate::group) fn has_ended(&self) -> bool {
+    /// Returns whether the membership is over.
+    ///
+    /// Exact under the lock of the link. Without it, a caller that reads the cursor under some other lock L needs one
+    /// more thing: whoever ends the membership takes L afterwards. Then either
+    ///
+    /// 1. this call comes after the end in the order of L, and returns true; or
+    /// 2. it comes before, may return false, and the one that ended the membership then sees under L what the caller
+    ///    has done there, and undoes it.
+    pub(crate) fn has_ended(&self) -> bool {
         self.cursor() == u64::MAX
     }
 
-    /// Hands the member one frame, and tells its tally.
-    pub(in crate::group) fn push(&self, entry: &Entry, access: &mut Access<'_>) {
+    /// Hands the member one frame, and notes the outcome in its tally.
+    pub(crate) fn push(&self, entry: &Entry, access: &mut Access<'_>) {
         if entry.except != Some(self.channel) {
             entry.tally.note(access.push(&entry.frame, &self.route(entry)));
         } else if let Some(skip) = &entry.skip {
-            // No delivery: no tally hears of it.
+            // It is not a delivery, so no tally counts it.
             access.push(skip, &self.route(entry));
         }
     }
 
-    pub(in crate::group) fn route<'e>(&self, entry: &'e Entry) -> Route<'e> {
+    pub(crate) fn route<'e>(&self, entry: &'e Entry) -> Route<'e> {
         Route { source: self.group.number, overflow: self.group.options.overflow, key: entry.key.as_ref() }
     }
 }
 
-impl Feed for Place {
+impl Feed for Member {
     fn catch_up(&self, access: &mut Access<'_>) {
-        // Collected first: nothing is written to a socket under the log's lock.
+        // Collected first: nothing is written to a socket under the group's lock.
         let due: SmallVec<[_; 4]> = {
-            let log = lock(&self.group.log);
-            let due = log.since(self.cursor()).cloned().collect();
+            let state = lock(&self.group.state);
+            let due = state.log.since(self.cursor()).cloned().collect();
             #[cfg(fault = "late_head")]
-            let log = {
-                drop(log);
-                lock(&self.group.log)
+            let state = {
+                drop(state);
+                lock(&self.group.state)
             };
-            self.set_cursor(log.head());
+            self.set_cursor(state.log.head());
             due
         };
         due.iter().for_each(|entry| self.push(entry, access));
     }
 
+    /// Delivers what was sent before the leave, then takes the member off the list.
+    ///
+    /// The lock of the link is held, so no sweep and no send visits this member meanwhile. Where another thread works
+    /// on the group:
+    ///
+    /// 1. A send appends after the catch-up and before the group's lock is taken. The head is past the cursor, so the
+    ///    loop catches up once more: a member that was counted as one gets the frame.
+    /// 2. A send appends after the lock is taken. It waits for the lock and then counts the members without this one.
+    /// 3. A sweep holds an older list with this member. It waits for the link, and then finds the cursor past the end
+    ///    of every log: it delivers nothing more.
+    /// 4. A join meets a group whose last member is leaving here. Either it takes the group's lock first, and the group
+    ///    is not closed; or it finds `closed` and opens another group of the name.
     fn leave(&self, access: &mut Access<'_>) {
-        let mut log = loop {
-            // What was sent before is still delivered, as long as this is a member and is counted as one.
+        let mut state = loop {
             self.catch_up(access);
-            let log = lock(&self.group.log);
-            if log.head() == self.cursor() || cfg!(fault = "leave_unseen") {
-                break log;
+            let state = lock(&self.group.state);
+            if state.log.head() == self.cursor() || cfg!(fault = "leave_unseen") {
+                break state;
             }
         };
-        // A sweep that still has this member in its list finds it past the end.
         self.set_cursor(u64::MAX);
         #[cfg(fault = "late_unlisting")]
-        let (alone, mut log) = {
-            self.set_cursor(log.head());
-            let alone = log.members.len() == 1;
-            drop(log);
-            (alone, lock(&self.group.log))
+        let (alone, mut state) = {
+            self.set_cursor(state.log.head());
+            let alone = state.members.len() == 1;
+            drop(state);
+            (alone, lock(&self.group.state))
         };
-        Arc::make_mut(&mut log.members).remove(&self.number);
-        log.runtime = None;
-        log.closed |= log.members.is_empty() && log.history.is_none();
+        Arc::make_mut(&mut state.members).remove(&self.number);
+        state.runtime = None;
+        state.closed |= state.members.is_empty() && state.history.is_none();
         #[cfg(fault = "late_unlisting")]
         {
-            log.closed = alone;
+            state.closed = alone;
         }
     }
 
     fn left(&self) {
         let (empty, closed, owes) = {
-            let log = lock(&self.group.log);
-            (log.members.is_empty(), log.closed, !log.is_empty())
+            let state = lock(&self.group.state);
+            (state.members.is_empty(), state.closed, !state.log.is_empty())
         };
         observe::left(self.channel, self.group.named());
         if closed {
@@ -122,66 +117,38 @@ impl Feed for Place {
         } else if empty {
             self.group.note_idle();
         }
-        // Everybody had these as they left; but a sweep that went with its runtime has settled none of them,
-        // and no send may ever ask for another.
+        // Every member had these frames as it left. But a sweep that ended with its runtime has settled none of them,
+        // and perhaps no send will ever ask for another.
         if empty && owes {
             self.group.sweep(0);
         }
-        presence::left(self, closed);
+        let watcher = lock(&self.group.watcher).clone();
+        if let Some(watcher) = watcher {
+            watcher.left(self, closed);
+        }
     }
 }
 
-/// A channel's membership of a group: it leaves when this is dropped.
-///
-/// The end of the channel, or of its connection, ends it too.
-///
-/// ```
-/// use fanfare::channel::Channel;
-/// use fanfare::group::ChannelBox;
-///
-/// let channels = ChannelBox::new();
-/// let (channel, _far_end) = Channel::in_memory();
-/// let membership = channels.join(&channel, "room")?;
-/// assert_eq!((membership.group(), channels.member_count("room")), ("room", 1));
-///
-/// drop(membership);
-/// assert_eq!((channels.member_count("room"), channels.group_count()), (0, 0));
-/// # Ok::<(), fanfare::group::JoinError>(())
-/// ```
-#[must_use = "the channel leaves the group when this is dropped"]
-pub struct Membership {
-    place: Arc<Place>,
-}
+/// A member that leaves its group when this is dropped.
+pub(crate) struct Seat(Arc<Member>);
 
-impl Membership {
-    pub(in crate::group) fn new(place: Arc<Place>) -> Self {
-        Self { place }
+impl Seat {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        Self(member)
     }
 
-    pub(in crate::group) fn place(&self) -> &Arc<Place> {
-        &self.place
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.0
     }
 
-    /// Returns the name of the group.
-    #[must_use]
-    pub fn group(&self) -> &str {
-        &self.place.group.name
-    }
-
-    /// Leaves the group now; what was sent to it before is still delivered. False when it was left before.
-    pub fn leave(&self) -> bool {
-        self.place.end()
+    /// Ends the membership; returns whether this call did it.
+    pub(crate) fn end(&self) -> bool {
+        self.0.end()
     }
 }
 
-impl Drop for Membership {
+impl Drop for Seat {
     fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-impl fmt::Debug for Membership {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Membership").field("group", &self.group()).field("channel", &self.place.channel).finish()
+        self.end();
     }
 }

@@ -24,7 +24,7 @@ use crate::sync::{Arc, Mutex, lock};
 /// drop(far_end);
 ///
 /// let report = channels.group_send("room", "hello")?;
-/// assert_eq!((report.accepted(), report.members()), (true, 2));
+/// assert_eq!((report.is_accepted(), report.members()), (true, 2));
 /// assert_eq!(report.settled().await, Delivery { written: 1, queued: 0, dropped: 1 });
 /// # Ok(()) }
 /// ```
@@ -37,16 +37,16 @@ pub struct SendReport {
 }
 
 impl SendReport {
-    pub(in crate::group) fn new(members: usize, accepted: bool, tally: Arc<Tally>) -> Self {
+    pub(crate) fn new(members: usize, accepted: bool, tally: Arc<Tally>) -> Self {
         Self { members, accepted, position: None, tally }
     }
 
-    pub(in crate::group) fn saved_at(self, position: Option<Position>) -> Self {
+    pub(crate) fn saved_at(self, position: Option<Position>) -> Self {
         Self { position, ..self }
     }
 
     /// Tells of a group without members: it is delivered to nobody.
-    pub(in crate::group) fn nobody() -> Self {
+    pub(crate) fn nobody() -> Self {
         observe::sent(None, 0, true);
         let tally = Arc::<Tally>::default();
         tally.settle();
@@ -60,9 +60,9 @@ impl SendReport {
     }
 
     /// Tells whether the group took the frame; false when too much waits in it already: see
-    /// [`GroupOptions::max_waiting`](crate::group::GroupOptions::max_waiting).
+    /// [`GroupOptions::max_messages`](crate::group::GroupOptions::max_messages).
     #[must_use]
-    pub fn accepted(&self) -> bool {
+    pub fn is_accepted(&self) -> bool {
         self.accepted
     }
 
@@ -105,7 +105,7 @@ pub struct Delivery {
 
 /// Counts what becomes of one frame.
 #[derive(Default)]
-pub(in crate::group) struct Tally {
+pub(crate) struct Tally {
     written: AtomicUsize,
     queued: AtomicUsize,
     dropped: AtomicUsize,
@@ -114,7 +114,7 @@ pub(in crate::group) struct Tally {
 }
 
 impl Tally {
-    pub(in crate::group) fn note(&self, outcome: Outcome) {
+    pub(crate) fn note(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Written => &self.written,
             Outcome::Queued => &self.queued,
@@ -125,14 +125,14 @@ impl Tally {
     }
 
     /// Counts members whose kernel took the frame, all at once.
-    pub(in crate::group) fn add_written(&self, members: usize) {
+    pub(crate) fn add_written(&self, members: usize) {
         #[cfg(fault = "settled_early")]
         self.settled.store(true, Ordering::Release);
         self.written.fetch_add(members, Ordering::Relaxed);
     }
 
     /// The sweep has been with every member.
-    pub(in crate::group) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         #[cfg(fault = "lost_waiter")]
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         // Release: pairs with the Acquire of `settled_or_wakes`.
@@ -153,7 +153,7 @@ impl Tally {
         settled
     }
 
-    pub(in crate::group) fn delivery(&self) -> Delivery {
+    pub(crate) fn delivery(&self) -> Delivery {
         Delivery {
             written: self.written.load(Ordering::Relaxed),
             queued: self.queued.load(Ordering::Relaxed),

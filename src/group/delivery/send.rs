@@ -8,38 +8,40 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::log::Entry;
+use super::report::{SendReport, Tally};
+use super::state::{Keeper, Kind, LiveGroup, State};
 use crate::channel::{ChannelId, Ticket};
 use crate::frame::{Draft, EncodeError, Frame, tail};
-use crate::group::delivery::log::{Entry, Log};
-use crate::group::delivery::report::{SendReport, Tally};
+use crate::group::history::resume::skip;
 use crate::group::history::{Gone, Position};
-use crate::group::{ChannelBox, Group, Kind};
 use crate::observe::groups as observe;
 use crate::sync::{Arc, lock};
 
-/// A group send in the making: [`ChannelBox::group`], then options, then `send`.
+/// A send to a group with options: [`Group::except`](crate::group::Group::except) and its neighbours begin one, `send`
+/// ends it.
 #[must_use = "nothing is sent before `send` or `send_frame`"]
 pub struct GroupSend {
-    /// `None` when there is no such group: nobody is in it.
-    group: Option<Arc<Group>>,
-    /// The group is made by the send: nobody is in it, but it keeps a history.
-    unmade: Option<(ChannelBox, Box<str>)>,
+    /// `None` when there is no such group: it has no members.
+    group: Option<Arc<LiveGroup>>,
+    /// The send makes this group: it has no members, but keeps a history.
+    unmade: Option<(Arc<dyn Keeper>, Box<str>)>,
     except: Option<ChannelId>,
     key: Option<Arc<str>>,
     ephemeral: bool,
 }
 
 impl GroupSend {
-    pub(in crate::group) fn to(group: Arc<Group>) -> Self {
+    pub(crate) fn to(group: Arc<LiveGroup>) -> Self {
         Self { group: Some(group), ..Self::to_nobody() }
     }
 
     /// Sends to a group that is made for it.
-    pub(in crate::group) fn to_new(channels: &ChannelBox, name: &str) -> Self {
-        Self { unmade: Some((channels.clone(), name.into())), ..Self::to_nobody() }
+    pub(crate) fn to_new(keeper: Arc<dyn Keeper>, name: &str) -> Self {
+        Self { unmade: Some((keeper, name.into())), ..Self::to_nobody() }
     }
 
-    pub(in crate::group) fn to_nobody() -> Self {
+    pub(crate) fn to_nobody() -> Self {
         Self { group: None, unmade: None, except: None, key: None, ephemeral: false }
     }
 
@@ -60,7 +62,7 @@ impl GroupSend {
     /// use fanfare::channel::{Channel, FarMessage, Overflow};
     /// use fanfare::group::{ChannelBox, GroupOptions};
     ///
-    /// let channels = ChannelBox::with_options(|_| GroupOptions::default().overflow(Overflow::Conflate));
+    /// let channels = ChannelBox::builder().groups(|_| GroupOptions::default().overflow(Overflow::Conflate)).build();
     /// let (channel, mut far_end) = Channel::in_memory();
     /// let _membership = channels.join(&channel, "doc")?;
     /// channel.send_bytes(vec![0; 100_000])?; // fills the pipe: what follows has to wait
@@ -82,7 +84,7 @@ impl GroupSend {
     /// ```
     /// use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits};
     ///
-    /// let channels = ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()));
+    /// let channels = ChannelBox::builder().groups(|_| GroupOptions::default().history(HistoryLimits::default())).build();
     /// assert!(channels.group("room").send("hello")?.position().is_some());
     /// assert!(channels.group("room").ephemeral().send("ada is typing")?.position().is_none());
     /// # Ok::<(), fanfare::frame::EncodeError>(())
@@ -119,7 +121,7 @@ impl GroupSend {
     /// let _memberships = [channels.join(&channel, "north")?, channels.join(&channel, "south")?];
     /// let frame = Frame::text("to both");
     /// for group in ["north", "south"] {
-    ///     assert!(channels.group(group).send_frame(&frame).accepted());
+    ///     assert!(channels.group(group).send_frame(&frame).is_accepted());
     /// }
     /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("to both".into())));
     /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("to both".into())));
@@ -151,13 +153,13 @@ impl GroupSend {
     ///
     /// let delay = std::time::Duration::from_millis(1);
     /// let channels =
-    ///     ChannelBox::with_options(move |_| GroupOptions::default().max_waiting(1, 1024).write_delay(delay));
+    ///     ChannelBox::builder().groups(move |_| GroupOptions::default().max_messages(1).write_delay(delay)).build();
     /// let (channel, _far_end) = Channel::in_memory();
     /// let _membership = channels.join(&channel, "room")?;
     /// let frame = Frame::text("one at a time");
-    /// assert!(channels.group("room").send_frame(&frame).accepted());
-    /// assert!(!channels.group("room").send_frame(&frame).accepted(), "one waits, and that is the bound");
-    /// assert!(channels.group("room").send_frame_when_room(&frame).await.accepted());
+    /// assert!(channels.group("room").send_frame(&frame).is_accepted());
+    /// assert!(!channels.group("room").send_frame(&frame).is_accepted(), "one waits, and that is the bound");
+    /// assert!(channels.group("room").send_frame_when_room(&frame).await.is_accepted());
     /// # Ok(()) }
     /// ```
     pub async fn send_frame_when_room(mut self, frame: &Frame) -> SendReport {
@@ -172,16 +174,16 @@ impl GroupSend {
                 *place = Waiting::new(group);
             }
             let (posted, members) = {
-                let mut log = lock(&group.log);
+                let mut state = lock(&group.state);
                 // An empty log will not have more room than it has.
-                let fits = message.as_ref().is_none_or(|message| log.has_room(message.len(), &group.options));
-                let waits = !fits && !log.is_empty();
+                let fits = message.as_ref().is_none_or(|message| state.log.has_room(message.len(), &group.options));
+                let waits = !fits && !state.log.is_empty();
                 if waits {
-                    log.waiting.put(place.ticket, cx.waker());
+                    state.waiting.put(place.ticket, cx.waker());
                 }
                 place.woken_for_nothing = waits;
                 let message = if waits { None } else { message.take() };
-                (message.map(|message| self.post(group, &mut log, message)), log.members.len())
+                (message.map(|message| self.post(group, &mut state, message)), state.members.len())
             };
             match posted {
                 Some(posted) => Poll::Ready(posted.finish(group)),
@@ -202,8 +204,8 @@ impl GroupSend {
 
     /// Makes the group that this is the first send to.
     fn make(&mut self) {
-        if let Some((channels, name)) = self.unmade.take() {
-            self.group = Some(channels.open(Kind::Named, &name));
+        if let Some((keeper, name)) = self.unmade.take() {
+            self.group = Some(keeper.open(Kind::Named, &name));
         }
     }
 
@@ -225,33 +227,33 @@ impl GroupSend {
     fn send_message(mut self, message: Message) -> SendReport {
         loop {
             let Some(group) = &self.group else { return SendReport::nobody() };
-            let mut log = lock(&group.log);
-            if log.closed && matches!(message, Message::Saved(_)) {
+            let mut state = lock(&group.state);
+            if state.closed && matches!(message, Message::Saved(_)) {
                 // What is to be kept is kept where others look for it.
-                drop(log);
+                drop(state);
                 self.leave_closed();
                 continue;
             }
-            let posted = self.post(group, &mut log, message);
-            drop(log);
+            let posted = self.post(group, &mut state, message);
+            drop(state);
             return posted.finish(group);
         }
     }
 
     /// Lets go of a group whose last member has left: it may have been opened anew.
     fn leave_closed(&mut self) {
-        while let Some(closed) = self.group.take_if(|group| lock(&group.log).closed) {
+        while let Some(closed) = self.group.take_if(|group| lock(&group.state).closed) {
             closed.vanish();
             self.group = closed.successor();
         }
     }
 
     /// Appends a message to the log, and to the history if it is to be saved: under the log's lock.
-    fn post(&self, group: &Group, log: &mut Log, message: Message) -> Posted {
+    fn post(&self, group: &LiveGroup, state: &mut State, message: Message) -> Posted {
         let tally = Arc::<Tally>::default();
         let mut posted = Posted {
-            accepted: log.has_room(message.len(), &group.options),
-            members: log.members.len(),
+            accepted: state.log.has_room(message.len(), &group.options),
+            members: state.members.len(),
             position: None,
             gone: Gone::new(),
             tally: Arc::clone(&tally),
@@ -260,14 +262,14 @@ impl GroupSend {
             let frame = match message {
                 Message::Passing(frame) => frame,
                 Message::Saved(draft) => {
-                    let saved = log.save(draft, SystemTime::now());
+                    let saved = state.save(draft, SystemTime::now());
                     (posted.position, posted.gone) = (saved.position, saved.gone);
                     saved.frame
                 }
             };
             let skipped = self.except.and(posted.position);
-            let skip = skipped.map(|position| group.skip(position.offset));
-            log.append(Entry { frame, except: self.except, skip, key: self.key.clone(), tally });
+            let skip = skipped.map(|position| skip(&group.name, position.offset));
+            state.log.append(Entry { frame, except: self.except, skip, key: self.key.clone(), tally });
         }
         posted
     }
@@ -300,9 +302,27 @@ struct Posted {
     tally: Arc<Tally>,
 }
 
+impl State {
+    /// Gives a message its offset, and its place in the history.
+    fn save(&mut self, draft: Draft, now: SystemTime) -> Saved {
+        let offset = self.history.as_ref().map_or(0, |ring| ring.next());
+        let frame = draft.finish(offset);
+        let gone = self.history.as_mut().map(|ring| ring.append(frame.clone(), now)).unwrap_or_default();
+        Saved { position: self.history.as_ref().map(|ring| ring.position()), frame, gone }
+    }
+}
+
+/// A message that has its place in the history.
+struct Saved {
+    frame: Frame,
+    position: Option<Position>,
+    /// The frames that left the history for it: the caller drops them without the lock.
+    gone: Gone,
+}
+
 impl Posted {
     /// Does the rest, without the log's lock.
-    fn finish(self, group: &Arc<Group>) -> SendReport {
+    fn finish(self, group: &Arc<LiveGroup>) -> SendReport {
         drop(self.gone);
         observe::sent(Some(group.named()), self.members, self.accepted);
         if self.accepted {
@@ -317,14 +337,14 @@ impl Posted {
 
 /// A place among those who wait for room in a group, given back at the end.
 struct Waiting {
-    group: Arc<Group>,
+    group: Arc<LiveGroup>,
     ticket: Ticket,
     /// The last look found no room: if it is woken after that and goes, the room is somebody else's.
     woken_for_nothing: bool,
 }
 
 impl Waiting {
-    fn new(group: &Arc<Group>) -> Self {
+    fn new(group: &Arc<LiveGroup>) -> Self {
         Self { group: Arc::clone(group), ticket: Ticket::new(), woken_for_nothing: false }
     }
 }
@@ -332,9 +352,9 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let next = {
-            let mut log = lock(&self.group.log);
-            let was_woken = !log.waiting.remove(self.ticket) && self.woken_for_nothing;
-            if was_woken { log.waiting.take_first(1) } else { Vec::new() }
+            let mut state = lock(&self.group.state);
+            let was_woken = !state.waiting.remove(self.ticket) && self.woken_for_nothing;
+            if was_woken { state.waiting.take_first(1) } else { Vec::new() }
         };
         next.into_iter().for_each(Waker::wake);
     }

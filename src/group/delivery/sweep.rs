@@ -13,16 +13,16 @@
 //! ```
 //!
 //! Positions are in the order of the members' numbers, which joins and leaves do not change. A plain
-//! value, of whoever holds the group's token; see `fanout`.
+//! value, of whoever holds the group's token; see `sweeper`.
 
 use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+use super::log::{Entry, Log};
+use super::state::{Member, Members, State};
 use crate::channel::{Access, ChannelId, Outcome};
 use crate::frame::{Piece, pieces};
-use crate::group::delivery::log::{Entry, Log};
-use crate::group::delivery::member::{Members, Place};
 use crate::observe::channels::{To, delivered};
 use crate::sync::Arc;
 
@@ -37,7 +37,7 @@ const JOINS: usize = 4;
 /// Members whose memory is asked for at once: see [`touch`].
 const AHEAD: usize = 8;
 
-pub(in crate::group) struct Sweep {
+pub(super) struct Sweep {
     /// What the log has from `first` to `end`.
     entries: VecDeque<Entry>,
     first: u64,
@@ -78,9 +78,10 @@ struct Join {
 
 impl Sweep {
     /// Begins with what is in the log. One that is `open` takes up what comes later, too.
-    pub(in crate::group) fn new(log: &Log, open: bool) -> Self {
+    pub(super) fn new(state: &State, open: bool) -> Self {
+        let log = &state.log;
         // Nobody is always the last one: the beginning jumps about, evenly (by the golden ratio).
-        let number = log.first().wrapping_mul(0x9e37_79b9_7f4a_7c15) % log.next_member.max(1);
+        let number = log.first().wrapping_mul(0x9e37_79b9_7f4a_7c15) % state.next_member.max(1);
         let mut sweep = Self {
             entries: VecDeque::new(),
             first: log.first(),
@@ -88,27 +89,27 @@ impl Sweep {
             limit: if open { u64::MAX } else { log.head() },
             owed: log.head(),
             excepted: SmallVec::new(),
-            members: Arc::clone(&log.members),
+            members: Arc::clone(&state.members),
             at: Stop { round: 0, number },
             marks: VecDeque::new(),
             joins: SmallVec::new(),
         };
-        sweep.take_up(log);
+        sweep.take_up(state);
         sweep
     }
 
     /// Takes no more up than it owes.
-    pub(in crate::group) fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.limit = self.end.max(self.owed);
     }
 
     /// Tells whether everybody has all that was taken up.
-    pub(in crate::group) fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.marks.is_empty()
     }
 
     /// Visits up to `most` members, and returns what all have now.
-    pub(in crate::group) fn advance(&mut self, most: usize) -> Passed {
+    pub(super) fn advance(&mut self, most: usize) -> Passed {
         let members = Arc::clone(&self.members);
         let mut visits = 0;
         while visits < most && !self.is_round() {
@@ -116,15 +117,15 @@ impl Sweep {
             if run.is_empty() {
                 self.at = Stop { round: self.at.round + 1, number: 0 };
             }
-            for (ahead, place) in run.iter().take(most - visits).enumerate() {
+            for (ahead, member) in run.iter().take(most - visits).enumerate() {
                 if ahead % AHEAD == 0 {
                     touch(run[ahead..].iter().take(AHEAD));
                 }
-                self.at.number = place.number;
+                self.at.number = member.number;
                 if self.is_round() {
                     break;
                 }
-                self.visit(place);
+                self.visit(member);
                 self.at.number += 1;
                 visits += 1;
             }
@@ -133,8 +134,9 @@ impl Sweep {
     }
 
     /// Takes up what the log has got since, and who is a member now: under its lock.
-    pub(in crate::group) fn take_up(&mut self, log: &Log) {
-        self.members = Arc::clone(&log.members);
+    pub(super) fn take_up(&mut self, state: &State) {
+        let log = &state.log;
+        self.members = Arc::clone(&state.members);
         let end = self.window(log);
         if end == self.end {
             return;
@@ -182,14 +184,14 @@ impl Sweep {
         Passed { end, entries }
     }
 
-    fn visit(&mut self, place: &Place) {
+    fn visit(&mut self, member: &Member) {
         // A channel that is gone has left all its groups, or is about to.
-        let Some(out) = place.out.upgrade() else { return };
+        let Some(link) = member.link.upgrade() else { return };
         // A guess, before the lock: joining and compressing are not for there. It rarely fails.
-        let start = place.cursor();
-        let gets_all = start < self.end && self.is_for(place.channel, start);
-        let join = gets_all.then(|| self.join(start, out.deflates()));
-        let whole = out.deliver(|access| self.hand_over(place, start, join, access));
+        let start = member.cursor();
+        let gets_all = start < self.end && self.is_for(member.channel, start);
+        let join = gets_all.then(|| self.join(start, link.deflates()));
+        let whole = link.deliver(|access| self.hand_over(member, start, join, access));
         if let (true, Some(join)) = (whole, join) {
             self.joins[join].whole += 1;
         }
@@ -197,28 +199,28 @@ impl Sweep {
 
     /// Hands a member what it has not had; true when that was a whole join, and the kernel took it whole.
     /// Otherwise each frame's tally was told.
-    fn hand_over(&self, place: &Place, guess: u64, join: Option<usize>, access: &mut Access<'_>) -> bool {
-        let cursor = place.cursor();
+    fn hand_over(&self, member: &Member, guess: u64, join: Option<usize>, access: &mut Access<'_>) -> bool {
+        let cursor = member.cursor();
         if cursor >= self.end {
             return false;
         }
-        place.set_cursor(self.end);
+        member.set_cursor(self.end);
         match join {
-            Some(join) if cursor == guess => self.push_join(place, &self.joins[join], access),
+            Some(join) if cursor == guess => self.push_join(member, &self.joins[join], access),
             _ => {
-                self.entries_from(cursor).for_each(|entry| place.push(entry, access));
+                self.entries_from(cursor).for_each(|entry| member.push(entry, access));
                 false
             }
         }
     }
 
-    fn push_join(&self, place: &Place, join: &Join, access: &mut Access<'_>) -> bool {
+    fn push_join(&self, member: &Member, join: &Join, access: &mut Access<'_>) -> bool {
         let mut whole = true;
         let mut passed = 0;
         for piece in &join.pieces {
             let entries = || self.entries_from(join.start + passed as u64).take(piece.frames);
             let mut untold = entries();
-            let frames = entries().map(|entry| (&entry.frame, place.route(entry)));
+            let frames = entries().map(|entry| (&entry.frame, member.route(entry)));
             let written = access.push_joined(&piece.bytes, frames, |outcome| {
                 untold.by_ref().take(1).for_each(|entry| entry.tally.note(outcome));
             });
@@ -273,15 +275,15 @@ impl Drop for Sweep {
 }
 
 /// Frames that everybody has.
-pub(in crate::group) struct Passed {
+pub(super) struct Passed {
     /// Their end.
-    pub(in crate::group) end: u64,
+    pub(super) end: u64,
     entries: Vec<Entry>,
 }
 
 impl Passed {
     /// Settles their tallies: without the log's lock, since whoever waits for one is woken.
-    pub(in crate::group) fn settle(self) {
+    pub(super) fn settle(self) {
         delivered(To::Group, || {
             self.entries.iter().fold([0; 3], |[written, queued, dropped], entry| {
                 let delivery = entry.tally.delivery();
@@ -294,6 +296,6 @@ impl Passed {
 
 /// Reads a little of some connections that are next, so that their memory comes while nothing else waits
 /// for it. Each write drives the caches out; fetched one by one, these reads took 3 % of a sweep's time.
-fn touch<'p>(places: impl Iterator<Item = &'p Arc<Place>>) {
-    std::hint::black_box(places.map(|place| place.out.strong_count()).sum::<usize>());
+fn touch<'p>(members: impl Iterator<Item = &'p Arc<Member>>) {
+    std::hint::black_box(members.map(|member| member.link.strong_count()).sum::<usize>());
 }

@@ -18,8 +18,8 @@ use std::task::Waker;
 
 use tokio::runtime::Handle;
 
-use crate::group::Group;
-use crate::group::delivery::sweep::{Passed, Sweep};
+use super::state::LiveGroup;
+use super::sweep::{Passed, Sweep};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
 
@@ -50,9 +50,9 @@ const GATHERING_TURNS: usize = 16;
 /// how long a frame may wait, among those that come during a sweep, until it is taken up.
 const MEMBERS_PER_TURN: usize = 128;
 
-impl Group {
+impl LiveGroup {
     /// Sees to it that all that is in the log now goes to the members.
-    pub(in crate::group) fn sweep(self: &Arc<Self>, members: usize) {
+    pub(crate) fn sweep(self: &Arc<Self>, members: usize) {
         // AcqRel: whoever sweeps sees the log entry of each request it counts.
         if self.requests.fetch_add(1, Ordering::AcqRel) != 0 && !cfg!(fault = "two_sweepers") {
             return;
@@ -76,16 +76,16 @@ impl Group {
     }
 
     fn members_runtime(&self) -> Option<Handle> {
-        let mut log = lock(&self.log);
-        if log.runtime.is_none() {
-            let first = log.members.iter().next().and_then(|member| member.out.upgrade());
-            log.runtime = first.and_then(|out| out.runtime().cloned());
+        let mut state = lock(&self.state);
+        if state.runtime.is_none() {
+            let first = state.members.iter().next().and_then(|member| member.link.upgrade());
+            state.runtime = first.and_then(|link| link.runtime().cloned());
         }
-        log.runtime.clone()
+        state.runtime.clone()
     }
 
     /// Returns a member's runtime, or else the caller's.
-    pub(in crate::group) fn any_runtime(&self) -> Option<Handle> {
+    pub(crate) fn any_runtime(&self) -> Option<Handle> {
         self.members_runtime().or_else(|| Handle::try_current().ok())
     }
 
@@ -117,15 +117,17 @@ impl Group {
     }
 
     fn begin(&self, open: bool) -> Sweep {
-        Sweep::new(&lock(&self.log), open)
+        Sweep::new(&lock(&self.state), open)
     }
 
     /// Forgets what everybody has, and lets the sweep take up what has come meanwhile.
     fn let_go(&self, passed: Passed, sweep: &mut Sweep) {
         let waiting = {
-            let mut log = lock(&self.log);
-            let waiting = log.forget_until(passed.end);
-            sweep.take_up(&log);
+            let mut state = lock(&self.state);
+            let count = state.log.forget_until(passed.end);
+            // One sender for each frame that made room.
+            let waiting = state.waiting.take_first(count);
+            sweep.take_up(&state);
             waiting
         };
         waiting.into_iter().for_each(Waker::wake);
@@ -136,10 +138,10 @@ impl Group {
     ///
     /// A turn of the runtime takes microseconds, a sweep of a large group milliseconds.
     async fn gather(&self) {
-        let mut head = lock(&self.log).head();
+        let mut head = lock(&self.state).log.head();
         for _ in 0..GATHERING_TURNS {
             tokio::task::yield_now().await;
-            let before = std::mem::replace(&mut head, lock(&self.log).head());
+            let before = std::mem::replace(&mut head, lock(&self.state).log.head());
             if head == before {
                 return;
             }
@@ -157,12 +159,12 @@ impl Group {
 /// The sweep of one group while somebody has it. It may end early: a task by its runtime, a caller by a panic
 /// of somebody's waker.
 struct Sweeping {
-    group: Arc<Group>,
+    group: Arc<LiveGroup>,
     finished: bool,
 }
 
 impl Sweeping {
-    fn new(group: &Arc<Group>) -> Self {
+    fn new(group: &Arc<LiveGroup>) -> Self {
         Self { group: Arc::clone(group), finished: false }
     }
 }

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, ReadableTable, Table, TableDefinition, TableHandle};
 
-use super::store::{Change, OfflineStore, Record, StoreState};
+use super::record::Record;
+use super::store::{Change, OfflineStore, StoreState};
 use crate::Error;
 use crate::channel::UserId;
 
@@ -55,12 +56,12 @@ const CACHE: usize = 32 << 20;
 /// let channels = ChannelBox::builder().offline(OfflineOptions::default().store(RedbStore::open(&path)?)).build();
 /// assert!(RedbStore::open(&path).is_err(), "one has the file");
 /// let sent = channels.user(&ada).send("while you were out").await?;
-/// channels.close_offline().await;
+/// channels.offline().close().await;
 ///
 /// // Another day, another process:
 /// let channels = ChannelBox::builder().offline(OfflineOptions::default().store(RedbStore::open(&path)?)).build();
 /// assert_eq!(channels.user(&ada).pending().await?[0].id(), sent.id);
-/// # channels.close_offline().await;
+/// # channels.offline().close().await;
 /// # std::fs::remove_dir_all(folder)?;
 /// # Ok(()) }
 /// ```
@@ -356,7 +357,8 @@ mod tests {
         let ada = UserId::new("ada").expect("it is one");
         let put = |id| {
             let payload = Some(bytes::Bytes::from("1"));
-            let record = Record { id, time: 0, expires: 1, urgency: super::super::Urgency::Low, key: None, payload };
+            let record =
+                Record { id, time: 0, expires: 1, urgency: super::super::record::Urgency::Low, key: None, payload };
             [Change::Put { user: ada.clone(), record }]
         };
         store.commit(&put(1)).expect("there is room");

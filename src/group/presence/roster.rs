@@ -2,7 +2,7 @@
 //!
 //! A user has *connections*, each with an info of its own; the user's info is that which was set last. A connection
 //! that goes is *leaving* for a while: if the user comes back meanwhile the new connection takes its place, and
-//! nobody hears of it. A user whose last connection has left is gone. All that is visible changes in [`State::tick`]
+//! nobody hears of it. A user whose last connection has left is gone. All that is visible changes in [`Roster::tick`]
 //! alone, which says what the members are to be told; between two ticks changes of one user become one.
 //!
 //! ```text
@@ -23,18 +23,18 @@ use std::ops::Bound;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::budget::{Budget, id_len, user_len};
 use super::entry::{PresencePage, PresenceUser};
-use super::frames::{Room, id_len, user_len};
 use crate::channel::UserId;
 use crate::sync::Arc;
 
 /// Names a membership: the number of its group, and its own there.
-pub(super) type PlaceId = (u64, u64);
+pub(super) type MemberId = (u64, u64);
 
 /// Connections that a quiet group keeps room for.
 const SPARE_PLACES: usize = 64;
 
-pub(super) struct State {
+pub(super) struct Roster {
     limits: Limits,
     /// The number of the last diff, or state for all, that was made.
     version: u64,
@@ -42,9 +42,9 @@ pub(super) struct State {
     users: BTreeMap<u64, User>,
     by_id: HashMap<UserId, u64>,
     /// The user of each connection, leaving ones too.
-    places: HashMap<PlaceId, u64>,
+    places: HashMap<MemberId, u64>,
     /// When each of the leaving connections is gone.
-    leaving: BTreeSet<(Instant, PlaceId)>,
+    leaving: BTreeSet<(Instant, MemberId)>,
     /// Users that are not, perhaps, as they were told; each once, the longest waiting first.
     changed: VecDeque<u64>,
     next_user: u64,
@@ -96,7 +96,7 @@ struct User {
 }
 
 struct Connection {
-    place: PlaceId,
+    place: MemberId,
     info: Arc<str>,
     /// When it is gone, if it is leaving.
     until: Option<Instant>,
@@ -161,7 +161,7 @@ pub(super) enum Due {
     Never,
 }
 
-impl State {
+impl Roster {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -180,7 +180,7 @@ impl State {
 
     /// Adds a connection, in the place of one of the user's that is leaving if there is one; false when it is
     /// here already.
-    pub(super) fn enter(&mut self, place: PlaceId, id: &UserId, info: Arc<str>, since: u64) -> bool {
+    pub(super) fn enter(&mut self, place: MemberId, id: &UserId, info: Arc<str>, since: u64) -> bool {
         let number = self.by_id.get(id).copied().unwrap_or_else(|| self.add_user(id, &info, since));
         let user = self.users.get_mut(&number).expect("it is known by its id");
         if self.places.contains_key(&place) && user.position(place).is_some() {
@@ -199,7 +199,7 @@ impl State {
     }
 
     /// Sets the info of a connection; false when it is not here.
-    pub(super) fn update(&mut self, place: PlaceId, info: Arc<str>) -> bool {
+    pub(super) fn update(&mut self, place: MemberId, info: Arc<str>) -> bool {
         let Some((number, user)) = self.user_of(place) else { return false };
         let Some(at) = user.position(place) else { return false };
         user.connections.remove(at);
@@ -210,7 +210,7 @@ impl State {
 
     /// Lets a connection leave, which is gone at `until`; false when it is not here. Nobody comes back as a user
     /// without an identity: that one is gone `now`.
-    pub(super) fn leave(&mut self, place: PlaceId, now: Instant, until: Instant) -> bool {
+    pub(super) fn leave(&mut self, place: MemberId, now: Instant, until: Instant) -> bool {
         let Some((_, user)) = self.user_of(place) else { return false };
         let Some(at) = user.position(place) else { return false };
         let until = if is_reserved(&user.now.id) { now } else { until };
@@ -239,7 +239,7 @@ impl State {
 
     /// Returns up to `limit` users behind `after`, or from the beginning if there is no such user, as many as fit
     /// into a frame.
-    pub(super) fn page(&self, after: Option<&str>, limit: usize, mut room: Option<Room>) -> PresencePage {
+    pub(super) fn page(&self, after: Option<&str>, limit: usize, mut room: Option<Budget>) -> PresencePage {
         let after = after.and_then(|id| self.by_id.get(id)).map_or(Bound::Unbounded, |number| Bound::Excluded(*number));
         let mut behind = self.users.range((after, Bound::Unbounded)).map(|(_, user)| &user.now).peekable();
         let mut users = Vec::new();
@@ -267,7 +267,7 @@ impl State {
 
     /// Makes changes visible, and says what is to be told.
     pub(super) fn tick(&mut self, now: Instant) -> Tick {
-        let mut room = Room::new();
+        let mut room = Budget::new();
         let mut diff = Diff::default();
         let mut changes = Vec::new();
         self.let_go(now, &mut room, &mut diff, &mut changes);
@@ -284,7 +284,7 @@ impl State {
         Tick { to_all, changes }
     }
 
-    fn user_of(&mut self, place: PlaceId) -> Option<(u64, &mut User)> {
+    fn user_of(&mut self, place: MemberId) -> Option<(u64, &mut User)> {
         let number = *self.places.get(&place)?;
         Some((number, self.users.get_mut(&number)?))
     }
@@ -323,7 +323,7 @@ impl State {
     }
 
     /// Lets go of connections whose time is over, and of users without any.
-    fn let_go(&mut self, now: Instant, room: &mut Room, diff: &mut Diff, changes: &mut Vec<Change>) {
+    fn let_go(&mut self, now: Instant, room: &mut Budget, diff: &mut Diff, changes: &mut Vec<Change>) {
         for _ in 0..self.limits.changes {
             let Some(&(until, place)) = self.leaving.first() else { return };
             if until > now && self.leaving.len() <= self.limits.lingering {
@@ -384,7 +384,7 @@ impl State {
 
     /// Takes users that have changed, as many as a tick may, and as fit if there is a room: then members are told by
     /// this diff.
-    fn take_changed(&mut self, mut room: Option<&mut Room>, diff: &mut Diff, changes: &mut Vec<Change>) {
+    fn take_changed(&mut self, mut room: Option<&mut Budget>, diff: &mut Diff, changes: &mut Vec<Change>) {
         let mut taken = 0;
         while taken < self.limits.changes
             && let Some(number) = self.changed.front()
@@ -435,13 +435,13 @@ impl State {
 }
 
 impl User {
-    fn position(&self, place: PlaceId) -> Option<usize> {
+    fn position(&self, place: MemberId) -> Option<usize> {
         // The latest are last, and a user's few.
         self.connections.iter().rposition(|connection| connection.place == place && connection.until.is_none())
     }
 
     /// Takes the connection out whose place a new one takes: that of `place` itself, or the one that is gone first.
-    fn take_leaving(&mut self, place: PlaceId) -> Option<(Instant, PlaceId)> {
+    fn take_leaving(&mut self, place: MemberId) -> Option<(Instant, MemberId)> {
         let leaving =
             self.connections.iter().enumerate().filter_map(|(at, known)| Some((at, known.until?, known.place)));
         let (at, until, gone) = leaving.min_by_key(|&(_, until, known)| (known != place, until))?;
@@ -453,7 +453,7 @@ impl User {
 impl Window {
     /// Finds out what has changed among the first users since it was told; what does not fit stays owed.
     fn follow(&mut self, users: &BTreeMap<u64, User>, most: usize, diff: &mut Diff) {
-        let mut room = Room::new();
+        let mut room = Budget::new();
         self.owes = false;
         self.users.retain(|number, user| {
             let stays = users.contains_key(number);

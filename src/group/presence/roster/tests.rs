@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::frames::{self, MAX_FRAME};
+use super::super::budget::MAX_FRAME;
+use super::super::frames;
 use super::*;
 use crate::frame::Frame;
 
@@ -35,7 +36,7 @@ fn all_seen(users: &Value) -> impl Iterator<Item = Seen> {
 }
 
 impl Client {
-    fn of(state: &State) -> Self {
+    fn of(state: &Roster) -> Self {
         let mut client = Self::default();
         frames::state("room", 1, &state.snapshot()).iter().for_each(|frame| client.hear(frame));
         client
@@ -73,7 +74,7 @@ impl Client {
 
 /// A state, a clock, and a client that has heard all of it.
 struct Told {
-    state: State,
+    state: Roster,
     now: Instant,
     client: Client,
     events: HashMap<String, Seen>,
@@ -83,7 +84,7 @@ struct Told {
 impl Told {
     fn new(limits: Limits) -> Self {
         let (client, events) = (Client::default(), HashMap::new());
-        Self { state: State::new(limits), now: Instant::now(), client, events, heard: 0 }
+        Self { state: Roster::new(limits), now: Instant::now(), client, events, heard: 0 }
     }
 
     fn enter(&mut self, tab: Tab, info: &str) -> bool {
@@ -151,7 +152,7 @@ impl Told {
 struct Tab(u8, u8);
 
 impl Tab {
-    fn place(self) -> PlaceId {
+    fn place(self) -> MemberId {
         (u64::from(self.0), u64::from(self.1))
     }
 }
