@@ -4,11 +4,6 @@
 //! A tenth of the size by default; the environment variable `FANFARE_RECOVERY=full` makes it 200 clients, each cut 20
 //! times, and 10 000 messages.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -22,12 +17,13 @@ use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover,
 use fanfare::ws::Upgrade;
 use futures_util::StreamExt;
 use serde_json::Value;
-use sockets::{soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::sockets::{soon, until};
 
 /// What the history keeps: less than is sent, so that who stays away for long is told so.
 const KEPT: usize = 200;

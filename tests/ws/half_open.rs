@@ -1,10 +1,5 @@
 //! Clients that vanish without a word: the network between carries nothing on, and says nothing of it.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +12,12 @@ use fanfare::channel::{Channel, OutboxLimits, RecvError, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
 use fanfare::ws::{Counters, Upgrade, serve};
-use sockets::{PING, PONG, Raw, TEXT, echo, soon, tells, told, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::sockets::{PING, PONG, Raw, TEXT, echo, soon, tells, told, until};
 
 const SILENCE: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_millis(300);

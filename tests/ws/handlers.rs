@@ -1,10 +1,5 @@
 //! How a handler ends, and what that does to its client and to nobody else.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -16,11 +11,12 @@ use fanfare::channel::{Channel, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::ws::{HANDLER_FAILED, Upgrade};
 use futures_util::SinkExt;
-use sockets::{CLOSE, PING, PONG, Raw, TEXT, close_code, connect, next, serve, serve_router, serve_with, soon};
-use sockets::{masked, tells, told, upgrade};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::sockets::{CLOSE, PING, PONG, Raw, TEXT, close_code, connect, next, serve, serve_router, serve_with, soon};
+use crate::sockets::{masked, tells, told, upgrade};
 
 /// Panics; of a type that handlers can return.
 fn fall() -> Result<(), fanfare::Error> {

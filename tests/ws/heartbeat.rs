@@ -1,10 +1,5 @@
 //! Who is alive: silent clients are asked, dead ones are found, idle ones are sent away.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,9 +8,10 @@ use fanfare::channel::{Channel, RecvError, SendError, Sender};
 use fanfare::group::ChannelBox;
 use fanfare::ws::Upgrade;
 use futures_util::SinkExt;
-use sockets::{PING, PONG, Raw, TEXT, close_code, connect, serve_router, serve_with, soon, tells, told, until};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::sockets::{PING, PONG, Raw, TEXT, close_code, connect, serve_router, serve_with, soon, tells, told, until};
 
 const SILENCE: Duration = Duration::from_millis(60);
 /// So short that a client has to be quick, where it does not answer at all.

@@ -1,16 +1,12 @@
 //! Clients that send faster than they may.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::time::{Duration, Instant};
 
 use fanfare::channel::{Channel, RecvError};
 use fanfare::ws::{Excess, RateLimit};
-use sockets::{PING, PONG, Raw, TEXT, serve_with, tells, told};
 use tokio::sync::mpsc;
+
+use crate::sockets::{PING, PONG, Raw, TEXT, serve_with, tells, told};
 
 /// Tells of every text, and of the code of a broken protocol.
 async fn tell_all(
