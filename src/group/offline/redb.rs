@@ -316,7 +316,7 @@ mod tests {
 
     fn record(id: u64) -> Record {
         let payload = Some(bytes::Bytes::from("1"));
-        Record { id, time: 0, expires: 1, urgency: super::super::Urgency::Low, key: None, payload }
+        Record { id, time: 0, expires: 1, urgency: super::super::record::Urgency::Low, key: None, payload }
     }
 
     fn ids(records: &[Record]) -> Vec<u64> {
