@@ -22,7 +22,7 @@ pub struct DispatcherBuilder {
 
 /// How many listeners an event may have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     pub(super) warn_above: Option<usize>,
     pub(super) listener_limit: Option<usize>,
 }

@@ -6,21 +6,21 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::awaited::Awaited;
-use super::counters::EventCounts;
-use super::emission::Emission;
-use super::info::ListenerInfo;
+use super::engine::awaited::Awaited;
+use super::engine::counters::EventCounts;
+use super::engine::emission::Emission;
+use super::engine::info::ListenerInfo;
+use super::engine::options::EmitOptions;
+use super::engine::outcome::{Folding, Outcome, Payload};
+use super::engine::report::Report;
+use super::engine::slot::{AnySlot, Slot};
+#[cfg(feature = "tokio")]
+use super::engine::tasks::SpawnedEmit;
 use super::listener::Listener;
-use super::options::EmitOptions;
-use super::outcome::{Folding, Outcome, Payload};
 use super::publisher::Publisher;
 use super::registration::Registration;
-use super::report::Report;
-use super::slot::{AnySlot, Slot};
 use super::stream::{EventStream, Next, Overflow};
 use super::subscription::Subscription;
-#[cfg(feature = "tokio")]
-use super::tasks::SpawnedEmit;
 use super::weak::WeakEvent;
 use crate::sync::Arc;
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 
-use super::failure::FailureCause;
-use super::outcome::Outcome;
-use super::outcome::sealed::{self, AnyValue, Values};
+use super::engine::failure::FailureCause;
+use super::engine::outcome::Outcome;
+use super::engine::outcome::sealed::{self, AnyValue, Values};
 use crate::sync::{Arc, guard, unique_number};
 
 /// Says who is called first: higher before lower, and within one priority first come, first called.
@@ -82,7 +82,7 @@ type ErasedCall<T> = dyn Fn(&T) -> Erased + Send + Sync;
 
 /// Unique within the process, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ListenerId(NonZeroU64);
+pub(crate) struct ListenerId(NonZeroU64);
 
 impl<T: ?Sized + 'static> Listener<T> {
     /// Makes a listener of a closure.

@@ -10,31 +10,15 @@
 //! while a listener runs, and no shared cache line is written by an emit. What is promised stands
 //! in [the guarantees](crate::docs::guarantees).
 
-mod async_call;
-mod awaited;
 mod builder;
-mod calls;
-mod conditions;
-mod counters;
-mod depth;
-mod emission;
+mod engine;
 mod error;
 mod event;
-mod failure;
-mod info;
 mod listener;
-mod node;
-mod options;
-mod outcome;
 mod publisher;
 mod registration;
-mod report;
-mod slot;
 mod stream;
 mod subscription;
-mod table;
-mod tasks;
-mod waiting;
 mod weak;
 
 use std::any::Any;
@@ -44,33 +28,33 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 pub use builder::DispatcherBuilder;
-pub use counters::EventCounts;
-pub use depth::MAX_DEPTH;
+pub use engine::counters::EventCounts;
+pub use engine::depth::MAX_DEPTH;
+pub use engine::failure::{BoxError, Failure, FailureCause};
+pub use engine::info::ListenerInfo;
+pub use engine::node::ListenerKind;
+pub use engine::options::EmitOptions;
+pub use engine::outcome::{Outcome, Payload, Value};
+pub use engine::report::Report;
+#[cfg(feature = "tokio")]
+pub use engine::tasks::{Drained, SpawnedEmit};
 pub use error::{EventError, PayloadMismatch, TooManyListeners};
 pub use event::{EmitAsync, Event, Muted};
-pub use failure::{BoxError, Failure, FailureCause};
-pub use info::ListenerInfo;
 pub use listener::{Listener, Priority};
-pub use node::ListenerKind;
-pub use options::EmitOptions;
-pub use outcome::{Outcome, Payload, Value};
 pub use publisher::Publisher;
 pub use registration::{Registration, WaitableRegistration};
-pub use report::Report;
 pub use stream::{EventStream, Next, Overflow};
 pub use subscription::{Paused, ScopedSubscription, Subscription, WaitError, WaitableSubscription, WouldDeadlock};
-#[cfg(feature = "tokio")]
-pub use tasks::{Drained, SpawnedEmit};
 pub use weak::{WeakDispatcher, WeakEvent};
 
-use self::awaited::Awaited;
 use self::builder::Bounds;
-use self::depth::Depth;
-use self::emission::{Emission, run};
-use self::failure::{EventMeta, Hook, drop_logged};
-use self::slot::{AnySlot, Slot};
-use self::table::Table;
-use self::tasks::Tasks;
+use self::engine::awaited::Awaited;
+use self::engine::depth::Depth;
+use self::engine::emission::{Emission, run};
+use self::engine::failure::{EventMeta, Hook, drop_logged};
+use self::engine::slot::{AnySlot, Slot};
+use self::engine::table::Table;
+use self::engine::tasks::Tasks;
 use crate::name::{self, EventName, SEPARATOR};
 use crate::sync::{Arc, NameMap, SnapshotCell, SnapshotGuard, Weak};
 
@@ -106,7 +90,7 @@ pub struct Dispatcher {
 }
 
 /// What the clones and namespaces of one dispatcher share.
-struct Core {
+pub(crate) struct Core {
     names: NameMap<Arc<str>, dyn AnySlot>,
     tasks: Arc<Tasks>,
     bounds: Bounds,

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::depth::Depth;
-use super::emission::{Emission, run};
+use super::engine::depth::Depth;
+use super::engine::emission::{Emission, run};
+use super::engine::report::Report;
+use super::engine::slot::Slot;
+use super::engine::table::Table;
 use super::event::{EmitAsync, Event};
-use super::report::Report;
-use super::slot::Slot;
-use super::table::Table;
 use crate::sync::SnapshotCache;
 
 /// An owned handle to one event that keeps the snapshot of its last emit: the cheapest way to emit.

@@ -5,17 +5,17 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 
-use super::async_call::AsyncCall;
-use super::calls::Calls;
-use super::conditions::{Conditions, Limit};
+use super::engine::async_call::AsyncCall;
+use super::engine::calls::Calls;
+use super::engine::conditions::{Conditions, Limit};
+use super::engine::failure::FailureCause;
+use super::engine::node::{Call, Held, IdentifiedCall, Node, SharedCall, SyncCall};
+use super::engine::outcome::{Outcome, Payload};
+use super::engine::table::Position;
 use super::error::TooManyListeners;
 use super::event::Event;
-use super::failure::FailureCause;
 use super::listener::{Listener, Priority};
-use super::node::{Call, Held, IdentifiedCall, Node, SharedCall, SyncCall};
-use super::outcome::{Outcome, Payload};
 use super::subscription::{Subscription, WaitableSubscription};
-use super::table::Position;
 use crate::sync::Arc;
 
 /// A registration in the making: [`Event::listen`], then options, then `run`.
@@ -38,7 +38,7 @@ pub struct Registration<T: ?Sized + 'static> {
     priority: Priority,
     position: Position,
     times: Option<u32>,
-    filter: Option<Box<super::conditions::Filter<T>>>,
+    filter: Option<Box<super::engine::conditions::Filter<T>>>,
     registered_at: &'static Location<'static>,
 }
 

@@ -9,7 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use futures_util::stream::Stream;
 use futures_util::task::AtomicWaker;
 
-use super::outcome::Payload;
+use super::engine::outcome::Payload;
 use super::registration::Registration;
 use super::subscription::{ScopedSubscription, Subscription};
 use crate::sync::Arc;

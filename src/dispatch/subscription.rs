@@ -4,10 +4,10 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::time::{Duration, Instant};
 
-use super::calls::Calls;
-use super::slot::AnySlot;
-use super::table::EntryKey;
-use super::waiting::Waiting;
+use super::engine::calls::Calls;
+use super::engine::slot::AnySlot;
+use super::engine::table::EntryKey;
+use super::engine::waiting::Waiting;
 use crate::sync::{Arc, Weak, block_until};
 
 /// A handle to one registration: dropping it removes nothing.

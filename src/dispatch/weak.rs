@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::engine::slot::{AnySlot, Slot};
 use super::event::Event;
-use super::slot::{AnySlot, Slot};
 use super::{Core, Dispatcher};
 use crate::sync::{Arc, Weak};
 

@@ -15,30 +15,30 @@
 //! removal and looks up again. (Asking "is the table empty?" and "is there no handle?" one after
 //! the other loses a registration that comes in between.)
 //!
-//! [`Event`]: super::Event
+//! [`Event`]: crate::dispatch::Event
 
 use std::any::{Any, TypeId, type_name};
 use std::panic::Location;
 
 use crossbeam_utils::CachePadded;
 
-use super::Core;
 use super::counters::{Counters, EventCounts};
 use super::depth::Depth;
 use super::emission::{Emission, run};
 use super::failure::{EventMeta, Origin, write_line};
 use super::info::ListenerInfo;
-use super::listener::{ListenerId, Priority};
 use super::node::Listen;
 use super::report::Report;
 use super::table::{EntryKey, Position, Table};
+use crate::dispatch::Core;
+use crate::dispatch::listener::{ListenerId, Priority};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, OnceLock, SnapshotCell, SnapshotGuard, Weak, increment_unless};
 
 const CLOSED: usize = usize::MAX;
 
 /// One event with payload `T`.
-pub(super) struct Slot<T: ?Sized> {
+pub(crate) struct Slot<T: ?Sized> {
     /// What an emit reads before anything else: see [`Audience`].
     audience: AtomicU64,
     table: SnapshotCell<Table<T>>,
@@ -55,7 +55,7 @@ pub(super) struct Slot<T: ?Sized> {
 /// One word: who would hear an emit. The lower half counts listeners, never less than are in the
 /// table: counted up before they are published, down after they are gone.
 #[derive(Clone, Copy)]
-pub(super) struct Audience(u64);
+pub(crate) struct Audience(u64);
 
 /// How often the event is muted: 31 bits.
 const MUTED: u64 = 1 << 32;
@@ -67,13 +67,13 @@ const COUNTED: u64 = 1 << 63;
 impl Audience {
     /// Tells whether there are listeners, and nothing else to look at.
     #[inline]
-    pub(super) fn is_plain(self) -> bool {
+    pub(crate) fn is_plain(self) -> bool {
         self.0.wrapping_sub(1) < MUTED - 1
     }
 
     /// Tells whether an emit is over before it began.
     #[inline]
-    pub(super) fn is_nobody(self) -> bool {
+    pub(crate) fn is_nobody(self) -> bool {
         self.0 == 0
     }
 
@@ -83,12 +83,12 @@ impl Audience {
 }
 
 /// An event that has as many listeners as its dispatcher allows.
-pub(super) struct Full {
-    pub(super) limit: usize,
+pub(crate) struct Full {
+    pub(crate) limit: usize,
 }
 
 impl<T: ?Sized + 'static> Slot<T> {
-    pub(super) fn new(event: EventMeta) -> Arc<Self> {
+    pub(crate) fn new(event: EventMeta) -> Arc<Self> {
         let event = Arc::new(event);
         Arc::new_cyclic(|me| Self {
             audience: AtomicU64::new(0),
@@ -102,7 +102,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     /// Puts a listener into the table. The caller holds a reference, so the slot is open.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         priority: Priority,
         position: Position,
@@ -135,7 +135,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     /// Returns the origin of a new listener: an old one's where it is the same.
-    pub(super) fn origin(&self, registered_at: &'static Location<'static>, listener: TypeId) -> Arc<Origin> {
+    pub(crate) fn origin(&self, registered_at: &'static Location<'static>, listener: TypeId) -> Arc<Origin> {
         let table = self.table.peek();
         match table.last().map(|last| last.origin()) {
             Some(origin) if origin.is_of(registered_at, listener) => Arc::clone(origin),
@@ -161,7 +161,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     /// Takes these listeners out of the table.
-    pub(super) fn take_out(&self, keys: &[EntryKey]) {
+    pub(crate) fn take_out(&self, keys: &[EntryKey]) {
         // The old table is dropped here, and with it perhaps the listeners: no lock is held.
         if let Some((_, gone)) = self.table.update(|table| table.without(keys)) {
             self.count_down(gone);
@@ -182,7 +182,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         ended
     }
 
-    pub(super) fn off_listener(&self, id: ListenerId) -> usize {
+    pub(crate) fn off_listener(&self, id: ListenerId) -> usize {
         self.end(|listener| listener.identity() == Some(id))
     }
 
@@ -194,19 +194,19 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Tells who would hear an emit.
     #[inline]
-    pub(super) fn audience(&self) -> Audience {
+    pub(crate) fn audience(&self) -> Audience {
         // Relaxed: an emit after `on` returned sees the count by coherence; the table is loaded with Acquire.
         Audience(self.audience.load(Ordering::Relaxed))
     }
 
     #[inline]
-    pub(super) fn table(&self) -> SnapshotGuard<Table<T>> {
+    pub(crate) fn table(&self) -> SnapshotGuard<Table<T>> {
         self.table.load()
     }
 
     /// Runs the listeners of this moment.
     #[inline(always)]
-    pub(super) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
+    pub(crate) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
         let audience = self.audience();
         if audience.is_plain() {
             // Entered before the load: a store between the load's and the release's locked
@@ -223,7 +223,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     /// Runs the listeners of an event that is muted or counted.
     #[cold]
     #[inline(never)]
-    pub(super) fn emit_watched(&self, payload: &T, emission: Emission<'_, T>) -> Report {
+    pub(crate) fn emit_watched(&self, payload: &T, emission: Emission<'_, T>) -> Report {
         if self.is_muted() {
             return Report::default();
         }
@@ -234,13 +234,13 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Counts an emit that is over, if the event is counted.
     #[cold]
-    pub(super) fn note(&self, report: &Report) {
+    pub(crate) fn note(&self, report: &Report) {
         if let Some(counters) = self.counters.get() {
             counters.add(report);
         }
     }
 
-    pub(super) fn mute(&self) {
+    pub(crate) fn mute(&self) {
         // Relaxed: an emit after this sees it by coherence.
         let before = self.audience.fetch_add(MUTED, Ordering::Relaxed);
         if before & !COUNTED >= MOST_MUTED {
@@ -249,34 +249,34 @@ impl<T: ?Sized + 'static> Slot<T> {
         }
     }
 
-    pub(super) fn unmute(&self) {
+    pub(crate) fn unmute(&self) {
         self.audience.fetch_sub(MUTED, Ordering::Relaxed);
     }
 
-    pub(super) fn is_muted(&self) -> bool {
+    pub(crate) fn is_muted(&self) -> bool {
         self.audience().is_muted()
     }
 
     /// Counts emits from now on.
-    pub(super) fn count(&self) {
+    pub(crate) fn count(&self) {
         self.counters.get_or_init(|| Box::new(Counters::new()));
         // Relaxed: who sees the flag asks the lock for the counters.
         self.audience.fetch_or(COUNTED, Ordering::Relaxed);
     }
 
-    pub(super) fn counts(&self) -> Option<EventCounts> {
+    pub(crate) fn counts(&self) -> Option<EventCounts> {
         self.counters.get().map(|counters| counters.sum())
     }
 
-    pub(super) fn arc(&self) -> Arc<Self> {
+    pub(crate) fn arc(&self) -> Arc<Self> {
         self.me.upgrade().expect("a slot is only reached through an Arc")
     }
 
-    pub(super) fn weak(&self) -> Weak<dyn AnySlot> {
+    pub(crate) fn weak(&self) -> Weak<dyn AnySlot> {
         self.me.clone()
     }
 
-    pub(super) fn event(&self) -> &Arc<EventMeta> {
+    pub(crate) fn event(&self) -> &Arc<EventMeta> {
         &self.event
     }
 }
@@ -289,7 +289,7 @@ impl<T: ?Sized> AsRef<SnapshotCell<Table<T>>> for Slot<T> {
 }
 
 /// A slot whose payload type is not known.
-pub(super) trait AnySlot: Any + Send + Sync {
+pub(crate) trait AnySlot: Any + Send + Sync {
     /// Takes a reference; false when the slot is closed.
     fn acquire(&self) -> bool;
 

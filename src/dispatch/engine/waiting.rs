@@ -10,7 +10,7 @@ use super::failure::write_line;
 use crate::sync::{Arc, Mutex, guard, lock};
 
 /// What can be over, once and for all or for a moment.
-pub(super) trait Ending {
+pub(crate) trait Ending {
     /// Tells whether it is over, by a load with Acquire.
     fn is_over(&self) -> bool;
 
@@ -18,7 +18,7 @@ pub(super) trait Ending {
 }
 
 /// Those who wait.
-pub(super) struct Waiters(Mutex<List>);
+pub(crate) struct Waiters(Mutex<List>);
 
 struct List {
     /// As many as wait at this moment.
@@ -27,12 +27,12 @@ struct List {
 }
 
 impl Waiters {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Mutex::new(List { wakers: Vec::new(), next: 0 }))
     }
 
     /// Wakes them all: to be called after the change that they wait for.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let wakers = std::mem::take(&mut lock(&self.0).wakers);
         for (_, waker) in wakers {
             // A waker is user code, and this may be the end of a call inside an emit.
@@ -44,23 +44,23 @@ impl Waiters {
 }
 
 /// One who waits, until this is dropped.
-pub(super) struct Waiting<E: Ending> {
+pub(crate) struct Waiting<E: Ending> {
     ending: Arc<E>,
     /// The number of its waker in the list, if that was not taken meanwhile.
     number: Option<u64>,
 }
 
 impl<E: Ending> Waiting<E> {
-    pub(super) fn new(ending: Arc<E>) -> Self {
+    pub(crate) fn new(ending: Arc<E>) -> Self {
         Self { ending, number: None }
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn ending(&self) -> &E {
+    pub(crate) fn ending(&self) -> &E {
         &self.ending
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ending.is_over() {
             return Poll::Ready(());
         }

@@ -23,7 +23,7 @@ use crate::sync::Arc;
 
 /// Calls every listener of `table`, in order, at the depth that the caller entered.
 #[inline(always)]
-pub(super) fn run<T: ?Sized + 'static>(
+pub(crate) fn run<T: ?Sized + 'static>(
     table: &Table<T>,
     payload: &T,
     mut emission: Emission<'_, T>,
@@ -47,22 +47,22 @@ pub(super) fn run<T: ?Sized + 'static>(
 
 /// What came of one call: a set of flags, of which [`RAN`](Self::RAN) alone is the common case.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step(u8);
+pub(crate) struct Step(u8);
 
 impl Step {
     /// The listener was not called.
-    pub(super) const SKIPPED: Self = Self(0);
+    pub(crate) const SKIPPED: Self = Self(0);
     /// It ran to its end.
-    pub(super) const RAN: Self = Self(1);
+    pub(crate) const RAN: Self = Self(1);
     /// It stops the emit.
-    pub(super) const STOP: Self = Self(2);
+    pub(crate) const STOP: Self = Self(2);
     /// It will never run again and can leave the table.
-    pub(super) const SPENT: Self = Self(4);
+    pub(crate) const SPENT: Self = Self(4);
     /// It left a [`Running`] to wait for.
-    pub(super) const PENDING: Self = Self(8);
+    pub(crate) const PENDING: Self = Self(8);
 
     #[inline]
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -89,7 +89,7 @@ struct Settled {
 /// What an emit carries from listener to listener.
 ///
 /// The common emit carries nothing: how many listeners ran is counted in a register.
-pub(super) struct Emission<'e, T: ?Sized> {
+pub(crate) struct Emission<'e, T: ?Sized> {
     /// Behind one pointer, so that the common emit has one thing to check at its end.
     rare: Option<Box<Rare<T>>>,
     mode: Mode,
@@ -106,14 +106,14 @@ enum Asked<'e> {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Mode {
+pub(crate) struct Mode {
     /// Async listeners are waited for, not handed to the runtime.
-    pub(super) awaits: bool,
-    pub(super) fail_fast: bool,
+    pub(crate) awaits: bool,
+    pub(crate) fail_fast: bool,
 }
 
 /// What few emits carry.
-pub(super) struct Rare<T: ?Sized> {
+pub(crate) struct Rare<T: ?Sized> {
     /// All but the listeners that ran with nothing else to tell.
     report: Report,
     /// The payload for async listeners; made by the first of them.
@@ -127,31 +127,31 @@ pub(super) struct Rare<T: ?Sized> {
 impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     /// Makes one that hands async listeners to the runtime.
     #[inline]
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Mode { awaits: false, fail_fast: false })
     }
 
     #[inline]
-    pub(super) fn with(mode: Mode) -> Self {
+    pub(crate) fn with(mode: Mode) -> Self {
         Self { rare: None, mode, asked: Asked::Nothing }
     }
 
-    pub(super) fn with_options(options: EmitOptions) -> Self {
+    pub(crate) fn with_options(options: EmitOptions) -> Self {
         Self::with(Mode { awaits: false, fail_fast: options.fails_fast() })
     }
 
-    pub(super) fn sharing(payload: Arc<T>) -> Self {
+    pub(crate) fn sharing(payload: Arc<T>) -> Self {
         let mut emission = Self::new();
         emission.rare().shared = Some(payload);
         emission
     }
 
-    pub(super) fn asking(values: &'e mut dyn Values) -> Self {
+    pub(crate) fn asking(values: &'e mut dyn Values) -> Self {
         Self { asked: Asked::Values(values), ..Self::new() }
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn keeping_tasks(tasks: &'e mut Vec<SpawnedTask>) -> Self {
+    pub(crate) fn keeping_tasks(tasks: &'e mut Vec<SpawnedTask>) -> Self {
         Self { asked: Asked::Tasks(tasks), ..Self::new() }
     }
 
@@ -164,13 +164,13 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     }
 
     /// Goes on with what an earlier poll left.
-    pub(super) fn resume(mut self, rare: Option<Box<Rare<T>>>) -> Self {
+    pub(crate) fn resume(mut self, rare: Option<Box<Rare<T>>>) -> Self {
         self.rare = rare;
         self
     }
 
     /// Leaves what a later poll goes on with.
-    pub(super) fn suspend(self, table: &Table<T>) -> Option<Box<Rare<T>>> {
+    pub(crate) fn suspend(self, table: &Table<T>) -> Option<Box<Rare<T>>> {
         let mut rare = self.rare;
         if let Some(rare) = &mut rare {
             rare.sweep(table);
@@ -180,7 +180,7 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
 
     /// Calls the listeners of a table from `place` on, and adds to `ran` how many of them ran. A break
     /// says that one of them ended the walk or has to be waited for; `place` is after it then.
-    pub(super) fn call_from(
+    pub(crate) fn call_from(
         &mut self,
         place: &mut Place,
         table: &Table<T>,
@@ -258,12 +258,12 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     }
 
     /// Tells whether async listeners are waited for, not handed to the runtime.
-    pub(super) fn awaits(&self) -> bool {
+    pub(crate) fn awaits(&self) -> bool {
         self.mode.awaits
     }
 
     /// Returns the payload, shared.
-    pub(super) fn share(&mut self, payload: &T) -> Arc<T>
+    pub(crate) fn share(&mut self, payload: &T) -> Arc<T>
     where
         T: Payload,
     {
@@ -272,37 +272,37 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
 
     /// Notes that the listener ran and failed.
     #[cold]
-    pub(super) fn fail(&mut self, origin: &Origin, cause: FailureCause) -> Step {
+    pub(crate) fn fail(&mut self, origin: &Origin, cause: FailureCause) -> Step {
         Step::RAN.and(self.refuse(origin, cause))
     }
 
     /// Notes that the listener could not be run.
     #[cold]
-    pub(super) fn refuse(&mut self, origin: &Origin, cause: FailureCause) -> Step {
+    pub(crate) fn refuse(&mut self, origin: &Origin, cause: FailureCause) -> Step {
         if self.add_failure(origin.fail(cause)) { Step::STOP } else { Step::SKIPPED }
     }
 
     /// Puts a failure into the report, and tells whether it stops the emit.
-    pub(super) fn add_failure(&mut self, failure: Failure) -> bool {
+    pub(crate) fn add_failure(&mut self, failure: Failure) -> bool {
         self.rare().report.add_failure(failure);
         self.mode.fail_fast
     }
 
     /// Counts a listener that was waited for.
-    pub(super) fn add_ran(&mut self, count: u32) {
+    pub(crate) fn add_ran(&mut self, count: u32) {
         self.rare().report.add_ran(count);
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.rare().report.stop();
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.report.stopped())
     }
 
     /// Notes that the listener runs as a task, and that the caller may want to wait for it.
-    pub(super) fn spawned(&mut self, _task: SpawnedTask) -> Step {
+    pub(crate) fn spawned(&mut self, _task: SpawnedTask) -> Step {
         self.rare().report.add_spawned();
         #[cfg(feature = "tokio")]
         if let Asked::Tasks(tasks) = &mut self.asked {
@@ -311,19 +311,19 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
         Step::SKIPPED
     }
 
-    pub(super) fn wait_for(&mut self, running: Running) -> Step {
+    pub(crate) fn wait_for(&mut self, running: Running) -> Step {
         self.rare().pending = Some(running);
         Step::PENDING
     }
 
     /// Takes the call that interrupted the walk.
-    pub(super) fn take_pending(&mut self) -> Option<Running> {
+    pub(crate) fn take_pending(&mut self) -> Option<Running> {
         self.rare.as_mut()?.pending.take()
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) fn too_deep(mut self, table: &Table<T>) -> Report {
+    pub(crate) fn too_deep(mut self, table: &Table<T>) -> Report {
         // An emit that would call nobody anyway is as good as any.
         if table.len() > 0 && self.add_failure(table.event().fail(FailureCause::TooDeep)) {
             self.stop();
@@ -333,7 +333,7 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
 
     /// Ends the walk: takes the spent listeners out of the event's table, all in one update.
     #[inline(always)]
-    pub(super) fn finish(self, table: &Table<T>, ran: u32) -> Report {
+    pub(crate) fn finish(self, table: &Table<T>, ran: u32) -> Report {
         match self.rare {
             None => Report::of(ran),
             Some(rare) => rare.finish(table, ran),

@@ -1,6 +1,6 @@
 //! Async listeners that a plain `emit` handed to the runtime: counted, bounded, waited for.
 
-pub(super) use on_tokio::{Admission, SpawnedTask, Tasks};
+pub(crate) use on_tokio::{Admission, SpawnedTask, Tasks};
 #[cfg(feature = "tokio")]
 pub use on_tokio::{Drained, SpawnedEmit};
 
@@ -14,10 +14,10 @@ mod on_tokio {
     use tokio::runtime::Handle;
     use tokio::task::JoinHandle;
 
-    use crate::dispatch::async_call::Running;
-    use crate::dispatch::failure::{Failure, FailureCause, Origin};
-    use crate::dispatch::report::Report;
-    use crate::dispatch::waiting::{Ending, Waiters, Waiting};
+    use crate::dispatch::engine::async_call::Running;
+    use crate::dispatch::engine::failure::{Failure, FailureCause, Origin};
+    use crate::dispatch::engine::report::Report;
+    use crate::dispatch::engine::waiting::{Ending, Waiters, Waiting};
     use crate::sync::Arc;
     use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,14 +25,14 @@ mod on_tokio {
     const LIMIT: usize = 65_536;
 
     /// The listeners of one dispatcher that are in flight.
-    pub(in crate::dispatch) struct Tasks {
+    pub(crate) struct Tasks {
         in_flight: AtomicUsize,
         /// Who waits for `in_flight` to be 0.
         waiters: Waiters,
     }
 
     /// A place among the listeners in flight, and the runtime to run on.
-    pub(in crate::dispatch) struct Admission {
+    pub(crate) struct Admission {
         runtime: Handle,
         place: Place,
     }
@@ -41,12 +41,12 @@ mod on_tokio {
     struct Place(Arc<Tasks>);
 
     impl Tasks {
-        pub(in crate::dispatch) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Self { in_flight: AtomicUsize::new(0), waiters: Waiters::new() }
         }
 
         /// Finds the runtime of this thread and takes a place.
-        pub(in crate::dispatch) fn admit(self: &Arc<Self>) -> Result<Admission, FailureCause> {
+        pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, FailureCause> {
             let runtime = Handle::try_current().map_err(|_| FailureCause::NoRuntime)?;
             // Relaxed: a count; `drained` orders itself by the Release of the last place.
             self.in_flight
@@ -55,12 +55,12 @@ mod on_tokio {
             Ok(Admission { runtime, place: Place(Arc::clone(self)) })
         }
 
-        pub(in crate::dispatch) fn in_flight(&self) -> usize {
+        pub(crate) fn in_flight(&self) -> usize {
             // Acquire: pairs with the Release in `Place::drop`; what the listeners wrote is visible.
             self.in_flight.load(Ordering::Acquire)
         }
 
-        pub(in crate::dispatch) fn drained(self: &Arc<Self>) -> Drained {
+        pub(crate) fn drained(self: &Arc<Self>) -> Drained {
             Drained { waiting: Waiting::new(Arc::clone(self)) }
         }
     }
@@ -77,7 +77,7 @@ mod on_tokio {
 
     impl Admission {
         /// Runs the call as a task. It ends with its listener; the runtime owns it and drops it when it shuts down.
-        pub(in crate::dispatch) fn spawn(self, mut running: Running) -> SpawnedTask {
+        pub(crate) fn spawn(self, mut running: Running) -> SpawnedTask {
             let Self { runtime, place } = self;
             let origin = Arc::clone(running.origin());
             let task = runtime.spawn(async move {
@@ -91,7 +91,7 @@ mod on_tokio {
     }
 
     /// One listener at work, for whoever wants to wait for it.
-    pub(in crate::dispatch) struct SpawnedTask {
+    pub(crate) struct SpawnedTask {
         task: JoinHandle<Option<Failure>>,
         origin: Arc<Origin>,
     }
@@ -107,7 +107,7 @@ mod on_tokio {
     }
 
     impl SpawnedEmit {
-        pub(in crate::dispatch) fn new(report: Report, tasks: Vec<SpawnedTask>) -> Self {
+        pub(crate) fn new(report: Report, tasks: Vec<SpawnedTask>) -> Self {
             Self { report, tasks }
         }
 
@@ -191,30 +191,30 @@ mod on_tokio {
 
 #[cfg(not(feature = "tokio"))]
 mod on_tokio {
-    use crate::dispatch::async_call::Running;
-    use crate::dispatch::failure::FailureCause;
+    use crate::dispatch::engine::async_call::Running;
+    use crate::dispatch::engine::failure::FailureCause;
 
     /// Without a runtime there is nowhere to hand a listener to.
-    pub(in crate::dispatch) struct Tasks(());
+    pub(crate) struct Tasks(());
 
     /// Nobody gets one.
-    pub(in crate::dispatch) enum Admission {}
+    pub(crate) enum Admission {}
 
     /// There is none.
-    pub(in crate::dispatch) struct SpawnedTask(());
+    pub(crate) struct SpawnedTask(());
 
     impl Tasks {
-        pub(in crate::dispatch) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Self(())
         }
 
-        pub(in crate::dispatch) fn admit(&self) -> Result<Admission, FailureCause> {
+        pub(crate) fn admit(&self) -> Result<Admission, FailureCause> {
             Err(FailureCause::NoRuntime)
         }
     }
 
     impl Admission {
-        pub(in crate::dispatch) fn spawn(self, _running: Running) -> SpawnedTask {
+        pub(crate) fn spawn(self, _running: Running) -> SpawnedTask {
             match self {}
         }
     }

@@ -10,11 +10,11 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 
-use super::Core;
-use super::builder::Bounds;
 use super::depth::MAX_DEPTH;
 use super::report::Report;
 use super::tasks::Tasks;
+use crate::dispatch::Core;
+use crate::dispatch::builder::Bounds;
 use crate::observe;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Weak, const_thread_local, guard};
@@ -95,7 +95,7 @@ pub enum FailureCause {
         /// The type that the listener returned.
         found: &'static str,
     },
-    /// Nobody was called: the emit is nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
+    /// Nobody was called: the emit is nested deeper than [`MAX_DEPTH`](crate::dispatch::MAX_DEPTH).
     TooDeep,
     /// The listener was not registered: the event has as many as the dispatcher allows.
     TooManyListeners {
@@ -142,17 +142,17 @@ impl fmt::Display for FailureCause {
 }
 
 /// What all that belongs to one event can tell about it.
-pub(super) struct EventMeta {
-    pub(super) name: Arc<str>,
-    pub(super) core: Weak<Core>,
-    pub(super) tasks: Arc<Tasks>,
-    pub(super) bounds: Bounds,
+pub(crate) struct EventMeta {
+    pub(crate) name: Arc<str>,
+    pub(crate) core: Weak<Core>,
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) bounds: Bounds,
 }
 
 impl EventMeta {
     /// Makes a failure that no listener is to blame for, and tells of it.
     #[cold]
-    pub(super) fn fail(&self, cause: FailureCause) -> Failure {
+    pub(crate) fn fail(&self, cause: FailureCause) -> Failure {
         observe::emits::failed(cause.label());
         let failure = Failure { event: Arc::clone(&self.name), registered_at: None, cause };
         self.tell(&failure, Telling::Always);
@@ -160,7 +160,7 @@ impl EventMeta {
     }
 
     /// Drops an emit's payload, perhaps the last reference to it; a panic goes into the report.
-    pub(super) fn drop_payload<P>(&self, payload: P, mut report: Report) -> Report {
+    pub(crate) fn drop_payload<P>(&self, payload: P, mut report: Report) -> Report {
         if let Err(panic) = guard(|| drop(payload)) {
             report.add_failure(self.fail(FailureCause::DropPanic(panic)));
         }
@@ -200,8 +200,8 @@ enum Telling {
     Again,
 }
 
-/// What a dispatcher does with failures: see [`Dispatcher::on_error`](super::Dispatcher::on_error).
-pub(super) type Hook = Arc<dyn Fn(&Failure) + Send + Sync>;
+/// What a dispatcher does with failures: see [`Dispatcher::on_error`](crate::dispatch::Dispatcher::on_error).
+pub(crate) type Hook = Arc<dyn Fn(&Failure) + Send + Sync>;
 
 const_thread_local! {
     /// Whether this thread is inside an `on_error` hook, of any dispatcher.
@@ -210,9 +210,9 @@ const_thread_local! {
 
 /// Where listeners come from, and whether one of them failed: shared by all that one line of code
 /// registered, so that thousands of them cost no more memory than a pointer each.
-pub(super) struct Origin {
-    pub(super) event: Arc<EventMeta>,
-    pub(super) registered_at: &'static Location<'static>,
+pub(crate) struct Origin {
+    pub(crate) event: Arc<EventMeta>,
+    pub(crate) registered_at: &'static Location<'static>,
     /// The type of the closure: one place may register several, in a helper say.
     listener: TypeId,
     /// Set by the first failure.
@@ -220,25 +220,25 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn new(event: Arc<EventMeta>, registered_at: &'static Location<'static>, listener: TypeId) -> Self {
+    pub(crate) fn new(event: Arc<EventMeta>, registered_at: &'static Location<'static>, listener: TypeId) -> Self {
         Self { event, registered_at, listener, failed: AtomicBool::new(false) }
     }
 
     /// Tells whether this is the origin of such a listener too.
-    pub(super) fn is_of(&self, registered_at: &'static Location<'static>, listener: TypeId) -> bool {
+    pub(crate) fn is_of(&self, registered_at: &'static Location<'static>, listener: TypeId) -> bool {
         std::ptr::eq(self.registered_at, registered_at) && self.listener == listener
     }
 
     /// Makes a failure of a listener.
     #[cold]
-    pub(super) fn failure(&self, cause: FailureCause) -> Failure {
+    pub(crate) fn failure(&self, cause: FailureCause) -> Failure {
         observe::emits::failed(cause.label());
         Failure { event: Arc::clone(&self.event.name), registered_at: Some(self.registered_at), cause }
     }
 
     /// Makes a failure of a listener, and tells of it.
     #[cold]
-    pub(super) fn fail(&self, cause: FailureCause) -> Failure {
+    pub(crate) fn fail(&self, cause: FailureCause) -> Failure {
         let failure = self.failure(cause);
         // Relaxed: only the flag itself decides who is the first.
         self.event
@@ -248,14 +248,14 @@ impl Origin {
 
     /// Makes a failure that no report may ever have, and tells of it.
     #[cold]
-    pub(super) fn fail_unreported(&self, cause: FailureCause) -> Failure {
+    pub(crate) fn fail_unreported(&self, cause: FailureCause) -> Failure {
         let failure = self.failure(cause);
         self.event.tell(&failure, Telling::Always);
         failure
     }
 
     /// Drops a value of the user's, telling of a panic: nobody's report is at hand.
-    pub(super) fn drop_guarded<V>(&self, value: V) {
+    pub(crate) fn drop_guarded<V>(&self, value: V) {
         if let Err(panic) = guard(|| drop(value)) {
             drop(self.fail_unreported(FailureCause::DropPanic(panic)));
         }
@@ -263,7 +263,7 @@ impl Origin {
 }
 
 /// Drops a value of the user's where nobody is left to tell of a panic.
-pub(super) fn drop_logged<V>(what: &str, value: V) {
+pub(crate) fn drop_logged<V>(what: &str, value: V) {
     if let Err(panic) = guard(|| drop(value)) {
         write_line(&format!("{what} panicked while it was dropped: {panic}"));
     }
@@ -283,7 +283,7 @@ fn log(failure: &Failure, note: &str) {
 /// Writes a line for who reads the log: to stderr, unless a subscriber takes it.
 ///
 /// A closed stderr must not turn into a panic; reports still have what is lost here.
-pub(super) fn write_line(text: &str) {
+pub(crate) fn write_line(text: &str) {
     if observe::emits::warned(text) {
         return;
     }

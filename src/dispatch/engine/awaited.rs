@@ -27,7 +27,7 @@ use crate::snapshot::Place;
 use crate::sync::{Arc, SnapshotGuard};
 
 /// An async emit, from its first poll to its end.
-pub(super) struct Awaited<'a, T: ?Sized> {
+pub(crate) struct Awaited<'a, T: ?Sized> {
     payload: &'a T,
     options: EmitOptions,
     stage: Stage<T>,
@@ -68,18 +68,18 @@ enum Pending {
 }
 
 impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
-    pub(super) fn new(payload: &'a T, options: EmitOptions) -> Self {
+    pub(crate) fn new(payload: &'a T, options: EmitOptions) -> Self {
         Self { payload, options, stage: Stage::Start }
     }
 
     /// Tells whether the walk waits, so that [`resume`](Self::resume) goes on with it.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))
     }
 
     /// Tells whether the walk has not begun yet.
     #[inline]
-    pub(super) fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         matches!(self.stage, Stage::Start)
     }
 
@@ -89,7 +89,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
 
     /// Starts the walk over the listeners of this moment.
     #[inline]
-    pub(super) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
+    pub(crate) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
         let audience = slot.audience();
         if audience.is_plain() {
             self.begin_with(slot.table(), cx)
@@ -104,7 +104,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     /// Starts the walk at an event that is muted or counted.
     #[cold]
     #[inline(never)]
-    pub(super) fn begin_watched(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
+    pub(crate) fn begin_watched(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
         if slot.is_muted() {
             self.stage = Stage::Done;
             return Poll::Ready(Report::default());
@@ -120,7 +120,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
 
     /// Starts the walk over a table.
     #[inline(always)]
-    pub(super) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
+    pub(crate) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
         self.stage = Stage::Done;
         let mut emission = self.emission();
         let depth = Depth::enter();
@@ -164,7 +164,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     }
 
     /// Goes on with a walk that had to wait.
-    pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
+    pub(crate) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
         let mut emission = self.emission();
         let Stage::Waiting(suspended) = &mut self.stage else { unreachable!("a walk that waits is resumed") };
         let Suspended { table, walk, rare, is_counted } = &mut **suspended;

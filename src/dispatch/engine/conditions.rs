@@ -10,7 +10,7 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, guard};
 
 /// Decides about one turn of a listener.
-pub(super) trait Admit<T: ?Sized>: Send + Sync + 'static {
+pub(crate) trait Admit<T: ?Sized>: Send + Sync + 'static {
     /// Whether it does anything at all.
     const MAY_REFUSE: bool;
 
@@ -24,7 +24,7 @@ pub(super) trait Admit<T: ?Sized>: Send + Sync + 'static {
     fn limit(&self) -> Option<&Limit>;
 }
 
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Passed(Option<InFlight>),
     Refused,
     Failed(FailureCause),
@@ -49,16 +49,16 @@ impl<T: ?Sized> Admit<T> for () {
 }
 
 /// What a registration asked for.
-pub(super) struct Conditions<T: ?Sized> {
-    pub(super) filter: Option<Box<Filter<T>>>,
-    pub(super) limit: Option<Limit>,
-    pub(super) calls: Option<Arc<Calls>>,
+pub(crate) struct Conditions<T: ?Sized> {
+    pub(crate) filter: Option<Box<Filter<T>>>,
+    pub(crate) limit: Option<Limit>,
+    pub(crate) calls: Option<Arc<Calls>>,
 }
 
-pub(super) type Filter<T> = dyn Fn(&T) -> bool + Send + Sync;
+pub(crate) type Filter<T> = dyn Fn(&T) -> bool + Send + Sync;
 
 impl<T: ?Sized> Conditions<T> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.filter.is_none() && self.limit.is_none() && self.calls.is_none()
     }
 }
@@ -98,12 +98,12 @@ impl<T: ?Sized + 'static> Admit<T> for Conditions<T> {
 
 /// The calls that a listener has left. `claim` and `end` share one word: each call is claimed or
 /// given up, never both.
-pub(super) struct Limit {
+pub(crate) struct Limit {
     left: AtomicU32,
 }
 
 impl Limit {
-    pub(super) fn new(times: u32) -> Self {
+    pub(crate) fn new(times: u32) -> Self {
         Self { left: AtomicU32::new(times) }
     }
 
@@ -135,11 +135,11 @@ impl Limit {
     }
 
     /// Gives up the calls that are left; false when there are none.
-    pub(super) fn end(&self) -> bool {
+    pub(crate) fn end(&self) -> bool {
         self.left.swap(0, Ordering::Relaxed) != 0
     }
 
-    pub(super) fn left(&self) -> u32 {
+    pub(crate) fn left(&self) -> u32 {
         self.left.load(Ordering::Relaxed)
     }
 }

@@ -6,14 +6,14 @@
 use std::cmp::Reverse;
 
 use super::failure::EventMeta;
-use super::listener::Priority;
 use super::node::Listen;
 use super::slot::Slot;
+use crate::dispatch::listener::Priority;
 use crate::snapshot::{Place, Snapshot};
 use crate::sync::{Arc, Weak};
 
 /// The listeners of one event at one moment.
-pub(super) struct Table<T: ?Sized> {
+pub(crate) struct Table<T: ?Sized> {
     list: Snapshot<EntryKey, Arc<dyn Listen<T>>>,
     /// The sequence numbers of the next registration, and of the next one that goes before the others.
     next: i64,
@@ -26,31 +26,31 @@ pub(super) struct Table<T: ?Sized> {
 
 /// Where a registration stands in the order of calls, and its identity within the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EntryKey {
+pub(crate) struct EntryKey {
     priority: Reverse<Priority>,
     sequence: i64,
 }
 
 impl EntryKey {
-    pub(super) fn priority(self) -> Priority {
+    pub(crate) fn priority(self) -> Priority {
         self.priority.0
     }
 }
 
 /// Where a listener goes among those of its priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Position {
+pub(crate) enum Position {
     Last,
     First,
 }
 
 impl<T: ?Sized> Table<T> {
-    pub(super) fn new(event: Arc<EventMeta>, slot: Weak<Slot<T>>) -> Self {
+    pub(crate) fn new(event: Arc<EventMeta>, slot: Weak<Slot<T>>) -> Self {
         Self { list: Snapshot::new(), next: 0, next_before: -1, slot, event }
     }
 
     /// Returns the table with one more listener.
-    pub(super) fn with(
+    pub(crate) fn with(
         &self,
         priority: Priority,
         position: Position,
@@ -68,7 +68,7 @@ impl<T: ?Sized> Table<T> {
     }
 
     /// Returns the table without these listeners, and how many of them it had; `None` for none.
-    pub(super) fn without(&self, keys: &[EntryKey]) -> Option<(Self, usize)> {
+    pub(crate) fn without(&self, keys: &[EntryKey]) -> Option<(Self, usize)> {
         let mut list = self.list.clone();
         let gone = keys.iter().filter(|key| list.remove(key)).count();
         (gone > 0).then(|| (self.holding(list), gone))
@@ -78,51 +78,51 @@ impl<T: ?Sized> Table<T> {
         Self { list, slot: self.slot.clone(), event: Arc::clone(&self.event), ..*self }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    pub(super) fn get(&self, key: EntryKey) -> Option<&Arc<dyn Listen<T>>> {
+    pub(crate) fn get(&self, key: EntryKey) -> Option<&Arc<dyn Listen<T>>> {
         self.list.get(&key)
     }
 
     /// Returns the listener that is called last.
-    pub(super) fn last(&self) -> Option<&Arc<dyn Listen<T>>> {
+    pub(crate) fn last(&self) -> Option<&Arc<dyn Listen<T>>> {
         self.list.last()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Listen<T>>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Listen<T>>> {
         self.list.iter()
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&EntryKey, &Arc<dyn Listen<T>>)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&EntryKey, &Arc<dyn Listen<T>>)> {
         self.list.entries()
     }
 
     /// Returns all listeners, when they are one slice.
     #[inline(always)]
-    pub(super) fn single(&self) -> Option<&[Arc<dyn Listen<T>>]> {
+    pub(crate) fn single(&self) -> Option<&[Arc<dyn Listen<T>>]> {
         self.list.single()
     }
 
     /// Returns the listeners that a walk calls next, a chunk at a time by number; `None` past the last.
     #[inline(always)]
-    pub(super) fn chunk(&self, number: usize) -> Option<&[Arc<dyn Listen<T>>]> {
+    pub(crate) fn chunk(&self, number: usize) -> Option<&[Arc<dyn Listen<T>>]> {
         self.list.values(number)
     }
 
     /// Ends the listener at this place and returns its key, to take it out by.
-    pub(super) fn end(&self, place: Place) -> EntryKey {
+    pub(crate) fn end(&self, place: Place) -> EntryKey {
         let (key, listener) = self.list.at(place);
         listener.end();
         *key
     }
 
-    pub(super) fn event(&self) -> &EventMeta {
+    pub(crate) fn event(&self) -> &EventMeta {
         &self.event
     }
 
-    pub(super) fn slot(&self) -> Option<Arc<Slot<T>>> {
+    pub(crate) fn slot(&self) -> Option<Arc<Slot<T>>> {
         self.slot.upgrade()
     }
 }

@@ -17,13 +17,13 @@ use super::tasks::Admission;
 use crate::sync::{Arc, guard};
 
 /// Makes a future from the shared payload.
-pub(super) struct AsyncCall<F, T: ?Sized> {
+pub(crate) struct AsyncCall<F, T: ?Sized> {
     listener: F,
     payload: PhantomData<fn(&T)>,
 }
 
 impl<F, T: ?Sized> AsyncCall<F, T> {
-    pub(super) fn new(listener: F) -> Self {
+    pub(crate) fn new(listener: F) -> Self {
         Self { listener, payload: PhantomData }
     }
 }
@@ -66,7 +66,7 @@ where
 }
 
 /// A call of an async listener: polled and dropped inside the guard.
-pub(super) struct Running {
+pub(crate) struct Running {
     /// Empty once the future is finished.
     future: Option<BoxFuture>,
     origin: Arc<Origin>,
@@ -79,7 +79,7 @@ type BoxFuture = Pin<Box<dyn Future<Output = Result<ControlFlow<()>, FailureCaus
 
 impl Running {
     #[cfg(feature = "tokio")]
-    pub(super) fn origin(&self) -> &Arc<Origin> {
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
         &self.origin
     }
 

@@ -23,14 +23,14 @@ use super::calls::InFlight;
 use super::conditions::{Admit, Entry, Limit};
 use super::emission::{Emission, Step};
 use super::failure::{FailureCause, Origin};
-use super::listener::ListenerId;
 use super::outcome::{Outcome, Payload};
+use crate::dispatch::listener::ListenerId;
 use crate::snapshot::Release;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, guard};
 
 /// A listener as the table sees it: the kind of closure is behind this call.
-pub(super) trait Listen<T: ?Sized>: Send + Sync {
+pub(crate) trait Listen<T: ?Sized>: Send + Sync {
     /// Calls the listener, unless it is gone or paused. Never unwinds; a failure goes into `emission`.
     fn call(&self, payload: &T, emission: &mut Emission<'_, T>) -> Step;
 
@@ -42,7 +42,7 @@ pub(super) trait Listen<T: ?Sized>: Send + Sync {
 
     fn kind(&self) -> ListenerKind;
 
-    /// Returns what a [`Listener`](super::Listener) is taken off by.
+    /// Returns what a [`Listener`](crate::dispatch::Listener) is taken off by.
     fn identity(&self) -> Option<ListenerId>;
 
     /// Ends the listener; true for one caller alone, and never when its last call was claimed.
@@ -65,12 +65,12 @@ pub enum ListenerKind {
     Sync,
     /// As a future.
     Async,
-    /// It fills a [`Next`](super::Next) or an [`EventStream`](super::EventStream).
+    /// It fills a [`Next`](crate::dispatch::Next) or an [`EventStream`](crate::dispatch::EventStream).
     Stream,
 }
 
 /// The state word.
-pub(super) struct State(AtomicU32);
+pub(crate) struct State(AtomicU32);
 
 const REMOVED: u32 = 1 << 31;
 /// As often as a listener may be paused, far from what would run into [`REMOVED`].
@@ -92,7 +92,7 @@ impl State {
         self.0.load(Ordering::Relaxed) & REMOVED != 0
     }
 
-    pub(super) fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.0.load(Ordering::Relaxed) & !REMOVED != 0
     }
 
@@ -104,7 +104,7 @@ impl State {
         return self.0.fetch_or(REMOVED, Ordering::Relaxed) & REMOVED == 0;
     }
 
-    pub(super) fn pause(&self) {
+    pub(crate) fn pause(&self) {
         #[cfg(fault = "pause_load_store")]
         self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         #[cfg(not(fault = "pause_load_store"))]
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         #[cfg(fault = "pause_load_store")]
         self.0.store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         #[cfg(not(fault = "pause_load_store"))]
@@ -123,7 +123,7 @@ impl State {
 }
 
 /// A closure of one kind, and how it is called.
-pub(super) trait Call<T: ?Sized>: Send + Sync {
+pub(crate) trait Call<T: ?Sized>: Send + Sync {
     const KIND: ListenerKind;
 
     /// What a call needs that may be refused before one is claimed.
@@ -142,12 +142,12 @@ pub(super) trait Call<T: ?Sized>: Send + Sync {
 }
 
 /// One call that was let through.
-pub(super) struct Turn<'a, 'e, T: ?Sized, R> {
-    pub(super) emission: &'a mut Emission<'e, T>,
-    pub(super) origin: &'a Arc<Origin>,
+pub(crate) struct Turn<'a, 'e, T: ?Sized, R> {
+    pub(crate) emission: &'a mut Emission<'e, T>,
+    pub(crate) origin: &'a Arc<Origin>,
     /// Counts the call, of a waitable listener, until it is dropped.
-    pub(super) in_flight: Option<InFlight>,
-    pub(super) ready: R,
+    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) ready: R,
 }
 
 impl<T: ?Sized> Release for Arc<dyn Listen<T>> {
@@ -157,10 +157,10 @@ impl<T: ?Sized> Release for Arc<dyn Listen<T>> {
 }
 
 /// A reference to a listener outside of any table.
-pub(super) struct Held<T: ?Sized>(Option<Arc<dyn Listen<T>>>);
+pub(crate) struct Held<T: ?Sized>(Option<Arc<dyn Listen<T>>>);
 
 impl<T: ?Sized> Held<T> {
-    pub(super) fn new(listener: Arc<dyn Listen<T>>) -> Self {
+    pub(crate) fn new(listener: Arc<dyn Listen<T>>) -> Self {
         Self(Some(listener))
     }
 }
@@ -180,7 +180,7 @@ impl<T: ?Sized> Drop for Held<T> {
 }
 
 /// A registered listener: a closure behind its state and conditions.
-pub(super) struct Node<C, A> {
+pub(crate) struct Node<C, A> {
     state: State,
     call: C,
     conditions: A,
@@ -188,7 +188,7 @@ pub(super) struct Node<C, A> {
 }
 
 impl<C, A> Node<C, A> {
-    pub(super) fn new(call: C, conditions: A, origin: Arc<Origin>) -> Self {
+    pub(crate) fn new(call: C, conditions: A, origin: Arc<Origin>) -> Self {
         Self { state: State::new(), call, conditions, origin }
     }
 }
@@ -268,13 +268,13 @@ fn skip() -> Step {
 }
 
 /// Calls a closure inside the emit.
-pub(super) struct SyncCall<F, R> {
+pub(crate) struct SyncCall<F, R> {
     listener: F,
     outcome: PhantomData<fn() -> R>,
 }
 
 impl<F, R> SyncCall<F, R> {
-    pub(super) fn new(listener: F) -> Self {
+    pub(crate) fn new(listener: F) -> Self {
         Self { listener, outcome: PhantomData }
     }
 }
@@ -306,14 +306,14 @@ where
     }
 }
 
-/// Calls the closure of a [`Listener`](super::Listener).
-pub(super) struct IdentifiedCall<F, R> {
+/// Calls the closure of a [`Listener`](crate::dispatch::Listener).
+pub(crate) struct IdentifiedCall<F, R> {
     call: SyncCall<F, R>,
     identity: ListenerId,
 }
 
 impl<F, R> IdentifiedCall<F, R> {
-    pub(super) fn new(listener: F, identity: ListenerId) -> Self {
+    pub(crate) fn new(listener: F, identity: ListenerId) -> Self {
         Self { call: SyncCall::new(listener), identity }
     }
 }
@@ -342,13 +342,13 @@ where
 }
 
 /// Hands the shared payload to a closure of ours, which tells whether it wants more.
-pub(super) struct SharedCall<F, E> {
+pub(crate) struct SharedCall<F, E> {
     listener: F,
     ended: E,
 }
 
 impl<F, E> SharedCall<F, E> {
-    pub(super) fn new(listener: F, ended: E) -> Self {
+    pub(crate) fn new(listener: F, ended: E) -> Self {
         Self { listener, ended }
     }
 }

@@ -19,7 +19,7 @@ use crate::sync::{Arc, const_thread_local};
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-pub(super) struct Calls {
+pub(crate) struct Calls {
     word: AtomicUsize,
     /// Who waits for the last call to leave.
     waiters: Waiters,
@@ -31,12 +31,12 @@ const_thread_local! {
 }
 
 impl Calls {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { word: AtomicUsize::new(0), waiters: Waiters::new() })
     }
 
     /// Counts a call; `None` when they are closed.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<InFlight> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
         // A guess instead of a load: see `increment_unless`.
         let mut seen = 0;
         loop {
@@ -52,13 +52,13 @@ impl Calls {
     }
 
     /// Refuses all further calls.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         // Relaxed: the word alone decides between this and `enter`.
         self.word.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
     /// Tells whether this thread is inside one of these calls.
-    pub(super) fn is_inside(&self) -> bool {
+    pub(crate) fn is_inside(&self) -> bool {
         INSIDE.try_with(|inside| inside.borrow().contains(&self.id())).unwrap_or(false)
     }
 
@@ -80,11 +80,11 @@ impl Ending for Calls {
 }
 
 /// One call, until it is dropped.
-pub(super) struct InFlight(Arc<Calls>);
+pub(crate) struct InFlight(Arc<Calls>);
 
 impl InFlight {
     /// Notes that this thread is inside the call, until the value is dropped.
-    pub(super) fn inside(&self) -> Inside {
+    pub(crate) fn inside(&self) -> Inside {
         // A thread that is at its end has no list any more; it then finds no deadlock either.
         let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.0.id()));
         Inside(())
@@ -102,7 +102,7 @@ impl Drop for InFlight {
 }
 
 /// This thread is inside a call, until this is dropped.
-pub(super) struct Inside(());
+pub(crate) struct Inside(());
 
 impl Drop for Inside {
     fn drop(&mut self) {
