@@ -15,7 +15,7 @@ use std::cell::RefCell;
 
 use super::waiting::{Ending, Waiters};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Arc, const_thread_local};
+use crate::sync::{Arc, const_thread_local, update_from};
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
@@ -37,18 +37,10 @@ impl Calls {
 
     /// Counts a call; `None` when they are closed.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
-        // A guess instead of a load: see `increment_unless`.
-        let mut seen = 0;
-        loop {
-            if seen & CLOSED != 0 && !cfg!(fault = "late_call") {
-                return None;
-            }
-            // Relaxed: nothing is published by entering; who waits looks at the count alone.
-            match self.word.compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(InFlight(Arc::clone(self))),
-                Err(actual) => seen = actual,
-            }
-        }
+        let next = |seen: usize| (seen & CLOSED == 0 || cfg!(fault = "late_call")).then_some(seen + 1);
+        // Relaxed: nothing is published by entering; who waits looks at the count alone.
+        let swap = |seen, next| self.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+        update_from(0, next, swap).is_ok().then(|| InFlight(Arc::clone(self)))
     }
 
     /// Refuses all further calls.

@@ -7,7 +7,7 @@ use super::calls::{Calls, InFlight};
 use super::emission::Step;
 use super::failure::FailureCause;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, guard};
+use crate::sync::{Arc, guard, update_from};
 
 /// Decides about one turn of a listener.
 pub(crate) trait Admit<T: ?Sized>: Send + Sync + 'static {
@@ -117,15 +117,8 @@ impl Limit {
         };
         #[cfg(not(fault = "once_load_store"))]
         let before = {
-            // A guess instead of a load: see `increment_unless`.
-            let mut seen = 1;
-            while seen != 0 {
-                match self.left.compare_exchange_weak(seen, seen - 1, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => break,
-                    Err(actual) => seen = actual,
-                }
-            }
-            seen
+            let swap = |seen, next| self.left.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+            update_from(1, |left: u32| left.checked_sub(1), swap).unwrap_or(0)
         };
         match before {
             0 => None,
