@@ -15,7 +15,7 @@ use super::report::Report;
 use super::tasks::Tasks;
 use crate::dispatch::Core;
 use crate::dispatch::builder::Bounds;
-use crate::observe;
+use crate::observe::emits::{failed, warn};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Weak, const_thread_local, guard};
 
@@ -153,7 +153,7 @@ impl EventMeta {
     /// Makes a failure that no listener is to blame for, and tells of it.
     #[cold]
     pub(crate) fn fail(&self, cause: FailureCause) -> Failure {
-        observe::emits::failed(cause.label());
+        failed(cause.label());
         let failure = Failure { event: Arc::clone(&self.name), registered_at: None, cause };
         self.tell(&failure, Telling::Always);
         failure
@@ -174,7 +174,7 @@ impl EventMeta {
             Some(hook) if !IN_HOOK.with(|inside| inside.replace(true)) => {
                 if let Err(panic) = guard(|| hook(failure)) {
                     log(failure, "");
-                    write_line(&format!("the on_error hook panicked: {panic}"));
+                    warn(&format!("the on_error hook panicked: {panic}"));
                 }
                 IN_HOOK.with(|inside| inside.set(false));
             }
@@ -232,7 +232,7 @@ impl Origin {
     /// Makes a failure of a listener.
     #[cold]
     pub(crate) fn failure(&self, cause: FailureCause) -> Failure {
-        observe::emits::failed(cause.label());
+        failed(cause.label());
         Failure { event: Arc::clone(&self.event.name), registered_at: Some(self.registered_at), cause }
     }
 
@@ -265,7 +265,7 @@ impl Origin {
 /// Drops a value of the user's where nobody is left to tell of a panic.
 pub(crate) fn drop_logged<V>(what: &str, value: V) {
     if let Err(panic) = guard(|| drop(value)) {
-        write_line(&format!("{what} panicked while it was dropped: {panic}"));
+        warn(&format!("{what} panicked while it was dropped: {panic}"));
     }
 }
 
@@ -275,17 +275,7 @@ fn log(failure: &Failure, note: &str) {
     let text = guard(|| failure.to_string())
         .unwrap_or_else(|_| format!("listener of `{}` failed with an error whose Display panics", failure.event));
     match failure.registered_at {
-        Some(place) => write_line(&format!("{text} (registered at {place}{note})")),
-        None => write_line(&text),
+        Some(place) => warn(&format!("{text} (registered at {place}{note})")),
+        None => warn(&text),
     }
-}
-
-/// Writes a line for who reads the log: to stderr, unless a subscriber takes it.
-///
-/// A closed stderr must not turn into a panic; reports still have what is lost here.
-pub(crate) fn write_line(text: &str) {
-    if observe::emits::warned(text) {
-        return;
-    }
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("fanfare: {text}\n").as_bytes());
 }

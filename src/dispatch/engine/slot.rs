@@ -25,13 +25,14 @@ use crossbeam_utils::CachePadded;
 use super::counters::{Counters, EventCounts};
 use super::depth::Depth;
 use super::emission::{Emission, run};
-use super::failure::{EventMeta, Origin, write_line};
+use super::failure::{EventMeta, Origin};
 use super::info::ListenerInfo;
 use super::node::Listen;
 use super::report::Report;
 use super::table::{EntryKey, Position, Table};
 use crate::dispatch::Core;
 use crate::dispatch::listener::{ListenerId, Priority};
+use crate::observe::emits::warn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, OnceLock, SnapshotCell, SnapshotGuard, Weak, increment_unless};
 
@@ -148,7 +149,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         // Relaxed: only the flag itself decides who writes.
         if !self.warned.swap(true, Ordering::Relaxed) {
             let name = &self.event.name;
-            write_line(&format!(
+            warn(&format!(
                 "event `{name}` has {listeners} listeners, the last one registered at {registered_at}; \
                  if they pile up, take them off; if not, raise `Dispatcher::builder().warn_above(..)`"
             ));

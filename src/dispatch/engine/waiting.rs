@@ -6,7 +6,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::failure::write_line;
+use crate::observe::emits::warn;
 use crate::sync::{Arc, Mutex, guard, lock};
 
 /// What can be over, once and for all or for a moment.
@@ -37,7 +37,7 @@ impl Waiters {
         for (_, waker) in wakers {
             // A waker is user code, and this may be the end of a call inside an emit.
             if let Err(panic) = guard(|| waker.wake()) {
-                write_line(&format!("a waker panicked: {panic}"));
+                warn(&format!("a waker panicked: {panic}"));
             }
         }
     }
