@@ -1,6 +1,7 @@
 //! A dispatcher in the making.
 
 use super::Dispatcher;
+use super::engine::core::Bounds;
 
 /// What a dispatcher is to hold its users to: see [`Dispatcher::builder`].
 ///
@@ -18,19 +19,6 @@ use super::Dispatcher;
 #[must_use = "nothing is made before `build`"]
 pub struct DispatcherBuilder {
     bounds: Bounds,
-}
-
-/// How many listeners an event may have.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(super) warn_above: Option<usize>,
-    pub(super) listener_limit: Option<usize>,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { warn_above: Some(100), listener_limit: None }
-    }
 }
 
 impl DispatcherBuilder {

@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::engine::awaited::Awaited;
+use super::engine::core::AnySlot;
 use super::engine::counters::EventCounts;
 use super::engine::emission::Emission;
 use super::engine::info::ListenerInfo;
 use super::engine::options::EmitOptions;
 use super::engine::outcome::{Folding, Outcome, Payload};
 use super::engine::report::Report;
-use super::engine::slot::{AnySlot, Slot};
+use super::engine::slot::Slot;
 #[cfg(feature = "tokio")]
 use super::engine::tasks::SpawnedEmit;
 use super::listener::Listener;

@@ -47,16 +47,14 @@ pub use stream::{EventStream, Next, Overflow};
 pub use subscription::{Paused, ScopedSubscription, Subscription, WaitError, WaitableSubscription, WouldDeadlock};
 pub use weak::{WeakDispatcher, WeakEvent};
 
-use self::builder::Bounds;
 use self::engine::awaited::Awaited;
+use self::engine::core::{AnySlot, Bounds, Core};
 use self::engine::depth::Depth;
 use self::engine::emission::{Emission, run};
-use self::engine::failure::{EventMeta, Hook, drop_logged};
-use self::engine::slot::{AnySlot, Slot};
+use self::engine::slot::Slot;
 use self::engine::table::Table;
-use self::engine::tasks::Tasks;
 use crate::name::{self, EventName, SEPARATOR};
-use crate::sync::{Arc, NameMap, SnapshotCell, SnapshotGuard, Weak};
+use crate::sync::{Arc, SnapshotGuard, Weak};
 
 /// Owns listeners by event name, and runs them.
 ///
@@ -89,26 +87,6 @@ pub struct Dispatcher {
     prefix: Arc<str>,
 }
 
-/// What the clones and namespaces of one dispatcher share.
-pub(crate) struct Core {
-    names: NameMap<Arc<str>, dyn AnySlot>,
-    tasks: Arc<Tasks>,
-    bounds: Bounds,
-    on_error: SnapshotCell<Option<Hook>>,
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        drop_logged("the on_error hook", self.on_error.update(|_| Some((None, ()))));
-    }
-}
-
-impl Core {
-    fn on_error(&self) -> Option<Hook> {
-        Option::clone(&self.on_error.load())
-    }
-}
-
 /// An event that somebody listens to, as a look-up finds it.
 enum Found<T: ?Sized> {
     Nobody,
@@ -130,9 +108,7 @@ impl Dispatcher {
     }
 
     fn with_bounds(bounds: Bounds) -> Self {
-        let on_error = SnapshotCell::new(Arc::new(None));
-        let core = Core { names: NameMap::new(), tasks: Arc::new(Tasks::new()), bounds, on_error };
-        Self { core: Arc::new(core), prefix: Arc::from("") }
+        Self { core: Arc::new(Core::new(bounds)), prefix: Arc::from("") }
     }
 
     /// Calls `hook` for every failure of this dispatcher when it happens, instead of writing to stderr.
@@ -157,9 +133,7 @@ impl Dispatcher {
     /// # Ok::<(), fanfare::EventError>(())
     /// ```
     pub fn on_error(&self, hook: impl Fn(&Failure) + Send + Sync + 'static) {
-        let hook: Hook = Arc::new(hook);
-        let old = self.core.on_error.update(|_| Some((Some(Arc::clone(&hook)), ())));
-        drop_logged("the on_error hook", old);
+        self.core.hook.set(Some(Arc::new(hook)));
     }
 
     /// Returns the part of this dispatcher whose names begin with `namespace` and a colon.
@@ -497,10 +471,7 @@ impl Dispatcher {
                 None => {
                     name::validate(&name)?;
                     let name = Arc::<str>::from(&*name);
-                    let core = Arc::downgrade(&self.core);
-                    let (tasks, bounds) = (Arc::clone(&self.core.tasks), self.core.bounds);
-                    let event = EventMeta { name: Arc::clone(&name), core, tasks, bounds };
-                    self.core.names.get_or_insert(name, Slot::<T>::new(event))
+                    self.core.names.get_or_insert(Arc::clone(&name), Slot::<T>::new(name, &self.core))
                 }
             };
             if !found.acquire() {

@@ -147,7 +147,8 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener), None).unwrap_or_else(Refused::into_subscription)
+        let tasks = Arc::clone(self.event.slot().tasks());
+        self.finish(AsyncCall::new(listener, tasks), None).unwrap_or_else(Refused::into_subscription)
     }
 
     /// Registers an async listener: see [`Event::on_async`].
@@ -161,7 +162,8 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener), None).map_err(|refused| refused.error)
+        let tasks = Arc::clone(self.event.slot().tasks());
+        self.finish(AsyncCall::new(listener, tasks), None).map_err(|refused| refused.error)
     }
 
     /// Registers a closure of ours that takes the shared payload and tells whether it wants more, and one
@@ -262,7 +264,8 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener))
+        let tasks = Arc::clone(self.registration.event.slot().tasks());
+        self.finish(AsyncCall::new(listener, tasks))
             .unwrap_or_else(|(refused, calls)| WaitableSubscription::new(refused.into_subscription(), calls))
     }
 
@@ -277,7 +280,8 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener)).map_err(|(refused, _)| refused.error)
+        let tasks = Arc::clone(self.registration.event.slot().tasks());
+        self.finish(AsyncCall::new(listener, tasks)).map_err(|(refused, _)| refused.error)
     }
 
     fn finish<C: Call<T> + 'static>(self, call: C) -> Result<WaitableSubscription, (Refused, Arc<Calls>)> {

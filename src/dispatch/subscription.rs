@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::time::{Duration, Instant};
 
 use super::engine::calls::Calls;
-use super::engine::slot::AnySlot;
+use super::engine::core::AnySlot;
 use super::engine::table::EntryKey;
 use super::engine::waiting::Waiting;
 use crate::sync::{Arc, Weak, block_until};

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::engine::slot::{AnySlot, Slot};
+use super::Dispatcher;
+use super::engine::core::{AnySlot, Core};
+use super::engine::slot::Slot;
 use super::event::Event;
-use super::{Core, Dispatcher};
 use crate::sync::{Arc, Weak};
 
 /// A dispatcher that is not kept alive: see [`Dispatcher::downgrade`].

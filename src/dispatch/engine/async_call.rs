@@ -9,22 +9,25 @@ use std::task::{Context, Poll};
 
 use super::calls::InFlight;
 use super::emission::{Emission, Step};
-use super::failure::{Failure, FailureCause, Origin};
+use super::failure::{Failure, FailureCause};
 use super::node::{Call, ListenerKind, Turn};
+use super::origin::Origin;
 use super::outcome::sealed::Outcome as _;
 use super::outcome::{Outcome, Payload, Unasked};
-use super::tasks::Admission;
+use super::tasks::{Admission, Tasks};
 use crate::sync::{Arc, guard};
 
 /// Makes a future from the shared payload.
 pub(crate) struct AsyncCall<F, T: ?Sized> {
     listener: F,
+    /// Those of its dispatcher: where an emit that does not wait hands the future to.
+    tasks: Arc<Tasks>,
     payload: PhantomData<fn(&T)>,
 }
 
 impl<F, T: ?Sized> AsyncCall<F, T> {
-    pub(crate) fn new(listener: F) -> Self {
-        Self { listener, payload: PhantomData }
+    pub(crate) fn new(listener: F, tasks: Arc<Tasks>) -> Self {
+        Self { listener, tasks, payload: PhantomData }
     }
 }
 
@@ -39,8 +42,8 @@ where
     /// A place on the runtime, for an emit that does not wait.
     type Ready = Option<Admission>;
 
-    fn ready(&self, origin: &Origin, emission: &Emission<'_, T>) -> Result<Option<Admission>, FailureCause> {
-        if emission.awaits() { Ok(None) } else { origin.event.tasks.admit().map(Some) }
+    fn ready(&self, _: &Origin, emission: &Emission<'_, T>) -> Result<Option<Admission>, FailureCause> {
+        if emission.awaits() { Ok(None) } else { self.tasks.admit().map(Some) }
     }
 
     fn call(&self, payload: &T, turn: Turn<'_, '_, T, Option<Admission>>) -> Step {

@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::options::EmitOptions;
 use super::report::Report;
 use super::slot::Slot;
-use super::table::Table;
+use super::table::{Table, TableOwner as _};
 use crate::snapshot::Place;
 use crate::sync::{Arc, SnapshotGuard};
 
@@ -176,8 +176,8 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
             return Poll::Pending;
         }
         let report = emission.finish(table, 0);
-        if let (true, Some(slot)) = (*is_counted, table.slot()) {
-            slot.note(&report);
+        if let (true, Some(owner)) = (*is_counted, table.owner()) {
+            owner.note(&report);
         }
         self.stage = Stage::Done;
         Poll::Ready(report)

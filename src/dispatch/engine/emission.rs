@@ -10,9 +10,10 @@ use std::ops::ControlFlow;
 
 use super::async_call::Running;
 use super::depth::Depth;
-use super::failure::{Failure, FailureCause, Origin, drop_logged};
+use super::failure::{Failure, FailureCause};
 use super::node::Listen;
 use super::options::EmitOptions;
+use super::origin::{Origin, drop_logged};
 use super::outcome::Payload;
 use super::outcome::sealed::{AnyValue, Values};
 use super::report::Report;
@@ -363,11 +364,10 @@ impl<T: ?Sized + 'static> Rare<T> {
 
     fn sweep(&mut self, table: &Table<T>) {
         let spent = std::mem::take(&mut self.spent);
-        // Without a slot the event is gone, and its table with it.
-        if let (false, Some(slot)) = (spent.is_empty(), table.slot()) {
+        if let (false, Some(owner)) = (spent.is_empty(), table.owner()) {
             // Marked for an emit around this one, whose table has them still.
             let keys: Vec<_> = spent.into_iter().map(|place| table.end(place)).collect();
-            slot.take_out(&keys);
+            owner.take_out(&keys);
         }
     }
 }

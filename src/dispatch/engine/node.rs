@@ -22,7 +22,8 @@ use std::ops::{ControlFlow, Deref};
 use super::calls::InFlight;
 use super::conditions::{Admit, Entry, Limit};
 use super::emission::{Emission, Step};
-use super::failure::{FailureCause, Origin};
+use super::failure::FailureCause;
+use super::origin::Origin;
 use super::outcome::{Outcome, Payload};
 use crate::dispatch::listener::ListenerId;
 use crate::snapshot::Release;
@@ -42,7 +43,7 @@ pub(crate) trait Listen<T: ?Sized>: Send + Sync {
 
     fn kind(&self) -> ListenerKind;
 
-    /// Returns what a [`Listener`](crate::dispatch::Listener) is taken off by.
+    /// Returns what a [`Listener`](crate::Listener) is taken off by.
     fn identity(&self) -> Option<ListenerId>;
 
     /// Ends the listener; true for one caller alone, and never when its last call was claimed.
@@ -306,7 +307,7 @@ where
     }
 }
 
-/// Calls the closure of a [`Listener`](crate::dispatch::Listener).
+/// Calls the closure of a [`Listener`](crate::Listener).
 pub(crate) struct IdentifiedCall<F, R> {
     call: SyncCall<F, R>,
     identity: ListenerId,

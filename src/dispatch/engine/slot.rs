@@ -17,20 +17,21 @@
 //!
 //! [`Event`]: crate::dispatch::Event
 
-use std::any::{Any, TypeId, type_name};
+use std::any::{TypeId, type_name};
 use std::panic::Location;
 
 use crossbeam_utils::CachePadded;
 
+use super::core::{AnySlot, Bounds, Core};
 use super::counters::{Counters, EventCounts};
 use super::depth::Depth;
 use super::emission::{Emission, run};
-use super::failure::{EventMeta, Origin};
 use super::info::ListenerInfo;
 use super::node::Listen;
+use super::origin::{EventMeta, Origin};
 use super::report::Report;
-use super::table::{EntryKey, Position, Table};
-use crate::dispatch::Core;
+use super::table::{EntryKey, Position, Table, TableOwner};
+use super::tasks::Tasks;
 use crate::dispatch::listener::{ListenerId, Priority};
 use crate::observe::emits::warn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -46,6 +47,11 @@ pub(crate) struct Slot<T: ?Sized> {
     /// See the table above. On a line of its own: handles come and go beside running emits.
     refs: CachePadded<AtomicUsize>,
     event: Arc<EventMeta>,
+    /// Gone when the dispatcher is.
+    core: Weak<Core>,
+    /// Those of the dispatcher, which an event may outlive.
+    tasks: Arc<Tasks>,
+    bounds: Bounds,
     /// Made when somebody asks for it.
     counters: OnceLock<Box<Counters>>,
     /// Set by the first registration above the warning threshold.
@@ -89,13 +95,16 @@ pub(crate) struct Full {
 }
 
 impl<T: ?Sized + 'static> Slot<T> {
-    pub(crate) fn new(event: EventMeta) -> Arc<Self> {
-        let event = Arc::new(event);
-        Arc::new_cyclic(|me| Self {
+    pub(crate) fn new(name: Arc<str>, core: &Arc<Core>) -> Arc<Self> {
+        let event = Arc::new(EventMeta { name, hook: Arc::clone(&core.hook) });
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
             audience: AtomicU64::new(0),
             table: SnapshotCell::new(Arc::new(Table::new(Arc::clone(&event), me.clone()))),
             refs: CachePadded::new(AtomicUsize::new(0)),
             event,
+            core: Arc::downgrade(core),
+            tasks: Arc::clone(&core.tasks),
+            bounds: core.bounds,
             counters: OnceLock::new(),
             warned: AtomicBool::new(false),
             me: me.clone(),
@@ -109,7 +118,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         position: Position,
         listener: &Arc<dyn Listen<T>>,
     ) -> Result<EntryKey, Full> {
-        let bounds = self.event.bounds;
+        let bounds = self.bounds;
         let limit = bounds.listener_limit.unwrap_or(usize::MAX);
         let acquired = self.acquire();
         debug_assert!(acquired, "the caller's reference keeps the slot open");
@@ -159,14 +168,6 @@ impl<T: ?Sized + 'static> Slot<T> {
     fn count_up(&self) {
         // Relaxed: an emit after `on` sees it by coherence; the cell's Release publishes it to whoever removes the listener.
         self.audience.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes these listeners out of the table.
-    pub(crate) fn take_out(&self, keys: &[EntryKey]) {
-        // The old table is dropped here, and with it perhaps the listeners: no lock is held.
-        if let Some((_, gone)) = self.table.update(|table| table.without(keys)) {
-            self.count_down(gone);
-        }
     }
 
     /// Ends the listeners that `which` picks, and returns how many this call ended.
@@ -233,14 +234,6 @@ impl<T: ?Sized + 'static> Slot<T> {
         report
     }
 
-    /// Counts an emit that is over, if the event is counted.
-    #[cold]
-    pub(crate) fn note(&self, report: &Report) {
-        if let Some(counters) = self.counters.get() {
-            counters.add(report);
-        }
-    }
-
     pub(crate) fn mute(&self) {
         // Relaxed: an emit after this sees it by coherence.
         let before = self.audience.fetch_add(MUTED, Ordering::Relaxed);
@@ -280,6 +273,10 @@ impl<T: ?Sized + 'static> Slot<T> {
     pub(crate) fn event(&self) -> &Arc<EventMeta> {
         &self.event
     }
+
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
 }
 
 impl<T: ?Sized> AsRef<SnapshotCell<Table<T>>> for Slot<T> {
@@ -289,42 +286,20 @@ impl<T: ?Sized> AsRef<SnapshotCell<Table<T>>> for Slot<T> {
     }
 }
 
-/// A slot whose payload type is not known.
-pub(crate) trait AnySlot: Any + Send + Sync {
-    /// Takes a reference; false when the slot is closed.
-    fn acquire(&self) -> bool;
+impl<T: ?Sized + 'static> TableOwner for Slot<T> {
+    fn take_out(&self, keys: &[EntryKey]) {
+        // The old table is dropped here, and with it perhaps the listeners: no lock is held.
+        if let Some((_, gone)) = self.table.update(|table| table.without(keys)) {
+            self.count_down(gone);
+        }
+    }
 
-    /// Gives references back; the last one closes the slot.
-    fn release(&self, count: usize);
-
-    fn is_closed(&self) -> bool;
-
-    fn off(&self, key: EntryKey) -> bool;
-
-    fn off_all(&self) -> usize;
-
-    fn is_active(&self, key: EntryKey) -> bool;
-
-    fn is_paused(&self, key: EntryKey) -> bool;
-
-    /// Pauses a listener once more; false when it is gone.
-    fn pause(&self, key: EntryKey) -> bool;
-
-    fn resume(&self, key: EntryKey);
-
-    fn listener_count(&self) -> usize;
-
-    fn listeners(&self) -> Vec<ListenerInfo>;
-
-    fn name(&self) -> &Arc<str>;
-
-    /// Tells the recorder what the event counts, if it does.
-    #[cfg(feature = "metrics")]
-    fn record_metrics(&self);
-
-    fn payload_type(&self) -> &'static str;
-
-    fn core(&self) -> &Weak<Core>;
+    #[cold]
+    fn note(&self, report: &Report) {
+        if let Some(counters) = self.counters.get() {
+            counters.add(report);
+        }
+    }
 }
 
 impl<T: ?Sized + 'static> AnySlot for Slot<T> {
@@ -343,7 +318,7 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
         // AcqRel: who meets CLOSED by Acquire finds the slot as its last user left it.
         #[cfg(not(fault = "split_free"))]
         let closed = self.refs.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if closed && let (Some(core), Some(me)) = (self.event.core.upgrade(), self.me.upgrade()) {
+        if closed && let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) {
             let me: Arc<dyn AnySlot> = me;
             core.names.remove_if_same(&*self.event.name, &me);
         }
@@ -410,6 +385,6 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     }
 
     fn core(&self) -> &Weak<Core> {
-        &self.event.core
+        &self.core
     }
 }

@@ -1,13 +1,13 @@
 //! The listener table of one event: an immutable value, sorted by who is called first.
 //!
 //! Always: listeners are ordered by priority, highest first, then by registration; a key is never
-//! used twice by one event. Changing a table returns the next one; [`Slot`] publishes it.
+//! used twice by one event. Changing a table returns the next one; the slot publishes it.
 
 use std::cmp::Reverse;
 
-use super::failure::EventMeta;
 use super::node::Listen;
-use super::slot::Slot;
+use super::origin::EventMeta;
+use super::report::Report;
 use crate::dispatch::listener::Priority;
 use crate::snapshot::{Place, Snapshot};
 use crate::sync::{Arc, Weak};
@@ -18,9 +18,9 @@ pub(crate) struct Table<T: ?Sized> {
     /// The sequence numbers of the next registration, and of the next one that goes before the others.
     next: i64,
     next_before: i64,
-    /// The slot that this table belongs to. Whoever runs a table without its slot (an emit by name
-    /// gives its hold of the map up before it calls anyone) still reaches it to sweep spent listeners.
-    slot: Weak<Slot<T>>,
+    /// The slot that publishes this table. An emit by name gives up its hold of the map before it calls a
+    /// listener, so it has no slot; through its table it still reaches the slot, to sweep spent listeners.
+    owner: Weak<dyn TableOwner>,
     event: Arc<EventMeta>,
 }
 
@@ -44,9 +44,18 @@ pub(crate) enum Position {
     First,
 }
 
+/// The slot of a table, as a walk over the table sees it.
+pub(crate) trait TableOwner: Send + Sync {
+    /// Takes these listeners out of the table that is published now.
+    fn take_out(&self, keys: &[EntryKey]);
+
+    /// Counts an emit that is over, if the event is counted.
+    fn note(&self, report: &Report);
+}
+
 impl<T: ?Sized> Table<T> {
-    pub(crate) fn new(event: Arc<EventMeta>, slot: Weak<Slot<T>>) -> Self {
-        Self { list: Snapshot::new(), next: 0, next_before: -1, slot, event }
+    pub(crate) fn new(event: Arc<EventMeta>, owner: Weak<dyn TableOwner>) -> Self {
+        Self { list: Snapshot::new(), next: 0, next_before: -1, owner, event }
     }
 
     /// Returns the table with one more listener.
@@ -75,7 +84,7 @@ impl<T: ?Sized> Table<T> {
     }
 
     fn holding(&self, list: Snapshot<EntryKey, Arc<dyn Listen<T>>>) -> Self {
-        Self { list, slot: self.slot.clone(), event: Arc::clone(&self.event), ..*self }
+        Self { list, owner: self.owner.clone(), event: Arc::clone(&self.event), ..*self }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -122,7 +131,8 @@ impl<T: ?Sized> Table<T> {
         &self.event
     }
 
-    pub(crate) fn slot(&self) -> Option<Arc<Slot<T>>> {
-        self.slot.upgrade()
+    /// Returns the slot; `None` when the event is gone, and its published table with it.
+    pub(crate) fn owner(&self) -> Option<Arc<dyn TableOwner>> {
+        self.owner.upgrade()
     }
 }

@@ -15,7 +15,8 @@ mod on_tokio {
     use tokio::task::JoinHandle;
 
     use crate::dispatch::engine::async_call::Running;
-    use crate::dispatch::engine::failure::{Failure, FailureCause, Origin};
+    use crate::dispatch::engine::failure::{Failure, FailureCause};
+    use crate::dispatch::engine::origin::Origin;
     use crate::dispatch::engine::report::Report;
     use crate::dispatch::engine::waiting::{Ending, Waiters, Waiting};
     use crate::sync::Arc;
