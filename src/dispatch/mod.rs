@@ -50,9 +50,10 @@ pub use weak::{WeakDispatcher, WeakEvent};
 use self::engine::awaited::Awaited;
 use self::engine::core::{AnySlot, Bounds, Core};
 use self::engine::depth::Depth;
-use self::engine::emission::{Emission, run};
+use self::engine::emission::Emission;
 use self::engine::slot::Slot;
 use self::engine::table::Table;
+use self::engine::walk::run;
 use crate::name::{self, EventName, SEPARATOR};
 use crate::sync::{Arc, SnapshotGuard, Weak};
 

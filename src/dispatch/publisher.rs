@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::engine::depth::Depth;
-use super::engine::emission::{Emission, run};
+use super::engine::emission::Emission;
 use super::engine::report::Report;
 use super::engine::slot::Slot;
 use super::engine::table::Table;
+use super::engine::walk::run;
 use super::event::{EmitAsync, Event};
 use crate::sync::SnapshotCache;
 

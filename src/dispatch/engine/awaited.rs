@@ -15,12 +15,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{FuturesUnordered, Stream};
 
-use super::async_call::Running;
 use super::depth::Depth;
 use super::emission::{Emission, Mode, Rare};
 use super::failure::Failure;
 use super::options::EmitOptions;
 use super::report::Report;
+use super::running::Running;
 use super::slot::Slot;
 use super::table::{Table, TableOwner as _};
 use crate::snapshot::Place;

@@ -1,50 +1,19 @@
-//! One emit: the walk over a table, and what it gathers on the way.
+//! [`Emission`]: what one emit gathers on its way from listener to listener.
 //!
-//! ```text
-//! load the table; for each listener, in order: call it, note what came of it; sweep the spent ones
-//! ```
-//!
-//! [`run`] does that in one go; [`Awaited`](super::awaited::Awaited) is the same walk as a future.
+//! The walk over a table is in [`walk`](super::walk); a listener leaves here what came of its call.
 
 use std::ops::ControlFlow;
 
-use super::async_call::Running;
-use super::depth::Depth;
 use super::failure::{Failure, FailureCause};
-use super::node::Listen;
 use super::options::EmitOptions;
 use super::origin::{Origin, drop_logged};
 use super::outcome::Payload;
 use super::outcome::sealed::{AnyValue, Values};
 use super::report::Report;
-use super::table::Table;
+use super::running::Running;
 use super::tasks::SpawnedTask;
 use crate::snapshot::Place;
 use crate::sync::Arc;
-
-/// Calls every listener of `table`, in order, at the depth that the caller entered.
-#[inline(always)]
-pub(crate) fn run<T: ?Sized + 'static>(
-    table: &Table<T>,
-    payload: &T,
-    mut emission: Emission<'_, T>,
-    depth: &Depth,
-) -> Report {
-    if depth.is_over() {
-        return emission.too_deep(table);
-    }
-    let ran = match table.single() {
-        Some([only]) => emission.call_one(only, payload),
-        // A break has left its mark in the emission.
-        Some(listeners) => emission.call_each(listeners, Place::default(), payload).ran,
-        None => {
-            let mut ran = 0;
-            let _ = emission.call_from(&mut Place::default(), table, payload, &mut ran);
-            ran
-        }
-    };
-    emission.finish(table, ran)
-}
 
 /// What came of one call: a set of flags, of which [`RAN`](Self::RAN) alone is the common case.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,24 +36,9 @@ impl Step {
         Self(self.0 | other.0)
     }
 
-    fn has(self, flag: Self) -> bool {
+    pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
     }
-}
-
-/// How far a walk over some listeners came.
-struct Walked {
-    ran: u32,
-    /// Those that had their turn, skipped ones included.
-    called: u32,
-    is_broken: bool,
-}
-
-/// What an uncommon step means for the walk.
-struct Settled {
-    /// The listener did not run, or not yet.
-    skipped: bool,
-    breaks: bool,
 }
 
 /// What an emit carries from listener to listener.
@@ -92,7 +46,7 @@ struct Settled {
 /// The common emit carries nothing: how many listeners ran is counted in a register.
 pub(crate) struct Emission<'e, T: ?Sized> {
     /// Behind one pointer, so that the common emit has one thing to check at its end.
-    rare: Option<Box<Rare<T>>>,
+    pub(super) rare: Option<Box<Rare<T>>>,
     mode: Mode,
     /// Where values and tasks go; most emits ask for neither.
     asked: Asked<'e>,
@@ -116,13 +70,13 @@ pub(crate) struct Mode {
 /// What few emits carry.
 pub(crate) struct Rare<T: ?Sized> {
     /// All but the listeners that ran with nothing else to tell.
-    report: Report,
+    pub(super) report: Report,
     /// The payload for async listeners; made by the first of them.
-    shared: Option<Arc<T>>,
+    pub(super) shared: Option<Arc<T>>,
     /// The async listener that was called just now, to be waited for.
     pending: Option<Running>,
     /// Where the listeners that this emit used up are in its table.
-    spent: Vec<Place>,
+    pub(super) spent: Vec<Place>,
 }
 
 impl<'e, T: ?Sized + 'static> Emission<'e, T> {
@@ -157,7 +111,7 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     }
 
     #[cold]
-    fn rare(&mut self) -> &mut Rare<T> {
+    pub(super) fn rare(&mut self) -> &mut Rare<T> {
         self.rare.get_or_insert_with(|| {
             let report = Report::default();
             Box::new(Rare { report, shared: None, pending: None, spent: Vec::new() })
@@ -168,94 +122,6 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     pub(crate) fn resume(mut self, rare: Option<Box<Rare<T>>>) -> Self {
         self.rare = rare;
         self
-    }
-
-    /// Leaves what a later poll goes on with.
-    pub(crate) fn suspend(self, table: &Table<T>) -> Option<Box<Rare<T>>> {
-        let mut rare = self.rare;
-        if let Some(rare) = &mut rare {
-            rare.sweep(table);
-        }
-        rare
-    }
-
-    /// Calls the listeners of a table from `place` on, and adds to `ran` how many of them ran. A break
-    /// says that one of them ended the walk or has to be waited for; `place` is after it then.
-    pub(crate) fn call_from(
-        &mut self,
-        place: &mut Place,
-        table: &Table<T>,
-        payload: &T,
-        ran: &mut u32,
-    ) -> ControlFlow<()> {
-        while let Some(listeners) = table.chunk(place.chunk) {
-            let walk = self.call_each(&listeners[place.index..], *place, payload);
-            *ran += walk.ran;
-            if walk.is_broken {
-                place.index += walk.called as usize;
-                return ControlFlow::Break(());
-            }
-            *place = Place { chunk: place.chunk + 1, index: 0 };
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Calls the only listener of a table.
-    #[inline(always)]
-    fn call_one(&mut self, listener: &Arc<dyn Listen<T>>, payload: &T) -> u32 {
-        match listener.call(payload, self) {
-            Step::RAN => 1,
-            step => u32::from(!self.settle(step, Place::default()).skipped),
-        }
-    }
-
-    /// Calls these listeners, of which the first is at `place`.
-    ///
-    /// Four in a row: how long a shorter loop takes depends, by half as much again, on where in a
-    /// cache line the compiler happens to put it.
-    #[inline(never)]
-    fn call_each(&mut self, listeners: &[Arc<dyn Listen<T>>], place: Place, payload: &T) -> Walked {
-        let (mut called, mut skipped) = (0, 0);
-        let mut turn = |listener: &Arc<dyn Listen<T>>| {
-            let step = listener.call(payload, self);
-            called += 1;
-            if step == Step::RAN {
-                return ControlFlow::Continue(());
-            }
-            let settled = self.settle(step, Place { index: place.index + called as usize - 1, ..place });
-            skipped += u32::from(settled.skipped);
-            if settled.breaks { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let (fours, rest) = listeners.as_chunks::<4>();
-        let mut calls = || {
-            for [first, second, third, fourth] in fours {
-                turn(first)?;
-                turn(second)?;
-                turn(third)?;
-                turn(fourth)?;
-            }
-            rest.iter().try_for_each(&mut turn)
-        };
-        let is_broken = calls().is_break();
-        Walked { ran: called - skipped, called, is_broken }
-    }
-
-    /// Notes an uncommon step of the listener at `place`.
-    #[cold]
-    #[inline(never)]
-    fn settle(&mut self, step: Step, place: Place) -> Settled {
-        let skipped = !step.has(Step::RAN);
-        if step == Step::SKIPPED {
-            return Settled { skipped, breaks: false };
-        }
-        let rare = self.rare();
-        if step.has(Step::SPENT) {
-            rare.spent.push(place);
-        }
-        if step.has(Step::STOP) {
-            rare.report.stop();
-        }
-        Settled { skipped, breaks: step.has(Step::STOP) || step.has(Step::PENDING) }
     }
 
     /// Tells whether async listeners are waited for, not handed to the runtime.
@@ -321,25 +187,6 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     pub(crate) fn take_pending(&mut self) -> Option<Running> {
         self.rare.as_mut()?.pending.take()
     }
-
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn too_deep(mut self, table: &Table<T>) -> Report {
-        // An emit that would call nobody anyway is as good as any.
-        if table.len() > 0 && self.add_failure(table.event().fail(FailureCause::TooDeep)) {
-            self.stop();
-        }
-        self.finish(table, 0)
-    }
-
-    /// Ends the walk: takes the spent listeners out of the event's table, all in one update.
-    #[inline(always)]
-    pub(crate) fn finish(self, table: &Table<T>, ran: u32) -> Report {
-        match self.rare {
-            None => Report::of(ran),
-            Some(rare) => rare.finish(table, ran),
-        }
-    }
 }
 
 impl<T: ?Sized> Values for Emission<'_, T> {
@@ -347,27 +194,6 @@ impl<T: ?Sized> Values for Emission<'_, T> {
         match &mut self.asked {
             Asked::Values(values) => values.accept(value),
             _ => Ok(ControlFlow::Continue(())),
-        }
-    }
-}
-
-impl<T: ?Sized + 'static> Rare<T> {
-    #[cold]
-    #[inline(never)]
-    #[expect(clippy::boxed_local, reason = "moving it out of its box would be a copy")]
-    fn finish(mut self: Box<Self>, table: &Table<T>, ran: u32) -> Report {
-        self.report.add_ran(ran);
-        self.sweep(table);
-        let report = std::mem::take(&mut self.report);
-        table.event().drop_payload(self.shared.take(), report)
-    }
-
-    fn sweep(&mut self, table: &Table<T>) {
-        let spent = std::mem::take(&mut self.spent);
-        if let (false, Some(owner)) = (spent.is_empty(), table.owner()) {
-            // Marked for an emit around this one, whose table has them still.
-            let keys: Vec<_> = spent.into_iter().map(|place| table.end(place)).collect();
-            owner.take_out(&keys);
         }
     }
 }
