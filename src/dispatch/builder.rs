@@ -21,11 +21,14 @@ pub struct DispatcherBuilder {
     bounds: Bounds,
 }
 
-impl DispatcherBuilder {
-    pub(super) fn new() -> Self {
-        Self { bounds: Bounds::default() }
+impl Dispatcher {
+    /// Starts a dispatcher with other bounds than the default.
+    pub fn builder() -> DispatcherBuilder {
+        DispatcherBuilder { bounds: Bounds::default() }
     }
+}
 
+impl DispatcherBuilder {
     /// Sets above how many listeners of one event a line is written to stderr, once for each event.
     ///
     /// Such a pile is often a registration in a loop that nobody takes off; the line names the place.

@@ -11,6 +11,7 @@
 //! in [the guarantees](crate::docs::guarantees).
 
 mod builder;
+mod emit_async;
 mod engine;
 mod error;
 mod event;
@@ -28,6 +29,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 pub use builder::DispatcherBuilder;
+pub use emit_async::EmitAsync;
 pub use engine::counters::EventCounts;
 pub use engine::depth::MAX_DEPTH;
 pub use engine::failure::{BoxError, Failure, FailureCause};
@@ -35,12 +37,13 @@ pub use engine::info::ListenerInfo;
 pub use engine::node::ListenerKind;
 pub use engine::options::EmitOptions;
 pub use engine::outcome::{Outcome, Payload, Value};
+pub use engine::priority::Priority;
 pub use engine::report::Report;
 #[cfg(feature = "tokio")]
 pub use engine::tasks::{Drained, SpawnedEmit};
 pub use error::{EventError, PayloadMismatch, TooManyListeners};
-pub use event::{EmitAsync, Event, Muted};
-pub use listener::{Listener, Priority};
+pub use event::{Event, Muted};
+pub use listener::Listener;
 pub use publisher::Publisher;
 pub use registration::{Registration, WaitableRegistration};
 pub use stream::{EventStream, Next, Overflow};
@@ -51,7 +54,7 @@ use self::engine::awaited::Awaited;
 use self::engine::core::{AnySlot, Bounds, Core};
 use self::engine::depth::Depth;
 use self::engine::emission::Emission;
-use self::engine::slot::Slot;
+use self::engine::slot::{Slot, SlotRef};
 use self::engine::table::Table;
 use self::engine::walk::run;
 use crate::name::{self, EventName, SEPARATOR};
@@ -100,12 +103,7 @@ impl Dispatcher {
     /// Makes a dispatcher without events.
     #[must_use]
     pub fn new() -> Self {
-        Self::builder().build()
-    }
-
-    /// Starts a dispatcher with other bounds than the default.
-    pub fn builder() -> DispatcherBuilder {
-        DispatcherBuilder::new()
+        Self::with_bounds(Bounds::default())
     }
 
     fn with_bounds(bounds: Bounds) -> Self {
@@ -277,8 +275,8 @@ impl Dispatcher {
     #[track_caller]
     pub fn listen<T: ?Sized + 'static>(&self, name: impl EventName<T>) -> Result<Registration<T>, EventError> {
         // Not `.map`: the place of registration is taken from the caller of this very call.
-        let event = self.event(name)?;
-        Ok(Registration::new(event))
+        let slot = self.slot(name.name())?;
+        Ok(Registration::new(slot))
     }
 
     /// Takes a listener off; false when it is gone already, or another dispatcher's.
@@ -453,18 +451,12 @@ impl Dispatcher {
         self.core.names.values().iter().for_each(|slot| slot.record_metrics());
     }
 
-    /// Returns a handle that does not keep the dispatcher alive, for listeners to capture.
-    #[must_use]
-    pub fn downgrade(&self) -> WeakDispatcher {
-        WeakDispatcher::new(self)
-    }
-
     fn full<'a>(&self, name: &'a str) -> Cow<'a, str> {
         if self.prefix.is_empty() { Cow::Borrowed(name) } else { Cow::Owned(format!("{}{name}", self.prefix)) }
     }
 
-    /// Returns the event's slot, made when there is none, with one reference acquired.
-    fn slot<T: ?Sized + 'static>(&self, name: &str) -> Result<Arc<Slot<T>>, EventError> {
+    /// Returns a reference of the event's slot, which is made when there is none.
+    fn slot<T: ?Sized + 'static>(&self, name: &str) -> Result<SlotRef<T>, EventError> {
         let name = self.full(name);
         loop {
             let found = match self.core.names.with(&*name, Arc::clone) {
@@ -480,7 +472,7 @@ impl Dispatcher {
                 self.core.names.remove_if_same(&*name, &found);
                 continue;
             }
-            let slot = typed::<T>(&*found).map(Slot::arc);
+            let slot = typed::<T>(&*found).map(|slot| SlotRef::new(slot.arc()));
             if slot.is_err() {
                 found.release(1);
             }

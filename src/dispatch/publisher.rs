@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use super::emit_async::EmitAsync;
 use super::engine::depth::Depth;
 use super::engine::emission::Emission;
 use super::engine::report::Report;
 use super::engine::slot::Slot;
 use super::engine::table::Table;
 use super::engine::walk::run;
-use super::event::{EmitAsync, Event};
+use super::event::Event;
 use crate::sync::SnapshotCache;
 
 /// An owned handle to one event that keeps the snapshot of its last emit: the cheapest way to emit.
@@ -39,8 +40,16 @@ pub struct Publisher<T: ?Sized + 'static> {
     snapshot: SnapshotCache<Slot<T>, Table<T>>,
 }
 
+impl<T: ?Sized + 'static> Event<T> {
+    /// Returns a handle with a snapshot of its own: see [`Publisher`].
+    #[must_use]
+    pub fn publisher(&self) -> Publisher<T> {
+        Publisher::new(self.clone())
+    }
+}
+
 impl<T: ?Sized + 'static> Publisher<T> {
-    pub(super) fn new(event: Event<T>) -> Self {
+    fn new(event: Event<T>) -> Self {
         let snapshot = SnapshotCache::new(event.slot().arc());
         Self { event, snapshot }
     }

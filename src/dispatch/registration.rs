@@ -7,18 +7,20 @@ use std::panic::Location;
 
 use super::engine::async_call::AsyncCall;
 use super::engine::calls::Calls;
-use super::engine::conditions::{Conditions, Limit};
+use super::engine::conditions::{Conditions, Filter, Limit};
+use super::engine::core::AnySlot as _;
 use super::engine::failure::FailureCause;
 use super::engine::node::{Call, Held, IdentifiedCall, Node, SharedCall, SyncCall};
 use super::engine::outcome::{Outcome, Payload};
+use super::engine::priority::Priority;
+use super::engine::slot::SlotRef;
 use super::engine::table::Position;
 use super::error::TooManyListeners;
-use super::event::Event;
-use super::listener::{Listener, Priority};
+use super::listener::Listener;
 use super::subscription::{Subscription, WaitableSubscription};
 use crate::sync::Arc;
 
-/// A registration in the making: [`Event::listen`], then options, then `run`.
+/// A registration in the making: [`Event::listen`](crate::Event::listen), then options, then `run`.
 ///
 /// ```
 /// use fanfare::{Dispatcher, Priority};
@@ -34,19 +36,19 @@ use crate::sync::Arc;
 /// ```
 #[must_use = "nothing is registered before `run`, `run_async` or `run_listener`"]
 pub struct Registration<T: ?Sized + 'static> {
-    event: Event<T>,
+    slot: SlotRef<T>,
     priority: Priority,
     position: Position,
     times: Option<u32>,
-    filter: Option<Box<super::engine::conditions::Filter<T>>>,
+    filter: Option<Box<Filter<T>>>,
     registered_at: &'static Location<'static>,
 }
 
 impl<T: ?Sized + 'static> Registration<T> {
     #[track_caller]
-    pub(super) fn new(event: Event<T>) -> Self {
+    pub(super) fn new(slot: SlotRef<T>) -> Self {
         let registered_at = Location::caller();
-        Self { event, priority: Priority::NORMAL, position: Position::Last, times: None, filter: None, registered_at }
+        Self { slot, priority: Priority::NORMAL, position: Position::Last, times: None, filter: None, registered_at }
     }
 
     /// Sets the priority, a [`Priority`] or any number; [`Priority::NORMAL`] without it.
@@ -140,18 +142,18 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(call, None).map_err(|refused| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`]; over the hard limit as [`run`](Self::run).
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`run`](Self::run).
     pub fn run_async<F, Fut>(self, listener: F) -> Subscription
     where
         T: Payload,
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        let tasks = Arc::clone(self.event.slot().tasks());
+        let tasks = Arc::clone(self.slot.tasks());
         self.finish(AsyncCall::new(listener, tasks), None).unwrap_or_else(Refused::into_subscription)
     }
 
-    /// Registers an async listener: see [`Event::on_async`].
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async).
     ///
     /// # Errors
     ///
@@ -162,7 +164,7 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        let tasks = Arc::clone(self.event.slot().tasks());
+        let tasks = Arc::clone(self.slot.tasks());
         self.finish(AsyncCall::new(listener, tasks), None).map_err(|refused| refused.error)
     }
 
@@ -180,8 +182,7 @@ impl<T: ?Sized + 'static> Registration<T> {
     }
 
     fn finish<C: Call<T> + 'static>(self, call: C, calls: Option<Arc<Calls>>) -> Result<Subscription, Refused> {
-        let Self { event, priority, position, times, filter, registered_at } = self;
-        let slot = event.slot();
+        let Self { slot, priority, position, times, filter, registered_at } = self;
         let origin = slot.origin(registered_at, TypeId::of::<C>());
         let conditions = Conditions { filter, limit: times.map(Limit::new), calls };
         let listener = Held::<T>::new(if conditions.is_empty() {
@@ -216,7 +217,7 @@ impl Refused {
 impl<T: ?Sized + 'static> fmt::Debug for Registration<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
-            .field("event", &self.event.name())
+            .field("event", &self.slot.name())
             .field("priority", &self.priority)
             .field("prepend", &(self.position == Position::First))
             .field("times", &self.times)
@@ -255,7 +256,7 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         self.finish(SyncCall::new(listener)).map_err(|(refused, _)| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`]; over the hard limit as [`Registration::run`].
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`Registration::run`].
     ///
     /// A call of it is in flight until its future is finished or dropped.
     pub fn run_async<F, Fut>(self, listener: F) -> WaitableSubscription
@@ -264,7 +265,7 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        let tasks = Arc::clone(self.registration.event.slot().tasks());
+        let tasks = Arc::clone(self.registration.slot.tasks());
         self.finish(AsyncCall::new(listener, tasks))
             .unwrap_or_else(|(refused, calls)| WaitableSubscription::new(refused.into_subscription(), calls))
     }
@@ -280,7 +281,7 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        let tasks = Arc::clone(self.registration.event.slot().tasks());
+        let tasks = Arc::clone(self.registration.slot.tasks());
         self.finish(AsyncCall::new(listener, tasks)).map_err(|(refused, _)| refused.error)
     }
 

@@ -3,8 +3,8 @@
 use std::panic::Location;
 
 use super::node::{Listen, ListenerKind};
+use super::priority::Priority;
 use super::table::EntryKey;
-use crate::dispatch::listener::Priority;
 
 /// One registration as it was when it was asked for: see [`Event::listeners`](crate::Event::listeners).
 ///

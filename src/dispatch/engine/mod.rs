@@ -17,6 +17,7 @@ pub(super) mod node;
 pub(super) mod options;
 pub(super) mod origin;
 pub(super) mod outcome;
+pub(super) mod priority;
 pub(super) mod report;
 pub(super) mod running;
 pub(super) mod slot;

@@ -16,7 +16,9 @@
 //! last one apart inside the guard. (A node that did so in its own `Drop` would have to say, in every
 //! call, that it still has its closure.)
 
+use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 use std::ops::{ControlFlow, Deref};
 
 use super::calls::InFlight;
@@ -25,10 +27,9 @@ use super::emission::{Emission, Step};
 use super::failure::FailureCause;
 use super::origin::Origin;
 use super::outcome::{Outcome, Payload};
-use crate::dispatch::listener::ListenerId;
 use crate::snapshot::Release;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, guard};
+use crate::sync::{Arc, guard, unique_number};
 
 /// A listener as the table sees it: the kind of closure is behind this call.
 pub(crate) trait Listen<T: ?Sized>: Send + Sync {
@@ -68,6 +69,22 @@ pub enum ListenerKind {
     Async,
     /// It fills a [`Next`](crate::dispatch::Next) or an [`EventStream`](crate::dispatch::EventStream).
     Stream,
+}
+
+/// What a [`Listener`](crate::Listener) is taken off by: unique within the process, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerId(NonZeroU64);
+
+impl ListenerId {
+    pub(crate) fn new() -> Self {
+        Self(unique_number())
+    }
+}
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
 }
 
 /// The state word.

@@ -18,6 +18,7 @@
 //! [`Event`]: crate::dispatch::Event
 
 use std::any::{TypeId, type_name};
+use std::ops::Deref;
 use std::panic::Location;
 
 use crossbeam_utils::CachePadded;
@@ -27,13 +28,13 @@ use super::counters::{Counters, EventCounts};
 use super::depth::Depth;
 use super::emission::Emission;
 use super::info::ListenerInfo;
-use super::node::Listen;
+use super::node::{Listen, ListenerId};
 use super::origin::{EventMeta, Origin};
+use super::priority::Priority;
 use super::report::Report;
 use super::table::{EntryKey, Position, Table, TableOwner};
 use super::tasks::Tasks;
 use super::walk::run;
-use crate::dispatch::listener::{ListenerId, Priority};
 use crate::observe::emits::warn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, OnceLock, SnapshotCell, SnapshotGuard, Weak, increment_unless};
@@ -277,6 +278,49 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     pub(crate) fn tasks(&self) -> &Arc<Tasks> {
         &self.tasks
+    }
+}
+
+/// One reference of a slot: as long as it lives, the slot is open, and a registration finds it so.
+pub(crate) struct SlotRef<T: ?Sized + 'static>(Arc<Slot<T>>);
+
+impl<T: ?Sized + 'static> SlotRef<T> {
+    /// Takes over a reference that the caller acquired.
+    pub(crate) fn new(acquired: Arc<Slot<T>>) -> Self {
+        Self(acquired)
+    }
+
+    /// Acquires a reference; `None` when the event was forgotten.
+    pub(crate) fn upgrade(slot: &Weak<Slot<T>>) -> Option<Self> {
+        let slot = slot.upgrade()?;
+        slot.acquire().then(|| Self(slot))
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Slot<T>> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+impl<T: ?Sized + 'static> Deref for SlotRef<T> {
+    type Target = Slot<T>;
+
+    #[inline]
+    fn deref(&self) -> &Slot<T> {
+        &self.0
+    }
+}
+
+impl<T: ?Sized + 'static> Clone for SlotRef<T> {
+    fn clone(&self) -> Self {
+        let acquired = self.acquire();
+        debug_assert!(acquired, "this reference keeps the slot open");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: ?Sized + 'static> Drop for SlotRef<T> {
+    fn drop(&mut self) {
+        self.release(1);
     }
 }
 

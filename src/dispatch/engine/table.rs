@@ -7,8 +7,8 @@ use std::cmp::Reverse;
 
 use super::node::Listen;
 use super::origin::EventMeta;
+use super::priority::Priority;
 use super::report::Report;
-use crate::dispatch::listener::Priority;
 use crate::snapshot::{Place, Snapshot};
 use crate::sync::{Arc, Weak};
 
