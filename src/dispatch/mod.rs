@@ -54,7 +54,7 @@ use self::engine::awaited::Awaited;
 use self::engine::core::{AnySlot, Bounds, Core};
 use self::engine::depth::Depth;
 use self::engine::emission::Emission;
-use self::engine::slot::{Slot, SlotRef};
+use self::engine::slot::{Hears, Slot, SlotRef};
 use self::engine::table::Table;
 use self::engine::walk::run;
 use crate::name::{self, EventName, SEPARATOR};
@@ -487,16 +487,11 @@ impl Dispatcher {
     fn find<T: ?Sized + 'static>(&self, name: &str) -> Result<Found<T>, EventError> {
         let name = self.full(name);
         let found = self.core.names.with(&*name, |slot| match typed::<T>(&**slot) {
-            Ok(slot) => {
-                let audience = slot.audience();
-                Ok(if audience.is_nobody() {
-                    Found::Nobody
-                } else if audience.is_plain() {
-                    Found::Table(slot.table())
-                } else {
-                    Found::Watched(slot.arc())
-                })
-            }
+            Ok(slot) => Ok(match slot.audience().hears() {
+                Hears::Plain => Found::Table(slot.table()),
+                Hears::Nobody => Found::Nobody,
+                Hears::Watched => Found::Watched(slot.arc()),
+            }),
             Err(_) if slot.is_closed() => Ok(Found::Nobody),
             Err(error) => Err(error),
         });

@@ -6,7 +6,7 @@ use super::emit_async::EmitAsync;
 use super::engine::depth::Depth;
 use super::engine::emission::Emission;
 use super::engine::report::Report;
-use super::engine::slot::Slot;
+use super::engine::slot::{Hears, Slot};
 use super::engine::table::Table;
 use super::engine::walk::run;
 use super::event::Event;
@@ -66,12 +66,10 @@ impl<T: ?Sized + 'static> Publisher<T> {
         let audience = self.event.slot().audience();
         // Also when nobody listens: the last ones may be gone since.
         let table = self.snapshot.load();
-        if audience.is_nobody() {
-            Report::default()
-        } else if audience.is_plain() {
-            run(table, payload, Emission::new(), &Depth::enter())
-        } else {
-            self.event.slot().emit_watched(payload, Emission::new())
+        match audience.hears() {
+            Hears::Plain => run(table, payload, Emission::new(), &Depth::enter()),
+            Hears::Nobody => Report::default(),
+            Hears::Watched => self.event.slot().emit_watched(payload, Emission::new()),
         }
     }
 

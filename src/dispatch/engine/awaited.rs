@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::options::EmitOptions;
 use super::report::Report;
 use super::running::Running;
-use super::slot::Slot;
+use super::slot::{Hears, Slot};
 use super::table::{Table, TableOwner as _};
 use crate::snapshot::Place;
 use crate::sync::{Arc, SnapshotGuard};
@@ -90,14 +90,13 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     /// Starts the walk over the listeners of this moment.
     #[inline]
     pub(crate) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
-        let audience = slot.audience();
-        if audience.is_plain() {
-            self.begin_with(slot.table(), cx)
-        } else if audience.is_nobody() {
-            self.stage = Stage::Done;
-            Poll::Ready(Report::default())
-        } else {
-            self.begin_watched(slot, cx)
+        match slot.audience().hears() {
+            Hears::Plain => self.begin_with(slot.table(), cx),
+            Hears::Nobody => {
+                self.stage = Stage::Done;
+                Poll::Ready(Report::default())
+            }
+            Hears::Watched => self.begin_watched(slot, cx),
         }
     }
 

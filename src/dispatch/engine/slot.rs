@@ -73,17 +73,26 @@ const MOST_MUTED: u64 = MUTED << 30;
 /// Emits are counted.
 const COUNTED: u64 = 1 << 63;
 
-impl Audience {
-    /// Tells whether there are listeners, and nothing else to look at.
-    #[inline]
-    pub(crate) fn is_plain(self) -> bool {
-        self.0.wrapping_sub(1) < MUTED - 1
-    }
+/// What an emit has to do at an event.
+pub(crate) enum Hears {
+    /// Nothing: it is over before it began.
+    Nobody,
+    /// Run the listeners of the table.
+    Plain,
+    /// Ask more: the event is muted or counted.
+    Watched,
+}
 
-    /// Tells whether an emit is over before it began.
-    #[inline]
-    pub(crate) fn is_nobody(self) -> bool {
-        self.0 == 0
+impl Audience {
+    #[inline(always)]
+    pub(crate) fn hears(self) -> Hears {
+        if self.0.wrapping_sub(1) < MUTED - 1 {
+            Hears::Plain
+        } else if self.0 == 0 {
+            Hears::Nobody
+        } else {
+            Hears::Watched
+        }
     }
 
     fn is_muted(self) -> bool {
@@ -211,16 +220,15 @@ impl<T: ?Sized + 'static> Slot<T> {
     /// Runs the listeners of this moment.
     #[inline(always)]
     pub(crate) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
-        let audience = self.audience();
-        if audience.is_plain() {
-            // Entered before the load: a store between the load's and the release's locked
-            // instructions holds the second one up.
-            let depth = Depth::enter();
-            run(&self.table.load(), payload, emission, &depth)
-        } else if audience.is_nobody() {
-            Report::default()
-        } else {
-            self.emit_watched(payload, emission)
+        match self.audience().hears() {
+            Hears::Plain => {
+                // Entered before the load: a store between the load's and the release's locked
+                // instructions holds the second one up.
+                let depth = Depth::enter();
+                run(&self.table.load(), payload, emission, &depth)
+            }
+            Hears::Nobody => Report::default(),
+            Hears::Watched => self.emit_watched(payload, emission),
         }
     }
 
