@@ -42,7 +42,7 @@ impl<T: ?Sized + 'static> Listener<T> {
         R: Outcome,
     {
         let call = move |payload: &T| {
-            let mut kept = Kept(None);
+            let mut kept = KeptValue(None);
             let flow = listener(payload).settle(&mut kept);
             Erased { flow, value: kept.0 }
         };
@@ -89,9 +89,9 @@ impl sealed::Outcome for Erased {
 }
 
 /// Keeps the value until it is known who asks.
-struct Kept(Option<Box<dyn AnyValue>>);
+struct KeptValue(Option<Box<dyn AnyValue>>);
 
-impl Values for Kept {
+impl Values for KeptValue {
     fn accept(&mut self, value: &mut dyn AnyValue) -> Result<ControlFlow<()>, FailureCause> {
         self.0 = Some(value.take_boxed());
         Ok(ControlFlow::Continue(()))

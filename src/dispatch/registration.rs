@@ -14,7 +14,7 @@ use super::engine::node::{Call, Held, IdentifiedCall, Node, SharedCall, SyncCall
 use super::engine::outcome::{Outcome, Payload};
 use super::engine::priority::Priority;
 use super::engine::slot::SlotRef;
-use super::engine::table::Position;
+use super::engine::table::Placement;
 use super::error::TooManyListeners;
 use super::listener::Listener;
 use super::subscription::{Subscription, WaitableSubscription};
@@ -38,7 +38,7 @@ use crate::sync::Arc;
 pub struct Registration<T: ?Sized + 'static> {
     slot: SlotRef<T>,
     priority: Priority,
-    position: Position,
+    position: Placement,
     times: Option<u32>,
     filter: Option<Box<Filter<T>>>,
     registered_at: &'static Location<'static>,
@@ -48,7 +48,7 @@ impl<T: ?Sized + 'static> Registration<T> {
     #[track_caller]
     pub(super) fn new(slot: SlotRef<T>) -> Self {
         let registered_at = Location::caller();
-        Self { slot, priority: Priority::NORMAL, position: Position::Last, times: None, filter: None, registered_at }
+        Self { slot, priority: Priority::NORMAL, position: Placement::Last, times: None, filter: None, registered_at }
     }
 
     /// Sets the priority, a [`Priority`] or any number; [`Priority::NORMAL`] without it.
@@ -59,7 +59,7 @@ impl<T: ?Sized + 'static> Registration<T> {
 
     /// Puts the listener before those of its priority instead of behind them.
     pub fn prepend(mut self) -> Self {
-        self.position = Position::First;
+        self.position = Placement::First;
         self
     }
 
@@ -219,7 +219,7 @@ impl<T: ?Sized + 'static> fmt::Debug for Registration<T> {
         f.debug_struct("Registration")
             .field("event", &self.slot.name())
             .field("priority", &self.priority)
-            .field("prepend", &(self.position == Position::First))
+            .field("prepend", &(self.position == Placement::First))
             .field("times", &self.times)
             .field("filtered", &self.filter.is_some())
             .finish()

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::stream::{FuturesUnordered, Stream};
 
 use super::depth::Depth;
-use super::emission::{Emission, Mode, Rare};
+use super::emission::{Emission, EmitMode, Rare};
 use super::failure::Failure;
 use super::options::EmitOptions;
 use super::report::Report;
@@ -42,23 +42,23 @@ enum Stage<T: ?Sized> {
 /// The state between two polls.
 struct Suspended<T: ?Sized> {
     table: Arc<Table<T>>,
-    walk: Walk,
+    progress: Progress,
     rare: Option<Box<Rare<T>>>,
     /// The event counts its emits.
     is_counted: bool,
 }
 
 /// How far the walk has come.
-struct Walk {
+struct Progress {
     /// The listener to call next.
     place: Place,
     /// Nobody is called any more; what runs is waited for.
     stopped: bool,
-    pending: Pending,
+    pending: PendingCalls,
 }
 
 /// The calls that are waited for.
-enum Pending {
+enum PendingCalls {
     /// At most one: a walk in sequence.
     One(Option<Running>),
     Many {
@@ -84,7 +84,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     }
 
     fn emission(&self) -> Emission<'static, T> {
-        Emission::with(Mode { awaits: true, fail_fast: self.options.fails_fast() })
+        Emission::with(EmitMode { awaits: true, fail_fast: self.options.fails_fast() })
     }
 
     /// Starts the walk over the listeners of this moment.
@@ -148,16 +148,16 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         cx: &mut Context<'_>,
     ) -> Poll<Report> {
         let pending = match self.options.limit() {
-            1 => Pending::One(None),
-            limit => Pending::Many { futures: FuturesUnordered::new(), limit },
+            1 => PendingCalls::One(None),
+            limit => PendingCalls::Many { futures: FuturesUnordered::new(), limit },
         };
-        let mut walk = Walk { place, stopped: false, pending };
-        let waits = walk.take(&mut emission, cx).is_pending();
-        if !waits && walk.poll(table, self.payload, &mut emission, cx).is_ready() {
+        let mut progress = Progress { place, stopped: false, pending };
+        let waits = progress.take(&mut emission, cx).is_pending();
+        if !waits && progress.poll(table, self.payload, &mut emission, cx).is_ready() {
             return Poll::Ready(emission.finish(table, 0));
         }
         let rare = emission.suspend(table);
-        let suspended = Suspended { table: Arc::clone(table), walk, rare, is_counted: false };
+        let suspended = Suspended { table: Arc::clone(table), progress, rare, is_counted: false };
         self.stage = Stage::Waiting(Box::new(suspended));
         Poll::Pending
     }
@@ -166,11 +166,11 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     pub(crate) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
         let mut emission = self.emission();
         let Stage::Waiting(suspended) = &mut self.stage else { unreachable!("a walk that waits is resumed") };
-        let Suspended { table, walk, rare, is_counted } = &mut **suspended;
+        let Suspended { table, progress, rare, is_counted } = &mut **suspended;
         emission = emission.resume(rare.take());
         // What was begun is finished, however deep its waker was called.
         let _depth = Depth::enter();
-        if walk.poll(table, self.payload, &mut emission, cx).is_pending() {
+        if progress.poll(table, self.payload, &mut emission, cx).is_pending() {
             *rare = emission.suspend(table);
             return Poll::Pending;
         }
@@ -183,7 +183,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
     }
 }
 
-impl Walk {
+impl Progress {
     /// Polls what runs and calls who is next, in turns; ready when neither is left.
     fn poll<T: ?Sized + 'static>(
         &mut self,
@@ -217,8 +217,8 @@ impl Walk {
         let Some(mut running) = emission.take_pending() else { return Poll::Ready(()) };
         match &mut self.pending {
             // It is polled with the others.
-            Pending::Many { futures, .. } => futures.push(running),
-            Pending::One(one) => match Pin::new(&mut running).poll(cx) {
+            PendingCalls::Many { futures, .. } => futures.push(running),
+            PendingCalls::One(one) => match Pin::new(&mut running).poll(cx) {
                 Poll::Ready(result) => self.note(emission, result),
                 Poll::Pending => {
                     *one = Some(running);
@@ -242,7 +242,7 @@ impl Walk {
     }
 }
 
-impl Pending {
+impl PendingCalls {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ControlFlow<()>, Failure>>> {
         match self {
             Self::One(None) => Poll::Ready(None),

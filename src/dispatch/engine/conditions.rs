@@ -4,7 +4,6 @@
 //! call left, enter (a waitable one counts from here), filter, claim. So a filter that says no uses up nothing.
 
 use super::calls::{Calls, InFlight};
-use super::emission::Step;
 use super::failure::FailureCause;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, guard, update_from};
@@ -15,32 +14,41 @@ pub(crate) trait Admit<T: ?Sized>: Send + Sync + 'static {
     const MAY_REFUSE: bool;
 
     /// Lets the payload pass, or says why not.
-    fn enter(&self, payload: &T) -> Entry;
+    fn enter(&self, payload: &T) -> Verdict;
 
-    /// Takes one call: [`Step::SPENT`] with the last one, `None` when there is none left.
-    fn claim(&self) -> Option<Step>;
+    /// Takes one call; `None` when there is none left.
+    fn claim(&self) -> Option<Claim>;
 
     /// Returns the limit of calls.
     fn limit(&self) -> Option<&Limit>;
 }
 
-pub(crate) enum Entry {
+/// What the conditions say about a payload.
+pub(crate) enum Verdict {
     Passed(Option<InFlight>),
     Refused,
     Failed(FailureCause),
+}
+
+/// A call that was taken, for this turn alone.
+pub(crate) enum Claim {
+    /// Others are left, or there is no limit.
+    Left,
+    /// It is the last one: the listener is spent.
+    Last,
 }
 
 impl<T: ?Sized> Admit<T> for () {
     const MAY_REFUSE: bool = false;
 
     #[inline]
-    fn enter(&self, _payload: &T) -> Entry {
-        Entry::Passed(None)
+    fn enter(&self, _payload: &T) -> Verdict {
+        Verdict::Passed(None)
     }
 
     #[inline]
-    fn claim(&self) -> Option<Step> {
-        Some(Step::SKIPPED)
+    fn claim(&self) -> Option<Claim> {
+        Some(Claim::Left)
     }
 
     fn limit(&self) -> Option<&Limit> {
@@ -66,29 +74,29 @@ impl<T: ?Sized> Conditions<T> {
 impl<T: ?Sized + 'static> Admit<T> for Conditions<T> {
     const MAY_REFUSE: bool = true;
 
-    fn enter(&self, payload: &T) -> Entry {
+    fn enter(&self, payload: &T) -> Verdict {
         // A spent listener is in the table until its emit is over: nothing of it is asked or reported any more.
         if self.limit.as_ref().is_some_and(|limit| limit.left() == 0) {
-            return Entry::Refused;
+            return Verdict::Refused;
         }
         let call = match &self.calls {
             None => None,
             Some(calls) => match calls.enter() {
-                None => return Entry::Refused,
+                None => return Verdict::Refused,
                 entered => entered,
             },
         };
-        let Some(filter) = &self.filter else { return Entry::Passed(call) };
+        let Some(filter) = &self.filter else { return Verdict::Passed(call) };
         let _inside = call.as_ref().map(InFlight::inside);
         match guard(|| filter(payload)) {
-            Ok(true) => Entry::Passed(call),
-            Ok(false) => Entry::Refused,
-            Err(panic) => Entry::Failed(FailureCause::Panic(panic)),
+            Ok(true) => Verdict::Passed(call),
+            Ok(false) => Verdict::Refused,
+            Err(panic) => Verdict::Failed(FailureCause::Panic(panic)),
         }
     }
 
-    fn claim(&self) -> Option<Step> {
-        self.limit.as_ref().map_or(Some(Step::SKIPPED), Limit::claim)
+    fn claim(&self) -> Option<Claim> {
+        self.limit.as_ref().map_or(Some(Claim::Left), Limit::claim)
     }
 
     fn limit(&self) -> Option<&Limit> {
@@ -107,7 +115,7 @@ impl Limit {
         Self { left: AtomicU32::new(times) }
     }
 
-    fn claim(&self) -> Option<Step> {
+    fn claim(&self) -> Option<Claim> {
         // Relaxed everywhere: the word alone picks the winners; nothing is published through it.
         #[cfg(fault = "once_load_store")]
         let before = {
@@ -122,8 +130,8 @@ impl Limit {
         };
         match before {
             0 => None,
-            1 => Some(Step::SPENT),
-            _ => Some(Step::SKIPPED),
+            1 => Some(Claim::Last),
+            _ => Some(Claim::Left),
         }
     }
 

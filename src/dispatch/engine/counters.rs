@@ -13,7 +13,7 @@ use crate::sync::thread_number;
 
 const SHARDS: usize = 16;
 
-pub(crate) struct Counters {
+pub(crate) struct EventCounters {
     shards: [CachePadded<Shard>; SHARDS],
     #[cfg(feature = "metrics")]
     told: Emits,
@@ -39,7 +39,7 @@ pub struct EventCounts {
     pub failures: u64,
 }
 
-impl Counters {
+impl EventCounters {
     pub(crate) fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| CachePadded::new(Shard::default())),

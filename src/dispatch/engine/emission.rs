@@ -2,7 +2,7 @@
 //!
 //! The walk over a table is in [`walk`](super::walk); a listener leaves here what came of its call.
 
-use std::ops::ControlFlow;
+use std::ops::{BitOr, ControlFlow};
 
 use super::failure::{Failure, FailureCause};
 use super::options::EmitOptions;
@@ -31,13 +31,17 @@ impl Step {
     /// It left a [`Running`] to wait for.
     pub(crate) const PENDING: Self = Self(8);
 
-    #[inline]
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
+    }
+}
+
+impl BitOr for Step {
+    type Output = Self;
+
+    #[inline]
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -47,7 +51,7 @@ impl Step {
 pub(crate) struct Emission<'e, T: ?Sized> {
     /// Behind one pointer, so that the common emit has one thing to check at its end.
     pub(super) rare: Option<Box<Rare<T>>>,
-    mode: Mode,
+    mode: EmitMode,
     /// Where values and tasks go; most emits ask for neither.
     asked: Asked<'e>,
 }
@@ -61,7 +65,7 @@ enum Asked<'e> {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Mode {
+pub(crate) struct EmitMode {
     /// Async listeners are waited for, not handed to the runtime.
     pub(crate) awaits: bool,
     pub(crate) fail_fast: bool,
@@ -83,16 +87,16 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     /// Makes one that hands async listeners to the runtime.
     #[inline]
     pub(crate) fn new() -> Self {
-        Self::with(Mode { awaits: false, fail_fast: false })
+        Self::with(EmitMode { awaits: false, fail_fast: false })
     }
 
     #[inline]
-    pub(crate) fn with(mode: Mode) -> Self {
+    pub(crate) fn with(mode: EmitMode) -> Self {
         Self { rare: None, mode, asked: Asked::Nothing }
     }
 
     pub(crate) fn with_options(options: EmitOptions) -> Self {
-        Self::with(Mode { awaits: false, fail_fast: options.fails_fast() })
+        Self::with(EmitMode { awaits: false, fail_fast: options.fails_fast() })
     }
 
     pub(crate) fn sharing(payload: Arc<T>) -> Self {
@@ -140,7 +144,7 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     /// Notes that the listener ran and failed.
     #[cold]
     pub(crate) fn fail(&mut self, origin: &Origin, cause: FailureCause) -> Step {
-        Step::RAN.and(self.refuse(origin, cause))
+        Step::RAN | self.refuse(origin, cause)
     }
 
     /// Notes that the listener could not be run.

@@ -22,7 +22,7 @@ use std::num::NonZeroU64;
 use std::ops::{ControlFlow, Deref};
 
 use super::calls::InFlight;
-use super::conditions::{Admit, Entry, Limit};
+use super::conditions::{Admit, Claim, Limit, Verdict};
 use super::emission::{Emission, Step};
 use super::failure::FailureCause;
 use super::origin::Origin;
@@ -36,7 +36,7 @@ pub(crate) trait Listen<T: ?Sized>: Send + Sync {
     /// Calls the listener, unless it is gone or paused. Never unwinds; a failure goes into `emission`.
     fn call(&self, payload: &T, emission: &mut Emission<'_, T>) -> Step;
 
-    fn state(&self) -> &State;
+    fn state(&self) -> &ListenerState;
 
     fn limit(&self) -> Option<&Limit>;
 
@@ -88,13 +88,13 @@ impl fmt::Display for ListenerId {
 }
 
 /// The state word.
-pub(crate) struct State(AtomicU32);
+pub(crate) struct ListenerState(AtomicU32);
 
 const REMOVED: u32 = 1 << 31;
 /// As often as a listener may be paused, far from what would run into [`REMOVED`].
 const MOST_PAUSED: u32 = 1 << 30;
 
-impl State {
+impl ListenerState {
     fn new() -> Self {
         Self(AtomicU32::new(0))
     }
@@ -199,7 +199,7 @@ impl<T: ?Sized> Drop for Held<T> {
 
 /// A registered listener: a closure behind its state and conditions.
 pub(crate) struct Node<C, A> {
-    state: State,
+    state: ListenerState,
     call: C,
     conditions: A,
     origin: Arc<Origin>,
@@ -207,7 +207,7 @@ pub(crate) struct Node<C, A> {
 
 impl<C, A> Node<C, A> {
     pub(crate) fn new(call: C, conditions: A, origin: Arc<Origin>) -> Self {
-        Self { state: State::new(), call, conditions, origin }
+        Self { state: ListenerState::new(), call, conditions, origin }
     }
 }
 
@@ -224,9 +224,9 @@ where
             return skip();
         }
         let in_flight = match conditions.enter(payload) {
-            Entry::Passed(in_flight) => in_flight,
-            Entry::Refused => return Step::SKIPPED,
-            Entry::Failed(cause) => return emission.refuse(origin, cause),
+            Verdict::Passed(in_flight) => in_flight,
+            Verdict::Refused => return Step::SKIPPED,
+            Verdict::Failed(cause) => return emission.refuse(origin, cause),
         };
         // Again: a filter may take its own listener off.
         if A::MAY_REFUSE && !state.is_open() {
@@ -236,11 +236,15 @@ where
             Ok(ready) => ready,
             Err(cause) => return emission.refuse(origin, cause),
         };
-        let Some(claimed) = conditions.claim() else { return Step::SKIPPED };
-        call.call(payload, Turn { emission, origin, in_flight, ready }).and(claimed)
+        let Some(claim) = conditions.claim() else { return Step::SKIPPED };
+        let step = call.call(payload, Turn { emission, origin, in_flight, ready });
+        match claim {
+            Claim::Left => step,
+            Claim::Last => step | Step::SPENT,
+        }
     }
 
-    fn state(&self) -> &State {
+    fn state(&self) -> &ListenerState {
         &self.state
     }
 
@@ -318,7 +322,7 @@ where
         let _inside = in_flight.as_ref().map(InFlight::inside);
         match guard(|| (self.listener)(payload)).map_err(FailureCause::Panic).and_then(|r| r.settle(emission)) {
             Ok(ControlFlow::Continue(())) => Step::RAN,
-            Ok(ControlFlow::Break(())) => Step::RAN.and(Step::STOP),
+            Ok(ControlFlow::Break(())) => Step::RAN | Step::STOP,
             Err(cause) => emission.fail(origin, cause),
         }
     }
@@ -389,7 +393,7 @@ where
         // Cloning the payload is user code.
         match guard(|| (self.listener)(turn.emission.share(payload))) {
             Ok(true) => Step::RAN,
-            Ok(false) => Step::RAN.and(Step::SPENT),
+            Ok(false) => Step::RAN | Step::SPENT,
             Err(panic) => turn.emission.fail(turn.origin, FailureCause::Panic(panic)),
         }
     }

@@ -24,7 +24,7 @@ use std::panic::Location;
 use crossbeam_utils::CachePadded;
 
 use super::core::{AnySlot, Bounds, Core};
-use super::counters::{Counters, EventCounts};
+use super::counters::{EventCounters, EventCounts};
 use super::depth::Depth;
 use super::emission::Emission;
 use super::info::ListenerInfo;
@@ -32,7 +32,7 @@ use super::node::{Listen, ListenerId};
 use super::origin::{EventMeta, Origin};
 use super::priority::Priority;
 use super::report::Report;
-use super::table::{EntryKey, Position, Table, TableOwner};
+use super::table::{EntryKey, Placement, Table, TableOwner};
 use super::tasks::Tasks;
 use super::walk::run;
 use crate::observe::emits::warn;
@@ -55,7 +55,7 @@ pub(crate) struct Slot<T: ?Sized> {
     tasks: Arc<Tasks>,
     bounds: Bounds,
     /// Made when somebody asks for it.
-    counters: OnceLock<Box<Counters>>,
+    counters: OnceLock<Box<EventCounters>>,
     /// Set by the first registration above the warning threshold.
     warned: AtomicBool,
     me: Weak<Self>,
@@ -101,7 +101,7 @@ impl Audience {
 }
 
 /// An event that has as many listeners as its dispatcher allows.
-pub(crate) struct Full {
+pub(crate) struct EventFull {
     pub(crate) limit: usize,
 }
 
@@ -126,9 +126,9 @@ impl<T: ?Sized + 'static> Slot<T> {
     pub(crate) fn add(
         &self,
         priority: Priority,
-        position: Position,
+        position: Placement,
         listener: &Arc<dyn Listen<T>>,
-    ) -> Result<EntryKey, Full> {
+    ) -> Result<EntryKey, EventFull> {
         let bounds = self.bounds;
         let limit = bounds.listener_limit.unwrap_or(usize::MAX);
         let acquired = self.acquire();
@@ -147,7 +147,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         self.count_up();
         let Some((_, (key, len))) = added else {
             self.count_down(1);
-            return Err(Full { limit });
+            return Err(EventFull { limit });
         };
         if bounds.warn_above.is_some_and(|threshold| len > threshold) {
             self.warn_once(len, listener.origin().registered_at);
@@ -263,7 +263,7 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Counts emits from now on.
     pub(crate) fn count(&self) {
-        self.counters.get_or_init(|| Box::new(Counters::new()));
+        self.counters.get_or_init(|| Box::new(EventCounters::new()));
         // Relaxed: who sees the flag asks the lock for the counters.
         self.audience.fetch_or(COUNTED, Ordering::Relaxed);
     }

@@ -39,7 +39,7 @@ impl EntryKey {
 
 /// Where a listener goes among those of its priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Position {
+pub(crate) enum Placement {
     Last,
     First,
 }
@@ -62,13 +62,13 @@ impl<T: ?Sized> Table<T> {
     pub(crate) fn with(
         &self,
         priority: Priority,
-        position: Position,
+        position: Placement,
         listener: Arc<dyn Listen<T>>,
     ) -> (Self, EntryKey) {
         let mut table = self.holding(self.list.clone());
         let sequence = match position {
-            Position::Last => std::mem::replace(&mut table.next, self.next + 1),
-            Position::First => std::mem::replace(&mut table.next_before, self.next_before - 1),
+            Placement::Last => std::mem::replace(&mut table.next, self.next + 1),
+            Placement::First => std::mem::replace(&mut table.next_before, self.next_before - 1),
         };
         let key = EntryKey { priority: Reverse(priority), sequence };
         let is_new = table.list.insert(key, listener);

@@ -17,10 +17,10 @@ pub(crate) trait Ending {
     fn waiters(&self) -> &Waiters;
 }
 
-/// Those who wait.
-pub(crate) struct Waiters(Mutex<List>);
+/// The wakers of those that wait for one end.
+pub(crate) struct Waiters(Mutex<Wakers>);
 
-struct List {
+struct Wakers {
     /// As many as wait at this moment.
     wakers: Vec<(u64, Waker)>,
     next: u64,
@@ -28,7 +28,7 @@ struct List {
 
 impl Waiters {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(List { wakers: Vec::new(), next: 0 }))
+        Self(Mutex::new(Wakers { wakers: Vec::new(), next: 0 }))
     }
 
     /// Wakes them all: to be called after the change that they wait for.
@@ -44,13 +44,13 @@ impl Waiters {
 }
 
 /// One who waits, until this is dropped.
-pub(crate) struct Waiting<E: Ending> {
+pub(crate) struct Waiter<E: Ending> {
     ending: Arc<E>,
     /// The number of its waker in the list, if that was not taken meanwhile.
     number: Option<u64>,
 }
 
-impl<E: Ending> Waiting<E> {
+impl<E: Ending> Waiter<E> {
     pub(crate) fn new(ending: Arc<E>) -> Self {
         Self { ending, number: None }
     }
@@ -87,7 +87,7 @@ impl<E: Ending> Waiting<E> {
     }
 }
 
-impl<E: Ending> Drop for Waiting<E> {
+impl<E: Ending> Drop for Waiter<E> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         let mut list = lock(&self.ending.waiters().0);

@@ -8,16 +8,16 @@ use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::super::failure::{Failure, FailureCause};
-use super::super::origin::Origin;
-use super::super::report::Report;
-use super::super::running::Running;
-use super::super::waiting::{Ending, Waiters, Waiting};
+use crate::dispatch::engine::failure::{Failure, FailureCause};
+use crate::dispatch::engine::origin::Origin;
+use crate::dispatch::engine::report::Report;
+use crate::dispatch::engine::running::Running;
+use crate::dispatch::engine::waiting::{Ending, Waiter, Waiters};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// The most listeners in flight at one dispatcher.
-const LIMIT: usize = 65_536;
+const MOST_IN_FLIGHT: usize = 65_536;
 
 /// The listeners of one dispatcher that are in flight.
 pub(crate) struct Tasks {
@@ -29,11 +29,11 @@ pub(crate) struct Tasks {
 /// A place among the listeners in flight, and the runtime to run on.
 pub(crate) struct Admission {
     runtime: Handle,
-    place: Place,
+    counted: Counted,
 }
 
 /// Counts one listener until it is dropped.
-struct Place(Arc<Tasks>);
+struct Counted(Arc<Tasks>);
 
 impl Tasks {
     pub(crate) fn new() -> Self {
@@ -45,18 +45,18 @@ impl Tasks {
         let runtime = Handle::try_current().map_err(|_| FailureCause::NoRuntime)?;
         // Relaxed: a count; `drained` orders itself by the Release of the last place.
         self.in_flight
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < LIMIT).then_some(n + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < MOST_IN_FLIGHT).then_some(n + 1))
             .map_err(|_| FailureCause::TooManyInFlight)?;
-        Ok(Admission { runtime, place: Place(Arc::clone(self)) })
+        Ok(Admission { runtime, counted: Counted(Arc::clone(self)) })
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        // Acquire: pairs with the Release in `Place::drop`; what the listeners wrote is visible.
+        // Acquire: pairs with the Release in `Counted::drop`; what the listeners wrote is visible.
         self.in_flight.load(Ordering::Acquire)
     }
 
     pub(crate) fn drained(self: &Arc<Self>) -> Drained {
-        Drained { waiting: Waiting::new(Arc::clone(self)) }
+        Drained { waiting: Waiter::new(Arc::clone(self)) }
     }
 }
 
@@ -73,12 +73,12 @@ impl Ending for Tasks {
 impl Admission {
     /// Runs the call as a task. It ends with its listener; the runtime owns it and drops it when it shuts down.
     pub(crate) fn spawn(self, mut running: Running) -> SpawnedTask {
-        let Self { runtime, place } = self;
+        let Self { runtime, counted } = self;
         let origin = Arc::clone(running.origin());
         let task = runtime.spawn(async move {
             let result = (&mut running).await;
             drop(running);
-            drop(place);
+            drop(counted);
             result.err()
         });
         SpawnedTask { task, origin }
@@ -154,7 +154,7 @@ impl fmt::Debug for SpawnedEmit {
     }
 }
 
-impl Drop for Place {
+impl Drop for Counted {
     fn drop(&mut self) {
         // AcqRel: the last one carries what all of them wrote to whoever waits for `drained`.
         if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -166,7 +166,7 @@ impl Drop for Place {
 /// Resolves when no async listener is in flight: see [`Dispatcher::drained`](crate::Dispatcher::drained).
 #[must_use = "futures do nothing unless awaited"]
 pub struct Drained {
-    waiting: Waiting<Tasks>,
+    waiting: Waiter<Tasks>,
 }
 
 impl Future for Drained {

@@ -1,7 +1,7 @@
 //! Without a runtime: no listener is admitted.
 
-use super::super::failure::FailureCause;
-use super::super::running::Running;
+use crate::dispatch::engine::failure::FailureCause;
+use crate::dispatch::engine::running::Running;
 
 /// Without a runtime there is nowhere to hand a listener to.
 pub(crate) struct Tasks(());
