@@ -37,7 +37,7 @@ const STOPPED: u64 = 1 << 63;
 
 impl Report {
     #[inline]
-    pub(super) fn of(ran: u32) -> Self {
+    pub(crate) fn of(ran: u32) -> Self {
         Self { counts: u64::from(ran), failures: None }
     }
 
@@ -78,26 +78,26 @@ impl Report {
         self.failures.take().map_or_else(Vec::new, |failures| failures.into_vec())
     }
 
-    pub(super) fn add_ran(&mut self, count: u32) {
+    pub(crate) fn add_ran(&mut self, count: u32) {
         self.counts += u64::from(count);
     }
 
-    pub(super) fn add_spawned(&mut self) {
+    pub(crate) fn add_spawned(&mut self) {
         self.counts += SPAWNED;
     }
 
     /// Notes that a listener that was handed to the runtime is not there any more.
     #[cfg(feature = "tokio")]
-    pub(super) fn spawned_ended(&mut self) {
+    pub(crate) fn spawned_ended(&mut self) {
         self.counts -= SPAWNED;
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.counts |= STOPPED;
     }
 
     #[cold]
-    pub(super) fn add_failure(&mut self, failure: Failure) {
+    pub(crate) fn add_failure(&mut self, failure: Failure) {
         self.failures.get_or_insert_default().push(failure);
     }
 }

@@ -66,7 +66,7 @@ pub trait Payload: sealed::Payload + Send + Sync + 'static {}
 impl<T: ?Sized + sealed::Payload + Send + Sync + 'static> Payload for T {}
 
 /// Nobody asked.
-pub(super) struct Unasked;
+pub(crate) struct Unasked;
 
 impl Values for Unasked {
     fn accept(&mut self, _value: &mut dyn AnyValue) -> Result<ControlFlow<()>, FailureCause> {
@@ -75,7 +75,7 @@ impl Values for Unasked {
 }
 
 /// The values of one emit, folded in the order of calls.
-pub(super) struct Folding<A, V, F> {
+pub(crate) struct Folding<A, V, F> {
     /// Empty after the fold panicked.
     folded: Option<A>,
     fold: F,
@@ -84,12 +84,12 @@ pub(super) struct Folding<A, V, F> {
 }
 
 impl<A, V, F: FnMut(A, V) -> ControlFlow<A, A>> Folding<A, V, F> {
-    pub(super) fn new(initial: A, fold: F) -> Self {
+    pub(crate) fn new(initial: A, fold: F) -> Self {
         Self { folded: Some(initial), fold, panic: None, value: std::marker::PhantomData }
     }
 
     /// Returns what the values were folded into. The caller's own panic goes on here, after the emit.
-    pub(super) fn finish(self) -> A {
+    pub(crate) fn finish(self) -> A {
         match (self.folded, self.panic) {
             (Some(folded), _) => folded,
             (None, Some(panic)) => std::panic::resume_unwind(panic),
@@ -120,7 +120,7 @@ impl<A, V: 'static, F: FnMut(A, V) -> ControlFlow<A, A>> Values for Folding<A, V
     }
 }
 
-pub(super) mod sealed {
+pub(crate) mod sealed {
     use super::{Any, Arc, BoxError, ControlFlow, FailureCause, Path, Value, guard, type_name};
 
     /// Where the values of listeners go.

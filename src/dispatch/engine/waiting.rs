@@ -6,61 +6,61 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::failure::write_line;
+use crate::observe::emits::warn;
 use crate::sync::{Arc, Mutex, guard, lock};
 
 /// What can be over, once and for all or for a moment.
-pub(super) trait Ending {
+pub(crate) trait Ending {
     /// Tells whether it is over, by a load with Acquire.
     fn is_over(&self) -> bool;
 
     fn waiters(&self) -> &Waiters;
 }
 
-/// Those who wait.
-pub(super) struct Waiters(Mutex<List>);
+/// The wakers of those that wait for one end.
+pub(crate) struct Waiters(Mutex<Wakers>);
 
-struct List {
+struct Wakers {
     /// As many as wait at this moment.
     wakers: Vec<(u64, Waker)>,
     next: u64,
 }
 
 impl Waiters {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(List { wakers: Vec::new(), next: 0 }))
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Wakers { wakers: Vec::new(), next: 0 }))
     }
 
     /// Wakes them all: to be called after the change that they wait for.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let wakers = std::mem::take(&mut lock(&self.0).wakers);
         for (_, waker) in wakers {
             // A waker is user code, and this may be the end of a call inside an emit.
             if let Err(panic) = guard(|| waker.wake()) {
-                write_line(&format!("a waker panicked: {panic}"));
+                warn(&format!("a waker panicked: {panic}"));
             }
         }
     }
 }
 
 /// One who waits, until this is dropped.
-pub(super) struct Waiting<E: Ending> {
+pub(crate) struct Waiter<E: Ending> {
     ending: Arc<E>,
     /// The number of its waker in the list, if that was not taken meanwhile.
     number: Option<u64>,
 }
 
-impl<E: Ending> Waiting<E> {
-    pub(super) fn new(ending: Arc<E>) -> Self {
+impl<E: Ending> Waiter<E> {
+    pub(crate) fn new(ending: Arc<E>) -> Self {
         Self { ending, number: None }
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn ending(&self) -> &E {
+    pub(crate) fn ending(&self) -> &E {
         &self.ending
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ending.is_over() {
             return Poll::Ready(());
         }
@@ -87,7 +87,7 @@ impl<E: Ending> Waiting<E> {
     }
 }
 
-impl<E: Ending> Drop for Waiting<E> {
+impl<E: Ending> Drop for Waiter<E> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         let mut list = lock(&self.ending.waiters().0);

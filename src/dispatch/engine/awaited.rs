@@ -15,19 +15,19 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{FuturesUnordered, Stream};
 
-use super::async_call::Running;
 use super::depth::Depth;
-use super::emission::{Emission, Mode, Rare};
+use super::emission::{Emission, EmitMode, Rare};
 use super::failure::Failure;
 use super::options::EmitOptions;
 use super::report::Report;
-use super::slot::Slot;
-use super::table::Table;
+use super::running::Running;
+use super::slot::{Hears, Slot};
+use super::table::{Table, TableOwner as _};
 use crate::snapshot::Place;
 use crate::sync::{Arc, SnapshotGuard};
 
 /// An async emit, from its first poll to its end.
-pub(super) struct Awaited<'a, T: ?Sized> {
+pub(crate) struct Awaited<'a, T: ?Sized> {
     payload: &'a T,
     options: EmitOptions,
     stage: Stage<T>,
@@ -42,23 +42,23 @@ enum Stage<T: ?Sized> {
 /// The state between two polls.
 struct Suspended<T: ?Sized> {
     table: Arc<Table<T>>,
-    walk: Walk,
+    progress: Progress,
     rare: Option<Box<Rare<T>>>,
     /// The event counts its emits.
     is_counted: bool,
 }
 
 /// How far the walk has come.
-struct Walk {
+struct Progress {
     /// The listener to call next.
     place: Place,
     /// Nobody is called any more; what runs is waited for.
     stopped: bool,
-    pending: Pending,
+    pending: PendingCalls,
 }
 
 /// The calls that are waited for.
-enum Pending {
+enum PendingCalls {
     /// At most one: a walk in sequence.
     One(Option<Running>),
     Many {
@@ -68,43 +68,42 @@ enum Pending {
 }
 
 impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
-    pub(super) fn new(payload: &'a T, options: EmitOptions) -> Self {
+    pub(crate) fn new(payload: &'a T, options: EmitOptions) -> Self {
         Self { payload, options, stage: Stage::Start }
     }
 
     /// Tells whether the walk waits, so that [`resume`](Self::resume) goes on with it.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))
     }
 
     /// Tells whether the walk has not begun yet.
     #[inline]
-    pub(super) fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         matches!(self.stage, Stage::Start)
     }
 
     fn emission(&self) -> Emission<'static, T> {
-        Emission::with(Mode { awaits: true, fail_fast: self.options.fails_fast() })
+        Emission::with(EmitMode { awaits: true, fail_fast: self.options.fails_fast() })
     }
 
     /// Starts the walk over the listeners of this moment.
     #[inline]
-    pub(super) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
-        let audience = slot.audience();
-        if audience.is_plain() {
-            self.begin_with(slot.table(), cx)
-        } else if audience.is_nobody() {
-            self.stage = Stage::Done;
-            Poll::Ready(Report::default())
-        } else {
-            self.begin_watched(slot, cx)
+    pub(crate) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
+        match slot.audience().hears() {
+            Hears::Plain => self.begin_with(slot.table(), cx),
+            Hears::Nobody => {
+                self.stage = Stage::Done;
+                Poll::Ready(Report::default())
+            }
+            Hears::Watched => self.begin_watched(slot, cx),
         }
     }
 
     /// Starts the walk at an event that is muted or counted.
     #[cold]
     #[inline(never)]
-    pub(super) fn begin_watched(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
+    pub(crate) fn begin_watched(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
         if slot.is_muted() {
             self.stage = Stage::Done;
             return Poll::Ready(Report::default());
@@ -120,7 +119,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
 
     /// Starts the walk over a table.
     #[inline(always)]
-    pub(super) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
+    pub(crate) fn begin_with(&mut self, table: SnapshotGuard<Table<T>>, cx: &mut Context<'_>) -> Poll<Report> {
         self.stage = Stage::Done;
         let mut emission = self.emission();
         let depth = Depth::enter();
@@ -149,42 +148,42 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         cx: &mut Context<'_>,
     ) -> Poll<Report> {
         let pending = match self.options.limit() {
-            1 => Pending::One(None),
-            limit => Pending::Many { futures: FuturesUnordered::new(), limit },
+            1 => PendingCalls::One(None),
+            limit => PendingCalls::Many { futures: FuturesUnordered::new(), limit },
         };
-        let mut walk = Walk { place, stopped: false, pending };
-        let waits = walk.take(&mut emission, cx).is_pending();
-        if !waits && walk.poll(table, self.payload, &mut emission, cx).is_ready() {
+        let mut progress = Progress { place, stopped: false, pending };
+        let waits = progress.take(&mut emission, cx).is_pending();
+        if !waits && progress.poll(table, self.payload, &mut emission, cx).is_ready() {
             return Poll::Ready(emission.finish(table, 0));
         }
         let rare = emission.suspend(table);
-        let suspended = Suspended { table: Arc::clone(table), walk, rare, is_counted: false };
+        let suspended = Suspended { table: Arc::clone(table), progress, rare, is_counted: false };
         self.stage = Stage::Waiting(Box::new(suspended));
         Poll::Pending
     }
 
     /// Goes on with a walk that had to wait.
-    pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
+    pub(crate) fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
         let mut emission = self.emission();
         let Stage::Waiting(suspended) = &mut self.stage else { unreachable!("a walk that waits is resumed") };
-        let Suspended { table, walk, rare, is_counted } = &mut **suspended;
+        let Suspended { table, progress, rare, is_counted } = &mut **suspended;
         emission = emission.resume(rare.take());
         // What was begun is finished, however deep its waker was called.
         let _depth = Depth::enter();
-        if walk.poll(table, self.payload, &mut emission, cx).is_pending() {
+        if progress.poll(table, self.payload, &mut emission, cx).is_pending() {
             *rare = emission.suspend(table);
             return Poll::Pending;
         }
         let report = emission.finish(table, 0);
-        if let (true, Some(slot)) = (*is_counted, table.slot()) {
-            slot.note(&report);
+        if let (true, Some(owner)) = (*is_counted, table.owner()) {
+            owner.note(&report);
         }
         self.stage = Stage::Done;
         Poll::Ready(report)
     }
 }
 
-impl Walk {
+impl Progress {
     /// Polls what runs and calls who is next, in turns; ready when neither is left.
     fn poll<T: ?Sized + 'static>(
         &mut self,
@@ -218,8 +217,8 @@ impl Walk {
         let Some(mut running) = emission.take_pending() else { return Poll::Ready(()) };
         match &mut self.pending {
             // It is polled with the others.
-            Pending::Many { futures, .. } => futures.push(running),
-            Pending::One(one) => match Pin::new(&mut running).poll(cx) {
+            PendingCalls::Many { futures, .. } => futures.push(running),
+            PendingCalls::One(one) => match Pin::new(&mut running).poll(cx) {
                 Poll::Ready(result) => self.note(emission, result),
                 Poll::Pending => {
                     *one = Some(running);
@@ -243,7 +242,7 @@ impl Walk {
     }
 }
 
-impl Pending {
+impl PendingCalls {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ControlFlow<()>, Failure>>> {
         match self {
             Self::One(None) => Poll::Ready(None),

@@ -13,7 +13,7 @@ use crate::sync::thread_number;
 
 const SHARDS: usize = 16;
 
-pub(super) struct Counters {
+pub(crate) struct EventCounters {
     shards: [CachePadded<Shard>; SHARDS],
     #[cfg(feature = "metrics")]
     told: Emits,
@@ -39,8 +39,8 @@ pub struct EventCounts {
     pub failures: u64,
 }
 
-impl Counters {
-    pub(super) fn new() -> Self {
+impl EventCounters {
+    pub(crate) fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| CachePadded::new(Shard::default())),
             #[cfg(feature = "metrics")]
@@ -48,7 +48,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn add(&self, report: &Report) {
+    pub(crate) fn add(&self, report: &Report) {
         let shard = &self.shards[thread_number() % SHARDS];
         // Relaxed: counts, which publish nothing.
         shard.emits.fetch_add(1, Ordering::Relaxed);
@@ -60,12 +60,12 @@ impl Counters {
 
     /// Tells the recorder what was counted since the last time.
     #[cfg(feature = "metrics")]
-    pub(super) fn record_metrics(&self, event: &crate::sync::Arc<str>) {
+    pub(crate) fn record_metrics(&self, event: &crate::sync::Arc<str>) {
         let EventCounts { emits, calls, failures } = self.sum();
         self.told.tell(event, emits, calls, failures);
     }
 
-    pub(super) fn sum(&self) -> EventCounts {
+    pub(crate) fn sum(&self) -> EventCounts {
         self.shards.iter().fold(EventCounts::default(), |sum, shard| EventCounts {
             emits: sum.emits + shard.emits.load(Ordering::Relaxed),
             calls: sum.calls + shard.calls.load(Ordering::Relaxed),

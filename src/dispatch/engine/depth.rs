@@ -10,7 +10,7 @@ use crate::sync::const_thread_local;
 
 /// How many emits may run inside one another on one thread, over all dispatchers.
 ///
-/// One more calls nobody; its report has a failure with [`FailureCause::TooDeep`](super::FailureCause::TooDeep).
+/// One more calls nobody; its report has a failure with [`FailureCause::TooDeep`](crate::dispatch::FailureCause::TooDeep).
 pub const MAX_DEPTH: usize = 64;
 
 const_thread_local! {
@@ -18,13 +18,13 @@ const_thread_local! {
 }
 
 /// One level, until it is dropped.
-pub(super) struct Depth {
+pub(crate) struct Depth {
     outside: usize,
 }
 
 impl Depth {
     #[inline]
-    pub(super) fn enter() -> Self {
+    pub(crate) fn enter() -> Self {
         DEPTH.with(|depth| {
             let outside = depth.get();
             depth.set(outside + 1);
@@ -33,7 +33,7 @@ impl Depth {
     }
 
     #[inline]
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.outside >= MAX_DEPTH
     }
 }

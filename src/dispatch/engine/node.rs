@@ -16,25 +16,27 @@
 //! last one apart inside the guard. (A node that did so in its own `Drop` would have to say, in every
 //! call, that it still has its closure.)
 
+use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 use std::ops::{ControlFlow, Deref};
 
 use super::calls::InFlight;
-use super::conditions::{Admit, Entry, Limit};
+use super::conditions::{Admit, Claim, Limit, Verdict};
 use super::emission::{Emission, Step};
-use super::failure::{FailureCause, Origin};
-use super::listener::ListenerId;
+use super::failure::FailureCause;
+use super::origin::Origin;
 use super::outcome::{Outcome, Payload};
 use crate::snapshot::Release;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, guard};
+use crate::sync::{Arc, guard, unique_number};
 
 /// A listener as the table sees it: the kind of closure is behind this call.
-pub(super) trait Listen<T: ?Sized>: Send + Sync {
+pub(crate) trait Listen<T: ?Sized>: Send + Sync {
     /// Calls the listener, unless it is gone or paused. Never unwinds; a failure goes into `emission`.
     fn call(&self, payload: &T, emission: &mut Emission<'_, T>) -> Step;
 
-    fn state(&self) -> &State;
+    fn state(&self) -> &ListenerState;
 
     fn limit(&self) -> Option<&Limit>;
 
@@ -42,7 +44,7 @@ pub(super) trait Listen<T: ?Sized>: Send + Sync {
 
     fn kind(&self) -> ListenerKind;
 
-    /// Returns what a [`Listener`](super::Listener) is taken off by.
+    /// Returns what a [`Listener`](crate::Listener) is taken off by.
     fn identity(&self) -> Option<ListenerId>;
 
     /// Ends the listener; true for one caller alone, and never when its last call was claimed.
@@ -65,18 +67,34 @@ pub enum ListenerKind {
     Sync,
     /// As a future.
     Async,
-    /// It fills a [`Next`](super::Next) or an [`EventStream`](super::EventStream).
+    /// It fills a [`Next`](crate::dispatch::Next) or an [`EventStream`](crate::dispatch::EventStream).
     Stream,
 }
 
+/// What a [`Listener`](crate::Listener) is taken off by: unique within the process, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerId(NonZeroU64);
+
+impl ListenerId {
+    pub(crate) fn new() -> Self {
+        Self(unique_number())
+    }
+}
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
 /// The state word.
-pub(super) struct State(AtomicU32);
+pub(crate) struct ListenerState(AtomicU32);
 
 const REMOVED: u32 = 1 << 31;
 /// As often as a listener may be paused, far from what would run into [`REMOVED`].
 const MOST_PAUSED: u32 = 1 << 30;
 
-impl State {
+impl ListenerState {
     fn new() -> Self {
         Self(AtomicU32::new(0))
     }
@@ -92,7 +110,7 @@ impl State {
         self.0.load(Ordering::Relaxed) & REMOVED != 0
     }
 
-    pub(super) fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.0.load(Ordering::Relaxed) & !REMOVED != 0
     }
 
@@ -104,7 +122,7 @@ impl State {
         return self.0.fetch_or(REMOVED, Ordering::Relaxed) & REMOVED == 0;
     }
 
-    pub(super) fn pause(&self) {
+    pub(crate) fn pause(&self) {
         #[cfg(fault = "pause_load_store")]
         self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         #[cfg(not(fault = "pause_load_store"))]
@@ -114,7 +132,7 @@ impl State {
         }
     }
 
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         #[cfg(fault = "pause_load_store")]
         self.0.store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         #[cfg(not(fault = "pause_load_store"))]
@@ -123,7 +141,7 @@ impl State {
 }
 
 /// A closure of one kind, and how it is called.
-pub(super) trait Call<T: ?Sized>: Send + Sync {
+pub(crate) trait Call<T: ?Sized>: Send + Sync {
     const KIND: ListenerKind;
 
     /// What a call needs that may be refused before one is claimed.
@@ -142,12 +160,12 @@ pub(super) trait Call<T: ?Sized>: Send + Sync {
 }
 
 /// One call that was let through.
-pub(super) struct Turn<'a, 'e, T: ?Sized, R> {
-    pub(super) emission: &'a mut Emission<'e, T>,
-    pub(super) origin: &'a Arc<Origin>,
+pub(crate) struct Turn<'a, 'e, T: ?Sized, R> {
+    pub(crate) emission: &'a mut Emission<'e, T>,
+    pub(crate) origin: &'a Arc<Origin>,
     /// Counts the call, of a waitable listener, until it is dropped.
-    pub(super) in_flight: Option<InFlight>,
-    pub(super) ready: R,
+    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) ready: R,
 }
 
 impl<T: ?Sized> Release for Arc<dyn Listen<T>> {
@@ -157,10 +175,10 @@ impl<T: ?Sized> Release for Arc<dyn Listen<T>> {
 }
 
 /// A reference to a listener outside of any table.
-pub(super) struct Held<T: ?Sized>(Option<Arc<dyn Listen<T>>>);
+pub(crate) struct Held<T: ?Sized>(Option<Arc<dyn Listen<T>>>);
 
 impl<T: ?Sized> Held<T> {
-    pub(super) fn new(listener: Arc<dyn Listen<T>>) -> Self {
+    pub(crate) fn new(listener: Arc<dyn Listen<T>>) -> Self {
         Self(Some(listener))
     }
 }
@@ -180,16 +198,16 @@ impl<T: ?Sized> Drop for Held<T> {
 }
 
 /// A registered listener: a closure behind its state and conditions.
-pub(super) struct Node<C, A> {
-    state: State,
+pub(crate) struct Node<C, A> {
+    state: ListenerState,
     call: C,
     conditions: A,
     origin: Arc<Origin>,
 }
 
 impl<C, A> Node<C, A> {
-    pub(super) fn new(call: C, conditions: A, origin: Arc<Origin>) -> Self {
-        Self { state: State::new(), call, conditions, origin }
+    pub(crate) fn new(call: C, conditions: A, origin: Arc<Origin>) -> Self {
+        Self { state: ListenerState::new(), call, conditions, origin }
     }
 }
 
@@ -206,9 +224,9 @@ where
             return skip();
         }
         let in_flight = match conditions.enter(payload) {
-            Entry::Passed(in_flight) => in_flight,
-            Entry::Refused => return Step::SKIPPED,
-            Entry::Failed(cause) => return emission.refuse(origin, cause),
+            Verdict::Passed(in_flight) => in_flight,
+            Verdict::Refused => return Step::SKIPPED,
+            Verdict::Failed(cause) => return emission.refuse(origin, cause),
         };
         // Again: a filter may take its own listener off.
         if A::MAY_REFUSE && !state.is_open() {
@@ -218,11 +236,15 @@ where
             Ok(ready) => ready,
             Err(cause) => return emission.refuse(origin, cause),
         };
-        let Some(claimed) = conditions.claim() else { return Step::SKIPPED };
-        call.call(payload, Turn { emission, origin, in_flight, ready }).and(claimed)
+        let Some(claim) = conditions.claim() else { return Step::SKIPPED };
+        let step = call.call(payload, Turn { emission, origin, in_flight, ready });
+        match claim {
+            Claim::Left => step,
+            Claim::Last => step | Step::SPENT,
+        }
     }
 
-    fn state(&self) -> &State {
+    fn state(&self) -> &ListenerState {
         &self.state
     }
 
@@ -268,13 +290,13 @@ fn skip() -> Step {
 }
 
 /// Calls a closure inside the emit.
-pub(super) struct SyncCall<F, R> {
+pub(crate) struct SyncCall<F, R> {
     listener: F,
     outcome: PhantomData<fn() -> R>,
 }
 
 impl<F, R> SyncCall<F, R> {
-    pub(super) fn new(listener: F) -> Self {
+    pub(crate) fn new(listener: F) -> Self {
         Self { listener, outcome: PhantomData }
     }
 }
@@ -300,20 +322,20 @@ where
         let _inside = in_flight.as_ref().map(InFlight::inside);
         match guard(|| (self.listener)(payload)).map_err(FailureCause::Panic).and_then(|r| r.settle(emission)) {
             Ok(ControlFlow::Continue(())) => Step::RAN,
-            Ok(ControlFlow::Break(())) => Step::RAN.and(Step::STOP),
+            Ok(ControlFlow::Break(())) => Step::RAN | Step::STOP,
             Err(cause) => emission.fail(origin, cause),
         }
     }
 }
 
-/// Calls the closure of a [`Listener`](super::Listener).
-pub(super) struct IdentifiedCall<F, R> {
+/// Calls the closure of a [`Listener`](crate::Listener).
+pub(crate) struct IdentifiedCall<F, R> {
     call: SyncCall<F, R>,
     identity: ListenerId,
 }
 
 impl<F, R> IdentifiedCall<F, R> {
-    pub(super) fn new(listener: F, identity: ListenerId) -> Self {
+    pub(crate) fn new(listener: F, identity: ListenerId) -> Self {
         Self { call: SyncCall::new(listener), identity }
     }
 }
@@ -342,13 +364,13 @@ where
 }
 
 /// Hands the shared payload to a closure of ours, which tells whether it wants more.
-pub(super) struct SharedCall<F, E> {
+pub(crate) struct SharedCall<F, E> {
     listener: F,
     ended: E,
 }
 
 impl<F, E> SharedCall<F, E> {
-    pub(super) fn new(listener: F, ended: E) -> Self {
+    pub(crate) fn new(listener: F, ended: E) -> Self {
         Self { listener, ended }
     }
 }
@@ -371,7 +393,7 @@ where
         // Cloning the payload is user code.
         match guard(|| (self.listener)(turn.emission.share(payload))) {
             Ok(true) => Step::RAN,
-            Ok(false) => Step::RAN.and(Step::SPENT),
+            Ok(false) => Step::RAN | Step::SPENT,
             Err(panic) => turn.emission.fail(turn.origin, FailureCause::Panic(panic)),
         }
     }

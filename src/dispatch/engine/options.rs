@@ -53,11 +53,11 @@ impl EmitOptions {
         Self { limit, ..self }
     }
 
-    pub(super) const fn fails_fast(self) -> bool {
+    pub(crate) const fn fails_fast(self) -> bool {
         self.fail_fast
     }
 
-    pub(super) const fn limit(self) -> usize {
+    pub(crate) const fn limit(self) -> usize {
         self.limit
     }
 }

@@ -2,8 +2,8 @@
 
 use std::panic::Location;
 
-use super::listener::Priority;
 use super::node::{Listen, ListenerKind};
+use super::priority::Priority;
 use super::table::EntryKey;
 
 /// One registration as it was when it was asked for: see [`Event::listeners`](crate::Event::listeners).
@@ -29,7 +29,7 @@ pub struct ListenerInfo {
 }
 
 impl ListenerInfo {
-    pub(super) fn new<T: ?Sized>(key: EntryKey, listener: &dyn Listen<T>) -> Self {
+    pub(crate) fn new<T: ?Sized>(key: EntryKey, listener: &dyn Listen<T>) -> Self {
         Self {
             priority: key.priority(),
             kind: listener.kind(),

@@ -15,11 +15,11 @@ use std::cell::RefCell;
 
 use super::waiting::{Ending, Waiters};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Arc, const_thread_local};
+use crate::sync::{Arc, const_thread_local, update_from};
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-pub(super) struct Calls {
+pub(crate) struct Calls {
     word: AtomicUsize,
     /// Who waits for the last call to leave.
     waiters: Waiters,
@@ -31,34 +31,26 @@ const_thread_local! {
 }
 
 impl Calls {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { word: AtomicUsize::new(0), waiters: Waiters::new() })
     }
 
     /// Counts a call; `None` when they are closed.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<InFlight> {
-        // A guess instead of a load: see `increment_unless`.
-        let mut seen = 0;
-        loop {
-            if seen & CLOSED != 0 && !cfg!(fault = "late_call") {
-                return None;
-            }
-            // Relaxed: nothing is published by entering; who waits looks at the count alone.
-            match self.word.compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(InFlight(Arc::clone(self))),
-                Err(actual) => seen = actual,
-            }
-        }
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let next = |seen: usize| (seen & CLOSED == 0 || cfg!(fault = "late_call")).then_some(seen + 1);
+        // Relaxed: nothing is published by entering; who waits looks at the count alone.
+        let swap = |seen, next| self.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+        update_from(0, next, swap).is_ok().then(|| InFlight(Arc::clone(self)))
     }
 
     /// Refuses all further calls.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         // Relaxed: the word alone decides between this and `enter`.
         self.word.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
     /// Tells whether this thread is inside one of these calls.
-    pub(super) fn is_inside(&self) -> bool {
+    pub(crate) fn is_inside(&self) -> bool {
         INSIDE.try_with(|inside| inside.borrow().contains(&self.id())).unwrap_or(false)
     }
 
@@ -80,11 +72,11 @@ impl Ending for Calls {
 }
 
 /// One call, until it is dropped.
-pub(super) struct InFlight(Arc<Calls>);
+pub(crate) struct InFlight(Arc<Calls>);
 
 impl InFlight {
     /// Notes that this thread is inside the call, until the value is dropped.
-    pub(super) fn inside(&self) -> Inside {
+    pub(crate) fn inside(&self) -> Inside {
         // A thread that is at its end has no list any more; it then finds no deadlock either.
         let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.0.id()));
         Inside(())
@@ -102,7 +94,7 @@ impl Drop for InFlight {
 }
 
 /// This thread is inside a call, until this is dropped.
-pub(super) struct Inside(());
+pub(crate) struct Inside(());
 
 impl Drop for Inside {
     fn drop(&mut self) {

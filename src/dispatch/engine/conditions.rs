@@ -4,43 +4,51 @@
 //! call left, enter (a waitable one counts from here), filter, claim. So a filter that says no uses up nothing.
 
 use super::calls::{Calls, InFlight};
-use super::emission::Step;
 use super::failure::FailureCause;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, guard};
+use crate::sync::{Arc, guard, update_from};
 
 /// Decides about one turn of a listener.
-pub(super) trait Admit<T: ?Sized>: Send + Sync + 'static {
+pub(crate) trait Admit<T: ?Sized>: Send + Sync + 'static {
     /// Whether it does anything at all.
     const MAY_REFUSE: bool;
 
     /// Lets the payload pass, or says why not.
-    fn enter(&self, payload: &T) -> Entry;
+    fn enter(&self, payload: &T) -> Verdict;
 
-    /// Takes one call: [`Step::SPENT`] with the last one, `None` when there is none left.
-    fn claim(&self) -> Option<Step>;
+    /// Takes one call; `None` when there is none left.
+    fn claim(&self) -> Option<Claim>;
 
     /// Returns the limit of calls.
     fn limit(&self) -> Option<&Limit>;
 }
 
-pub(super) enum Entry {
+/// What the conditions say about a payload.
+pub(crate) enum Verdict {
     Passed(Option<InFlight>),
     Refused,
     Failed(FailureCause),
+}
+
+/// A call that was taken, for this turn alone.
+pub(crate) enum Claim {
+    /// Others are left, or there is no limit.
+    Left,
+    /// It is the last one: the listener is spent.
+    Last,
 }
 
 impl<T: ?Sized> Admit<T> for () {
     const MAY_REFUSE: bool = false;
 
     #[inline]
-    fn enter(&self, _payload: &T) -> Entry {
-        Entry::Passed(None)
+    fn enter(&self, _payload: &T) -> Verdict {
+        Verdict::Passed(None)
     }
 
     #[inline]
-    fn claim(&self) -> Option<Step> {
-        Some(Step::SKIPPED)
+    fn claim(&self) -> Option<Claim> {
+        Some(Claim::Left)
     }
 
     fn limit(&self) -> Option<&Limit> {
@@ -49,16 +57,16 @@ impl<T: ?Sized> Admit<T> for () {
 }
 
 /// What a registration asked for.
-pub(super) struct Conditions<T: ?Sized> {
-    pub(super) filter: Option<Box<Filter<T>>>,
-    pub(super) limit: Option<Limit>,
-    pub(super) calls: Option<Arc<Calls>>,
+pub(crate) struct Conditions<T: ?Sized> {
+    pub(crate) filter: Option<Box<Filter<T>>>,
+    pub(crate) limit: Option<Limit>,
+    pub(crate) calls: Option<Arc<Calls>>,
 }
 
-pub(super) type Filter<T> = dyn Fn(&T) -> bool + Send + Sync;
+pub(crate) type Filter<T> = dyn Fn(&T) -> bool + Send + Sync;
 
 impl<T: ?Sized> Conditions<T> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.filter.is_none() && self.limit.is_none() && self.calls.is_none()
     }
 }
@@ -66,29 +74,29 @@ impl<T: ?Sized> Conditions<T> {
 impl<T: ?Sized + 'static> Admit<T> for Conditions<T> {
     const MAY_REFUSE: bool = true;
 
-    fn enter(&self, payload: &T) -> Entry {
+    fn enter(&self, payload: &T) -> Verdict {
         // A spent listener is in the table until its emit is over: nothing of it is asked or reported any more.
         if self.limit.as_ref().is_some_and(|limit| limit.left() == 0) {
-            return Entry::Refused;
+            return Verdict::Refused;
         }
         let call = match &self.calls {
             None => None,
             Some(calls) => match calls.enter() {
-                None => return Entry::Refused,
+                None => return Verdict::Refused,
                 entered => entered,
             },
         };
-        let Some(filter) = &self.filter else { return Entry::Passed(call) };
+        let Some(filter) = &self.filter else { return Verdict::Passed(call) };
         let _inside = call.as_ref().map(InFlight::inside);
         match guard(|| filter(payload)) {
-            Ok(true) => Entry::Passed(call),
-            Ok(false) => Entry::Refused,
-            Err(panic) => Entry::Failed(FailureCause::Panic(panic)),
+            Ok(true) => Verdict::Passed(call),
+            Ok(false) => Verdict::Refused,
+            Err(panic) => Verdict::Failed(FailureCause::Panic(panic)),
         }
     }
 
-    fn claim(&self) -> Option<Step> {
-        self.limit.as_ref().map_or(Some(Step::SKIPPED), Limit::claim)
+    fn claim(&self) -> Option<Claim> {
+        self.limit.as_ref().map_or(Some(Claim::Left), Limit::claim)
     }
 
     fn limit(&self) -> Option<&Limit> {
@@ -98,16 +106,16 @@ impl<T: ?Sized + 'static> Admit<T> for Conditions<T> {
 
 /// The calls that a listener has left. `claim` and `end` share one word: each call is claimed or
 /// given up, never both.
-pub(super) struct Limit {
+pub(crate) struct Limit {
     left: AtomicU32,
 }
 
 impl Limit {
-    pub(super) fn new(times: u32) -> Self {
+    pub(crate) fn new(times: u32) -> Self {
         Self { left: AtomicU32::new(times) }
     }
 
-    fn claim(&self) -> Option<Step> {
+    fn claim(&self) -> Option<Claim> {
         // Relaxed everywhere: the word alone picks the winners; nothing is published through it.
         #[cfg(fault = "once_load_store")]
         let before = {
@@ -117,29 +125,22 @@ impl Limit {
         };
         #[cfg(not(fault = "once_load_store"))]
         let before = {
-            // A guess instead of a load: see `increment_unless`.
-            let mut seen = 1;
-            while seen != 0 {
-                match self.left.compare_exchange_weak(seen, seen - 1, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => break,
-                    Err(actual) => seen = actual,
-                }
-            }
-            seen
+            let swap = |seen, next| self.left.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+            update_from(1, |left: u32| left.checked_sub(1), swap).unwrap_or(0)
         };
         match before {
             0 => None,
-            1 => Some(Step::SPENT),
-            _ => Some(Step::SKIPPED),
+            1 => Some(Claim::Last),
+            _ => Some(Claim::Left),
         }
     }
 
     /// Gives up the calls that are left; false when there are none.
-    pub(super) fn end(&self) -> bool {
+    pub(crate) fn end(&self) -> bool {
         self.left.swap(0, Ordering::Relaxed) != 0
     }
 
-    pub(super) fn left(&self) -> u32 {
+    pub(crate) fn left(&self) -> u32 {
         self.left.load(Ordering::Relaxed)
     }
 }

@@ -15,38 +15,47 @@
 //! removal and looks up again. (Asking "is the table empty?" and "is there no handle?" one after
 //! the other loses a registration that comes in between.)
 //!
-//! [`Event`]: super::Event
+//! [`Event`]: crate::dispatch::Event
 
-use std::any::{Any, TypeId, type_name};
+use std::any::{TypeId, type_name};
+use std::ops::Deref;
 use std::panic::Location;
 
 use crossbeam_utils::CachePadded;
 
-use super::Core;
-use super::counters::{Counters, EventCounts};
+use super::core::{AnySlot, Bounds, Core};
+use super::counters::{EventCounters, EventCounts};
 use super::depth::Depth;
-use super::emission::{Emission, run};
-use super::failure::{EventMeta, Origin, write_line};
+use super::emission::Emission;
 use super::info::ListenerInfo;
-use super::listener::{ListenerId, Priority};
-use super::node::Listen;
+use super::node::{Listen, ListenerId};
+use super::origin::{EventMeta, Origin};
+use super::priority::Priority;
 use super::report::Report;
-use super::table::{EntryKey, Position, Table};
+use super::table::{EntryKey, Placement, Table, TableOwner};
+use super::tasks::Tasks;
+use super::walk::run;
+use crate::observe::emits::warn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, OnceLock, SnapshotCell, SnapshotGuard, Weak, increment_unless};
 
 const CLOSED: usize = usize::MAX;
 
 /// One event with payload `T`.
-pub(super) struct Slot<T: ?Sized> {
+pub(crate) struct Slot<T: ?Sized> {
     /// What an emit reads before anything else: see [`Audience`].
     audience: AtomicU64,
     table: SnapshotCell<Table<T>>,
     /// See the table above. On a line of its own: handles come and go beside running emits.
     refs: CachePadded<AtomicUsize>,
     event: Arc<EventMeta>,
+    /// Gone when the dispatcher is.
+    core: Weak<Core>,
+    /// Those of the dispatcher, which an event may outlive.
+    tasks: Arc<Tasks>,
+    bounds: Bounds,
     /// Made when somebody asks for it.
-    counters: OnceLock<Box<Counters>>,
+    counters: OnceLock<Box<EventCounters>>,
     /// Set by the first registration above the warning threshold.
     warned: AtomicBool,
     me: Weak<Self>,
@@ -55,7 +64,7 @@ pub(super) struct Slot<T: ?Sized> {
 /// One word: who would hear an emit. The lower half counts listeners, never less than are in the
 /// table: counted up before they are published, down after they are gone.
 #[derive(Clone, Copy)]
-pub(super) struct Audience(u64);
+pub(crate) struct Audience(u64);
 
 /// How often the event is muted: 31 bits.
 const MUTED: u64 = 1 << 32;
@@ -64,17 +73,26 @@ const MOST_MUTED: u64 = MUTED << 30;
 /// Emits are counted.
 const COUNTED: u64 = 1 << 63;
 
-impl Audience {
-    /// Tells whether there are listeners, and nothing else to look at.
-    #[inline]
-    pub(super) fn is_plain(self) -> bool {
-        self.0.wrapping_sub(1) < MUTED - 1
-    }
+/// What an emit has to do at an event.
+pub(crate) enum Hears {
+    /// Nothing: it is over before it began.
+    Nobody,
+    /// Run the listeners of the table.
+    Plain,
+    /// Ask more: the event is muted or counted.
+    Watched,
+}
 
-    /// Tells whether an emit is over before it began.
-    #[inline]
-    pub(super) fn is_nobody(self) -> bool {
-        self.0 == 0
+impl Audience {
+    #[inline(always)]
+    pub(crate) fn hears(self) -> Hears {
+        if self.0.wrapping_sub(1) < MUTED - 1 {
+            Hears::Plain
+        } else if self.0 == 0 {
+            Hears::Nobody
+        } else {
+            Hears::Watched
+        }
     }
 
     fn is_muted(self) -> bool {
@@ -83,18 +101,21 @@ impl Audience {
 }
 
 /// An event that has as many listeners as its dispatcher allows.
-pub(super) struct Full {
-    pub(super) limit: usize,
+pub(crate) struct EventFull {
+    pub(crate) limit: usize,
 }
 
 impl<T: ?Sized + 'static> Slot<T> {
-    pub(super) fn new(event: EventMeta) -> Arc<Self> {
-        let event = Arc::new(event);
-        Arc::new_cyclic(|me| Self {
+    pub(crate) fn new(name: Arc<str>, core: &Arc<Core>) -> Arc<Self> {
+        let event = Arc::new(EventMeta { name, hook: Arc::clone(&core.hook) });
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
             audience: AtomicU64::new(0),
             table: SnapshotCell::new(Arc::new(Table::new(Arc::clone(&event), me.clone()))),
             refs: CachePadded::new(AtomicUsize::new(0)),
             event,
+            core: Arc::downgrade(core),
+            tasks: Arc::clone(&core.tasks),
+            bounds: core.bounds,
             counters: OnceLock::new(),
             warned: AtomicBool::new(false),
             me: me.clone(),
@@ -102,13 +123,13 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     /// Puts a listener into the table. The caller holds a reference, so the slot is open.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         priority: Priority,
-        position: Position,
+        position: Placement,
         listener: &Arc<dyn Listen<T>>,
-    ) -> Result<EntryKey, Full> {
-        let bounds = self.event.bounds;
+    ) -> Result<EntryKey, EventFull> {
+        let bounds = self.bounds;
         let limit = bounds.listener_limit.unwrap_or(usize::MAX);
         let acquired = self.acquire();
         debug_assert!(acquired, "the caller's reference keeps the slot open");
@@ -126,7 +147,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         self.count_up();
         let Some((_, (key, len))) = added else {
             self.count_down(1);
-            return Err(Full { limit });
+            return Err(EventFull { limit });
         };
         if bounds.warn_above.is_some_and(|threshold| len > threshold) {
             self.warn_once(len, listener.origin().registered_at);
@@ -135,7 +156,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     /// Returns the origin of a new listener: an old one's where it is the same.
-    pub(super) fn origin(&self, registered_at: &'static Location<'static>, listener: TypeId) -> Arc<Origin> {
+    pub(crate) fn origin(&self, registered_at: &'static Location<'static>, listener: TypeId) -> Arc<Origin> {
         let table = self.table.peek();
         match table.last().map(|last| last.origin()) {
             Some(origin) if origin.is_of(registered_at, listener) => Arc::clone(origin),
@@ -148,7 +169,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         // Relaxed: only the flag itself decides who writes.
         if !self.warned.swap(true, Ordering::Relaxed) {
             let name = &self.event.name;
-            write_line(&format!(
+            warn(&format!(
                 "event `{name}` has {listeners} listeners, the last one registered at {registered_at}; \
                  if they pile up, take them off; if not, raise `Dispatcher::builder().warn_above(..)`"
             ));
@@ -158,14 +179,6 @@ impl<T: ?Sized + 'static> Slot<T> {
     fn count_up(&self) {
         // Relaxed: an emit after `on` sees it by coherence; the cell's Release publishes it to whoever removes the listener.
         self.audience.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes these listeners out of the table.
-    pub(super) fn take_out(&self, keys: &[EntryKey]) {
-        // The old table is dropped here, and with it perhaps the listeners: no lock is held.
-        if let Some((_, gone)) = self.table.update(|table| table.without(keys)) {
-            self.count_down(gone);
-        }
     }
 
     /// Ends the listeners that `which` picks, and returns how many this call ended.
@@ -182,7 +195,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         ended
     }
 
-    pub(super) fn off_listener(&self, id: ListenerId) -> usize {
+    pub(crate) fn off_listener(&self, id: ListenerId) -> usize {
         self.end(|listener| listener.identity() == Some(id))
     }
 
@@ -194,36 +207,35 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     /// Tells who would hear an emit.
     #[inline]
-    pub(super) fn audience(&self) -> Audience {
+    pub(crate) fn audience(&self) -> Audience {
         // Relaxed: an emit after `on` returned sees the count by coherence; the table is loaded with Acquire.
         Audience(self.audience.load(Ordering::Relaxed))
     }
 
     #[inline]
-    pub(super) fn table(&self) -> SnapshotGuard<Table<T>> {
+    pub(crate) fn table(&self) -> SnapshotGuard<Table<T>> {
         self.table.load()
     }
 
     /// Runs the listeners of this moment.
     #[inline(always)]
-    pub(super) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
-        let audience = self.audience();
-        if audience.is_plain() {
-            // Entered before the load: a store between the load's and the release's locked
-            // instructions holds the second one up.
-            let depth = Depth::enter();
-            run(&self.table.load(), payload, emission, &depth)
-        } else if audience.is_nobody() {
-            Report::default()
-        } else {
-            self.emit_watched(payload, emission)
+    pub(crate) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
+        match self.audience().hears() {
+            Hears::Plain => {
+                // Entered before the load: a store between the load's and the release's locked
+                // instructions holds the second one up.
+                let depth = Depth::enter();
+                run(&self.table.load(), payload, emission, &depth)
+            }
+            Hears::Nobody => Report::default(),
+            Hears::Watched => self.emit_watched(payload, emission),
         }
     }
 
     /// Runs the listeners of an event that is muted or counted.
     #[cold]
     #[inline(never)]
-    pub(super) fn emit_watched(&self, payload: &T, emission: Emission<'_, T>) -> Report {
+    pub(crate) fn emit_watched(&self, payload: &T, emission: Emission<'_, T>) -> Report {
         if self.is_muted() {
             return Report::default();
         }
@@ -232,15 +244,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         report
     }
 
-    /// Counts an emit that is over, if the event is counted.
-    #[cold]
-    pub(super) fn note(&self, report: &Report) {
-        if let Some(counters) = self.counters.get() {
-            counters.add(report);
-        }
-    }
-
-    pub(super) fn mute(&self) {
+    pub(crate) fn mute(&self) {
         // Relaxed: an emit after this sees it by coherence.
         let before = self.audience.fetch_add(MUTED, Ordering::Relaxed);
         if before & !COUNTED >= MOST_MUTED {
@@ -249,35 +253,82 @@ impl<T: ?Sized + 'static> Slot<T> {
         }
     }
 
-    pub(super) fn unmute(&self) {
+    pub(crate) fn unmute(&self) {
         self.audience.fetch_sub(MUTED, Ordering::Relaxed);
     }
 
-    pub(super) fn is_muted(&self) -> bool {
+    pub(crate) fn is_muted(&self) -> bool {
         self.audience().is_muted()
     }
 
     /// Counts emits from now on.
-    pub(super) fn count(&self) {
-        self.counters.get_or_init(|| Box::new(Counters::new()));
+    pub(crate) fn count(&self) {
+        self.counters.get_or_init(|| Box::new(EventCounters::new()));
         // Relaxed: who sees the flag asks the lock for the counters.
         self.audience.fetch_or(COUNTED, Ordering::Relaxed);
     }
 
-    pub(super) fn counts(&self) -> Option<EventCounts> {
+    pub(crate) fn counts(&self) -> Option<EventCounts> {
         self.counters.get().map(|counters| counters.sum())
     }
 
-    pub(super) fn arc(&self) -> Arc<Self> {
+    pub(crate) fn arc(&self) -> Arc<Self> {
         self.me.upgrade().expect("a slot is only reached through an Arc")
     }
 
-    pub(super) fn weak(&self) -> Weak<dyn AnySlot> {
+    pub(crate) fn weak(&self) -> Weak<dyn AnySlot> {
         self.me.clone()
     }
 
-    pub(super) fn event(&self) -> &Arc<EventMeta> {
+    pub(crate) fn event(&self) -> &Arc<EventMeta> {
         &self.event
+    }
+
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+}
+
+/// One reference of a slot: as long as it lives, the slot is open, and a registration finds it so.
+pub(crate) struct SlotRef<T: ?Sized + 'static>(Arc<Slot<T>>);
+
+impl<T: ?Sized + 'static> SlotRef<T> {
+    /// Takes over a reference that the caller acquired.
+    pub(crate) fn new(acquired: Arc<Slot<T>>) -> Self {
+        Self(acquired)
+    }
+
+    /// Acquires a reference; `None` when the event was forgotten.
+    pub(crate) fn upgrade(slot: &Weak<Slot<T>>) -> Option<Self> {
+        let slot = slot.upgrade()?;
+        slot.acquire().then(|| Self(slot))
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Slot<T>> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+impl<T: ?Sized + 'static> Deref for SlotRef<T> {
+    type Target = Slot<T>;
+
+    #[inline]
+    fn deref(&self) -> &Slot<T> {
+        &self.0
+    }
+}
+
+impl<T: ?Sized + 'static> Clone for SlotRef<T> {
+    fn clone(&self) -> Self {
+        let acquired = self.acquire();
+        debug_assert!(acquired, "this reference keeps the slot open");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: ?Sized + 'static> Drop for SlotRef<T> {
+    fn drop(&mut self) {
+        self.release(1);
     }
 }
 
@@ -288,42 +339,20 @@ impl<T: ?Sized> AsRef<SnapshotCell<Table<T>>> for Slot<T> {
     }
 }
 
-/// A slot whose payload type is not known.
-pub(super) trait AnySlot: Any + Send + Sync {
-    /// Takes a reference; false when the slot is closed.
-    fn acquire(&self) -> bool;
+impl<T: ?Sized + 'static> TableOwner for Slot<T> {
+    fn take_out(&self, keys: &[EntryKey]) {
+        // The old table is dropped here, and with it perhaps the listeners: no lock is held.
+        if let Some((_, gone)) = self.table.update(|table| table.without(keys)) {
+            self.count_down(gone);
+        }
+    }
 
-    /// Gives references back; the last one closes the slot.
-    fn release(&self, count: usize);
-
-    fn is_closed(&self) -> bool;
-
-    fn off(&self, key: EntryKey) -> bool;
-
-    fn off_all(&self) -> usize;
-
-    fn is_active(&self, key: EntryKey) -> bool;
-
-    fn is_paused(&self, key: EntryKey) -> bool;
-
-    /// Pauses a listener once more; false when it is gone.
-    fn pause(&self, key: EntryKey) -> bool;
-
-    fn resume(&self, key: EntryKey);
-
-    fn listener_count(&self) -> usize;
-
-    fn listeners(&self) -> Vec<ListenerInfo>;
-
-    fn name(&self) -> &Arc<str>;
-
-    /// Tells the recorder what the event counts, if it does.
-    #[cfg(feature = "metrics")]
-    fn record_metrics(&self);
-
-    fn payload_type(&self) -> &'static str;
-
-    fn core(&self) -> &Weak<Core>;
+    #[cold]
+    fn note(&self, report: &Report) {
+        if let Some(counters) = self.counters.get() {
+            counters.add(report);
+        }
+    }
 }
 
 impl<T: ?Sized + 'static> AnySlot for Slot<T> {
@@ -342,7 +371,7 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
         // AcqRel: who meets CLOSED by Acquire finds the slot as its last user left it.
         #[cfg(not(fault = "split_free"))]
         let closed = self.refs.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if closed && let (Some(core), Some(me)) = (self.event.core.upgrade(), self.me.upgrade()) {
+        if closed && let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) {
             let me: Arc<dyn AnySlot> = me;
             core.names.remove_if_same(&*self.event.name, &me);
         }
@@ -409,6 +438,6 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     }
 
     fn core(&self) -> &Weak<Core> {
-        &self.event.core
+        &self.core
     }
 }
