@@ -177,7 +177,7 @@ fn victim(file: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let options = OfflineOptions::default().store(RedbStore::open(file).unwrap());
-        let options = options.max_count(usize::MAX).max_bytes(usize::MAX).max_size(u64::MAX);
+        let options = options.max_messages(usize::MAX).max_bytes(usize::MAX).max_store_bytes(u64::MAX);
         let channels = ChannelBox::builder().offline(options).build();
         let mut left = Vec::new();
         for user in 0..USERS {
@@ -207,7 +207,7 @@ async fn say_what_arrives(channels: &ChannelBox, user: usize) -> Vec<u64> {
     let outbox = OutboxLimits { messages: usize::MAX, bytes: usize::MAX, ..OutboxLimits::default() };
     let options = ChannelOptions::default().user(id(user)).outbox(outbox);
     let (channel, mut far) = Channel::in_memory_with(options);
-    let _attachment = channels.attach(&channel).await.unwrap();
+    let _attachment = channels.offline().attach(&channel).await.unwrap();
     let mut next = async || match far.recv().await {
         Some(FarMessage::Text(text)) => serde_json::from_str::<Value>(&text).unwrap(),
         other => panic!("no text: {other:?}"),

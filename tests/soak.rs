@@ -11,7 +11,6 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "common/sockets.rs"]
 mod sockets;
 
 use std::collections::HashMap;
@@ -78,7 +77,7 @@ struct Member {
 impl Server {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            channels: ChannelBox::with_options(options_of),
+            channels: ChannelBox::builder().groups(options_of).build(),
             sent: Default::default(),
             members: Mutex::default(),
         })
@@ -130,7 +129,7 @@ impl Server {
                 let mut payload = vec![group as u8; PAYLOAD];
                 payload[1..9].copy_from_slice(&(*sent + 1).to_be_bytes());
                 let report = self.channels.group(GROUPS[group]).send_frame(&Frame::binary(payload));
-                *sent += u64::from(report.accepted());
+                *sent += u64::from(report.is_accepted());
                 report
             };
             soon(report.settled()).await;
@@ -449,7 +448,7 @@ fn all_at_once_for_a_while_is_in_order_adds_up_and_leaves_nothing() {
         while let Some(ended) = players.join_next().await {
             ended.expect("no client sees anything wrong");
         }
-        until(|| server.channels.channel_count() + server.channels.group_count() == 0).await;
+        until(|| server.channels.stats().channels + server.channels.stats().groups == 0).await;
         until(|| at_server.metrics().num_alive_tasks() <= before.0 && descriptors() <= before.1).await;
         peak
     });

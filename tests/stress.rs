@@ -1,8 +1,10 @@
 //! The lives of listeners under load: emitters race with threads that register and take off, on the
 //! real snapshot cell and the real name map, which loom's models have to replace.
 //!
-//! Every listener, and every future of an async one, has a canary, whose drop marks it dead. Claims:
+//! Every listener, and every future of an async one, has a canary, whose drop marks it dead. Every payload names
+//! its event. Claims:
 //!
+//! - an emit calls listeners of its own event alone, also where its table is in memory that another event's table had;
 //! - no call meets a dead canary, each dies once, and none outlives its dispatcher and its handles;
 //! - a `times` listener runs at most that often, exactly so when nobody takes it off, and never again
 //!   once an `off` returned true; every registration is ended by one call alone, or is there at the end;
@@ -11,7 +13,7 @@
 //!   `pause` or `mute`, no emit that starts calls the listener;
 //! - nothing waits for ever: a watchdog names the thread that does, and what it was at.
 //!
-//! `FANFARE_STRESS_SECONDS` says how long: 2 without it, 30 before a release. `tests/sanitize.sh` runs
+//! `FANFARE_STRESS_SECONDS` says how long each test is: 2 without it, 30 before a release. `tests/sanitize.sh` runs
 //! it under sanitizers. So an emit meets nothing of this test but relaxed atomics: a lock, or any
 //! stronger ordering, would order the threads and hide a race from ThreadSanitizer.
 
@@ -21,8 +23,8 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -124,6 +126,10 @@ const AWAITED: usize = 0;
 const SHARED: usize = 3;
 /// The event that [`Op::Brief`] alone registers at.
 const BRIEF: usize = 5;
+/// Stands for the event of a listener that is registered at several.
+const ANY: usize = usize::MAX;
+
+const STRAY: &str = "a listener is called by an emit of another event";
 
 /// Events that `off_all` and `mute` may meet; at the others, the end of a scope ends a listener for
 /// sure, and an emit reaches who is there.
@@ -194,8 +200,8 @@ impl Drop for Canary {
 struct World {
     events: Dispatcher,
     /// By the number of the event.
-    held: Vec<Event<u64>>,
-    listeners: [Listener<u64>; 2],
+    held: Vec<Event<usize>>,
+    listeners: [Listener<usize>; 2],
     /// The registration that all threads pause.
     shared: Subscription,
     shared_story: Arc<Story>,
@@ -250,7 +256,7 @@ struct Player {
     /// Of `times` listeners. Borrowed as briefly, as are the next two.
     stories: RefCell<Vec<Arc<Story>>>,
     /// One that emits is not in here.
-    publishers: RefCell<Vec<(usize, Publisher<u64>)>>,
+    publishers: RefCell<Vec<(usize, Publisher<usize>)>>,
     /// Whom each running emit called so far, of those that stay; the innermost emit last.
     called: RefCell<Vec<Vec<usize>>>,
     /// Whether this thread has the shared listener paused.
@@ -293,10 +299,11 @@ impl<S: Deref<Target = Story>> Drop for Call<S> {
     }
 }
 
-fn listener(story: Arc<Story>) -> impl Fn(&u64) + Send + Sync + 'static {
+fn listener(story: Arc<Story>) -> impl Fn(&usize) + Send + Sync + 'static {
     let canary = Canary::new();
-    move |_| {
+    move |event| {
         canary.check();
+        story.require_own(*event);
         let _call = Call::begin(&*story);
         Player::nest();
         // Whatever was taken off in there: this call is still running.
@@ -304,10 +311,11 @@ fn listener(story: Arc<Story>) -> impl Fn(&u64) + Send + Sync + 'static {
     }
 }
 
-fn async_listener(story: Arc<Story>) -> impl Fn(Arc<u64>) -> futures_util::future::BoxFuture<'static, ()> {
+fn async_listener(story: Arc<Story>) -> impl Fn(Arc<usize>) -> futures_util::future::BoxFuture<'static, ()> {
     let canary = Canary::new();
-    move |_| {
+    move |event| {
         canary.check();
+        story.require_own(*event);
         // Dropped with the future, wherever it has got to.
         let (call, canary) = (Call::begin(Arc::clone(&story)), Canary::new());
         Box::pin(async move {
@@ -415,7 +423,7 @@ impl Player {
             Op::EmitByHandle => _ = self.emit_by_handle(1 + self.random(HELD - 1)),
             Op::EmitByNewHandle => {
                 let event = 1 + self.random(BRIEF);
-                self.emitting(event, || self.world.event(event).emit(&1));
+                self.emitting(event, || self.world.event(event).emit(&event));
             }
             Op::EmitByName => _ = self.emit_by_name(1 + self.random(BRIEF)),
             Op::EmitByPublisher => self.emit_by_publisher(),
@@ -438,17 +446,17 @@ impl Player {
                 let next = self.world.held[1].next();
                 self.emit_by_handle(1);
                 // Another thread's emit may have taken its call, and be about to make it.
-                require(futures_executor::block_on(next).is_some(), "an emit missed who waits for it");
+                require(futures_executor::block_on(next).as_deref() == Some(&1), "an emit missed who waits for it");
             }
             Op::Stream => {
                 let mut stream = self.world.event(BRIEF).stream(1, Overflow::DropOldest);
                 require(self.emit_by_name(BRIEF) > 0, "an emit missed a stream");
-                require(stream.try_next().is_some(), "a stream lost its payload");
+                require(stream.try_next().as_deref() == Some(&BRIEF), "a stream lost its payload");
             }
             Op::Mute => {
                 let muted = self.world.event(cleared).mute();
                 require(self.emit_by_name(cleared) == 0, "an emit by name was heard at a muted event");
-                require(self.world.event(cleared).emit(&1).ran() == 0, "an emit was heard at a muted event");
+                require(self.world.event(cleared).emit(&cleared).ran() == 0, "an emit was heard at a muted event");
                 drop(muted);
             }
             Op::Off => self.off(),
@@ -465,11 +473,11 @@ impl Player {
     }
 
     fn emit_by_handle(&self, event: usize) -> usize {
-        self.emitting(event, || self.world.held[event].emit(&1))
+        self.emitting(event, || self.world.held[event].emit(&event))
     }
 
     fn emit_by_name(&self, event: usize) -> usize {
-        self.emitting(event, || self.world.events.emit(NAMES[event], &1u64).expect("the name is good"))
+        self.emitting(event, || self.world.events.emit(NAMES[event], &event).expect("the name is good"))
     }
 
     /// Emits by a publisher that may have been idle for long, and is renewed now and then.
@@ -480,7 +488,7 @@ impl Player {
             publishers.iter().position(|(at, _)| *at == event).map(|index| publishers.swap_remove(index).1)
         };
         let mut publisher = taken.unwrap_or_else(|| self.world.held[event].publisher());
-        self.emitting(event, || publisher.emit(&1));
+        self.emitting(event, || publisher.emit(&event));
         match self.random(8) {
             0 => publisher.refresh(),
             1 => publisher = publisher.clone(),
@@ -497,9 +505,9 @@ impl Player {
         let polls = if self.random(4) == 0 { self.random(8) } else { usize::MAX };
         self.called.borrow_mut().push(Vec::new());
         let report = match self.random(3) {
-            0 => poll_up_to(polls, event.emit_async_with(options, &1)),
-            1 => poll_up_to(polls, event.publisher().emit_async(&1)),
-            _ => poll_up_to(polls, self.world.events.emit_async(NAMES[AWAITED], &1u64))
+            0 => poll_up_to(polls, event.emit_async_with(options, &AWAITED)),
+            1 => poll_up_to(polls, event.publisher().emit_async(&AWAITED)),
+            _ => poll_up_to(polls, self.world.events.emit_async(NAMES[AWAITED], &AWAITED))
                 .map(|report| report.expect("the name is good")),
         };
         let called = self.called.borrow_mut().pop().expect("it was pushed");
@@ -572,7 +580,7 @@ impl Player {
         self.subscriptions.borrow_mut().push((event, held));
     }
 
-    fn listen(&self, event: usize) -> Registration<u64> {
+    fn listen(&self, event: usize) -> Registration<usize> {
         self.world.tallies[event].made.fetch_add(1, Relaxed);
         let registration = self.world.events.listen(NAMES[event]).expect("the name is good");
         let registration = registration.priority(PRIORITIES[self.random(PRIORITIES.len())]);
@@ -688,7 +696,7 @@ impl World {
         // A crowd is no reason to warn.
         let events = Dispatcher::builder().warn_above(None).build();
         let held = NAMES[..HELD].iter().map(|name| events.event(*name).expect("the name is good")).collect();
-        let listeners = [(); 2].map(|()| Listener::new(listener(Story::new(0, 0))));
+        let listeners = [(); 2].map(|()| Listener::new(listener(Story::new(ANY, 0))));
         let shared_story = Story::new(SHARED, 0);
         let shared = events.on(NAMES[SHARED], listener(Arc::clone(&shared_story))).expect("the name is good");
         let (tallies, over) = (<[Tally; NAMES.len()]>::default(), AtomicBool::new(false));
@@ -708,19 +716,21 @@ impl World {
             (if number.is_multiple_of(2) { registration.prepend() } else { registration }, Canary::new())
         };
         let (registration, canary) = resident(1);
-        registration.run(move |_| {
+        registration.run(move |event| {
             canary.check();
+            require(*event == 1, STRAY);
             Player::call_resident(number);
         });
         let (registration, canary) = resident(AWAITED);
-        registration.run_async(move |_| {
+        registration.run_async(move |event| {
             canary.check();
+            require(*event == AWAITED, STRAY);
             Player::call_resident(number);
             yield_once()
         });
     }
 
-    fn event(&self, event: usize) -> Event<u64> {
+    fn event(&self, event: usize) -> Event<usize> {
         self.events.event(NAMES[event]).expect("the name is good")
     }
 
@@ -736,8 +746,8 @@ impl World {
             require(made <= known + perhaps, "a registration was lost");
         }
         // Nobody takes anything off any more: who has calls left gets them.
-        for name in NAMES.iter().skip(AWAITED + 1) {
-            (0..MOST_TIMES).for_each(|_| _ = self.events.emit(*name, &1u64).expect("the name is good"));
+        for (event, name) in NAMES.iter().enumerate().skip(AWAITED + 1) {
+            (0..MOST_TIMES).for_each(|_| _ = self.events.emit(*name, &event).expect("the name is good"));
         }
         for story in stories.iter().filter(|story| !is_cleared(story.event)) {
             require(
@@ -760,6 +770,10 @@ impl World {
 impl Story {
     fn new(event: usize, times: usize) -> Arc<Self> {
         Arc::new(Self { event, times, ..Self::default() })
+    }
+
+    fn require_own(&self, event: usize) {
+        require(event == self.event || self.event == ANY, STRAY);
     }
 
     /// Tells whether it had all of its calls.
@@ -835,9 +849,9 @@ fn farewell(number: usize) {
     const EVENTS: usize = 40;
     let events = Dispatcher::new();
     let name = |event: usize| format!("farewell:{event}");
-    let handles: Vec<Event<u64>> =
+    let handles: Vec<Event<usize>> =
         (0..EVENTS).map(|event| events.event(&*name(event)).expect("the name is good")).collect();
-    handles.iter().for_each(|handle| _ = handle.on(listener(Story::new(0, 0))));
+    handles.iter().enumerate().for_each(|(event, handle)| _ = handle.on(listener(Story::new(event, 0))));
     let (over, begun) = (&AtomicBool::new(false), &AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -845,9 +859,9 @@ fn farewell(number: usize) {
             let handles = &handles;
             scope.spawn(move || {
                 while !over.load(Relaxed) {
-                    for (handle, publisher) in handles.iter().zip(&mut publishers) {
-                        require(handle.emit(&1).ran() > 0, "a handle lost its listener");
-                        require(publisher.emit(&1).ran() > 0, "a publisher lost its listener");
+                    for (event, (handle, publisher)) in handles.iter().zip(&mut publishers).enumerate() {
+                        require(handle.emit(&event).ran() > 0, "a handle lost its listener");
+                        require(publisher.emit(&event).ran() > 0, "a publisher lost its listener");
                         begun.fetch_add(1, Relaxed);
                     }
                 }
@@ -858,11 +872,12 @@ fn farewell(number: usize) {
             for turn in 0.. {
                 let Some(events) = weak.upgrade() else { return };
                 // Some of these have handles, the others go with the dispatcher.
-                let name = name((number + turn) % (2 * EVENTS));
+                let event = (number + turn) % (2 * EVENTS);
+                let name = name(event);
                 if turn < 4 * EVENTS {
-                    events.on(&*name, listener(Story::new(0, 0))).expect("the name is good");
+                    events.on(&*name, listener(Story::new(event, 0))).expect("the name is good");
                 }
-                require(events.emit(&*name, &1u64).is_ok_and(|report| report.ran() > 0), "an emit missed a listener");
+                require(events.emit(&*name, &event).is_ok_and(|report| report.ran() > 0), "an emit missed a listener");
             }
         });
         while begun.load(Relaxed) < EVENTS {
@@ -874,6 +889,118 @@ fn farewell(number: usize) {
     });
     drop(handles);
     require_all_dropped();
+}
+
+/// A payload whose first field is the number of its event. The layout is fixed, so that a listener which is called
+/// with a payload of another type reads that number all the same, and nothing behind it.
+trait Named: Sync + 'static {
+    fn event(&self) -> usize;
+    /// Tells whether the rest is as it was made. Asked once the number is right: the rest may be a text elsewhere.
+    fn is_whole(&self) -> bool;
+}
+
+#[repr(C)]
+struct Numbers {
+    event: usize,
+    numbers: [u64; 3],
+}
+
+#[repr(C)]
+struct Text {
+    event: usize,
+    text: String,
+}
+
+impl Named for Numbers {
+    fn event(&self) -> usize {
+        self.event
+    }
+
+    fn is_whole(&self) -> bool {
+        self.numbers == [0x4242_4242; 3]
+    }
+}
+
+impl Named for Text {
+    fn event(&self) -> usize {
+        self.event
+    }
+
+    fn is_whole(&self) -> bool {
+        self.text == "whole"
+    }
+}
+
+fn listener_of<T: Named>(own: usize) -> impl Fn(&T) + Send + Sync + 'static {
+    move |payload| match payload.event() == own {
+        true => require(payload.is_whole(), "a payload is not whole"),
+        false => require(false, STRAY),
+    }
+}
+
+/// One thread emits at one of two events while another registers at both and takes off again. A table that one event
+/// gives up leaves its memory to the other's next one, and an emit that is interrupted meanwhile may be handed that.
+///
+/// To interrupt it often, two more threads wake at short intervals and take a core away. Without them a fault of
+/// this kind took minutes to show, with them seconds.
+struct Strangers {
+    /// Both have a listener that stays, or else an emit between two registrations would look at no table.
+    numbers: Event<Numbers>,
+    texts: Event<Text>,
+    over: AtomicBool,
+    emits: AtomicUsize,
+    changes: AtomicUsize,
+}
+
+impl Strangers {
+    const NUMBERS: usize = 1;
+    const TEXTS: usize = 2;
+    const WAKERS: usize = 2;
+    /// Between two looks at whether it is over.
+    const BATCH: usize = 64;
+
+    fn new() -> Self {
+        let events = Dispatcher::new();
+        let numbers = events.event("numbers").expect("the name is good");
+        let texts = events.event("texts").expect("the name is good");
+        numbers.on(listener_of(Self::NUMBERS));
+        texts.on(listener_of(Self::TEXTS));
+        let (over, emits, changes) = <(AtomicBool, AtomicUsize, AtomicUsize)>::default();
+        Self { numbers, texts, over, emits, changes }
+    }
+
+    fn run(&self, time: Duration) {
+        let started = Instant::now();
+        let goes_on = || !self.over.load(Relaxed);
+        thread::scope(|scope| {
+            scope.spawn(|| (0..).take_while(|_| goes_on()).for_each(|_| self.emit()));
+            scope.spawn(|| (0..).take_while(|_| goes_on()).for_each(|_| self.change()));
+            for _ in 0..Self::WAKERS {
+                scope.spawn(|| (0..).take_while(|_| goes_on()).for_each(|_| thread::sleep(Duration::from_micros(1))));
+            }
+            while started.elapsed() < time && VIOLATIONS.load(Relaxed) == 0 {
+                thread::sleep(Duration::from_millis(20));
+            }
+            self.over.store(true, Relaxed);
+        });
+    }
+
+    fn emit(&self) {
+        let numbers = Numbers { event: Self::NUMBERS, numbers: [0x4242_4242; 3] };
+        (0..Self::BATCH).for_each(|_| require(self.numbers.emit(&numbers).ran() > 0, "an emit missed a listener"));
+        let text = Text { event: Self::TEXTS, text: "whole".to_owned() };
+        require(self.texts.emit(&text).ran() > 0, "an emit missed a listener");
+        self.emits.fetch_add(Self::BATCH + 1, Relaxed);
+    }
+
+    fn change(&self) {
+        for _ in 0..Self::BATCH {
+            let number = self.numbers.on(listener_of(Self::NUMBERS));
+            let text = self.texts.on(listener_of(Self::TEXTS));
+            require(number.off() && text.off(), "a registration was lost");
+        }
+        self.changes.fetch_add(4 * Self::BATCH, Relaxed);
+    }
 }
 
 /// Ends the process when a thread is at one operation for too long, or all are at one round, and says at which.
@@ -899,9 +1026,32 @@ fn watch(is_over: &AtomicBool) {
     }
 }
 
+/// How long each test runs.
+fn time() -> Duration {
+    let seconds = std::env::var("FANFARE_STRESS_SECONDS").map_or(2, |text| text.parse().expect("it is a number"));
+    Duration::from_secs(seconds)
+}
+
+/// One test at a time: they count violations together, and each has use for all cores.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn an_emit_calls_listeners_of_its_own_event_alone_whose_memory_another_had() {
+    let _alone = alone();
+    let strangers = Strangers::new();
+    strangers.run(time());
+    let (emits, changes) = (strangers.emits.load(Relaxed), strangers.changes.load(Relaxed));
+    println!("{emits} emits beside {changes} changes of tables");
+    assert_eq!(VIOLATIONS.load(Relaxed), 0, "violations");
+    assert!(emits > 0 && changes > 0, "nothing happened");
+}
+
 #[test]
 fn listeners_are_alive_when_called_end_once_and_die_with_their_dispatcher() {
-    let seconds = std::env::var("FANFARE_STRESS_SECONDS").map_or(2, |text| text.parse().expect("it is a number"));
+    let _alone = alone();
     let is_over = Arc::new(AtomicBool::new(false));
     DOING[EMITTERS + CHURNERS].op.store(usize::MAX, Relaxed);
     let watchdog = thread::spawn({
@@ -909,7 +1059,7 @@ fn listeners_are_alive_when_called_end_once_and_die_with_their_dispatcher() {
         move || watch(&is_over)
     });
     let (started, mut rounds, mut total) = (Instant::now(), 0, Total::default());
-    while rounds == 0 || rounds < MOST_ROUNDS && started.elapsed() < Duration::from_secs(seconds) {
+    while rounds == 0 || rounds < MOST_ROUNDS && started.elapsed() < time() {
         round(rounds, &mut total);
         farewell(rounds);
         assert_eq!(VIOLATIONS.load(Relaxed), 0, "violations in round {rounds}");

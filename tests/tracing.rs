@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "common/sockets.rs"]
 mod sockets;
 
 use std::fmt::{Debug, Write};
@@ -202,14 +201,14 @@ fn a_channel_in_memory_is_told_of_without_a_span() {
     let _kept = lines.keep(Level::TRACE);
     let channels = ChannelBox::builder()
         .groups(|_| GroupOptions::default().history(HistoryLimits::default()))
-        .on_join(|_, group| group != "secret")
+        .may_join(|_, group| group != "secret")
         .build();
     channels.group_send("room", "payload-of-secret").expect("text is json");
     let limits = OutboxLimits { messages: 1, ..OutboxLimits::default() };
     let options = ChannelOptions::default().user(UserId::new("user-of-secret").expect("a good id"));
     let (channel, _far_end) = Channel::in_memory_with(options);
     channels.join(&channel, "secret").expect_err("it may not");
-    let _joined = channels.join_since(&channel, "room", Since::Last(9)).expect("it may");
+    let _joined = channels.group("room").join_since(&channel, Since::Last(9)).expect("it may");
     let (slow, _far_end) = Channel::in_memory_with(limits);
     slow.send_bytes(vec![0; 100_000]).expect("the first one passes");
     slow.send("payload-of-secret").expect_err("the outbox is full");

@@ -60,7 +60,7 @@ struct Run {
 async fn measure(store: impl OfflineStore, senders: usize, each: usize, flush: Duration) -> Run {
     let commits = Arc::new(AtomicU64::new(0));
     let options = OfflineOptions::default().store(Counted { store, flush, commits: Arc::clone(&commits) });
-    let channels = ChannelBox::builder().offline(options.max_count(usize::MAX).max_bytes(usize::MAX)).build();
+    let channels = ChannelBox::builder().offline(options.max_messages(usize::MAX).max_bytes(usize::MAX)).build();
     let users: Vec<User> =
         (0..USERS).map(|n| channels.user(&UserId::new(format!("user {n}")).expect("it is one"))).collect();
     let send = async |user: &User, times: usize| {
@@ -73,7 +73,7 @@ async fn measure(store: impl OfflineStore, senders: usize, each: usize, flush: D
     let (begun, before) = (Instant::now(), commits.load(Relaxed));
     join_all((0..senders).map(|n| send(&users[n % USERS], each))).await;
     let (took, commits): (Duration, _) = (begun.elapsed(), commits.load(Relaxed) - before);
-    channels.close_offline().await;
+    channels.offline().close().await;
     let sends = (senders * each) as f64;
     Run { ns: took.as_nanos() as f64 / sends, per_commit: sends / commits as f64 }
 }

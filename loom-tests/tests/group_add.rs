@@ -17,11 +17,11 @@ fn a_channel_that_ends_while_it_is_added_is_forgotten() {
         let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(mallory.clone()));
         assert!(elsewhere.add(&channel));
         // It ends on another thread: there it is revoked.
-        let revoker = thread::spawn(move || assert_eq!(elsewhere.revoke(&mallory), 1));
+        let revoker = thread::spawn(move || assert_eq!(elsewhere.user(&mallory).revoke(), 1));
         channels.add(&channel);
         revoker.join().expect("a revocation does not panic");
         drop(channel);
-        assert_eq!(channels.channel_count(), 0, "a box knows a channel that has ended");
+        assert_eq!(channels.stats().channels, 0, "a box knows a channel that has ended");
     });
 }
 
@@ -32,12 +32,12 @@ fn who_is_revoked_while_it_joins_is_in_no_group() {
         let mallory = UserId::new("mallory").expect("a name");
         let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(mallory.clone()));
         let others = channels.clone();
-        let revoker = thread::spawn(move || others.revoke(&mallory));
+        let revoker = thread::spawn(move || others.user(&mallory).revoke());
         let joined = channels.join(&channel, "room");
         revoker.join().expect("a revocation does not panic");
-        assert_eq!(channels.member_count("room"), 0, "a revoked user is in a group");
+        assert_eq!(channels.group("room").member_count(), 0, "a revoked user is in a group");
         assert!(!channel.is_active());
         drop(joined);
-        assert_eq!(channels.group_count(), 0);
+        assert_eq!(channels.stats().groups, 0);
     });
 }

@@ -22,7 +22,7 @@ fn offsets(far_end: &mut FarEnd) -> Vec<u64> {
 }
 
 fn box_of_histories() -> ChannelBox {
-    ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()))
+    ChannelBox::builder().groups(|_| GroupOptions::default().history(HistoryLimits::default())).build()
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_replay_and_what_comes_live_have_no_gap_and_no_duplicate() {
         });
         let (channel, mut far_end) = Channel::in_memory();
         let (_membership, recovery) =
-            channels.join_since(&channel, "room", Since::Position(seen)).expect("the channel is open");
+            channels.group("room").join_since(&channel, Since::Position(seen)).expect("the channel is open");
         sender.join().expect("a send does not panic");
         assert!(recovery.recovered, "all of it is kept");
         assert_eq!(offsets(&mut far_end), [2, 3], "a message is missing, or came twice");
@@ -57,10 +57,10 @@ fn who_leaves_a_history_and_comes_back_finds_it() {
         });
         drop(membership);
         let (second, mut at_second) = Channel::in_memory();
-        let (_membership, _) = channels.join_since(&second, "room", Since::Last(9)).expect("the channel is open");
+        let (_membership, _) = channels.group("room").join_since(&second, Since::Last(9)).expect("the channel is open");
         let position = sender.join().expect("a send does not panic");
         assert_eq!(offsets(&mut at_second), [1], "a message is missing, or came twice");
-        let history = channels.history("room", Since::Position(Position { offset: 0, ..position }));
+        let history = channels.group("room").history(Since::Position(Position { offset: 0, ..position }));
         assert!(history.recovered, "the history that it was kept in is gone");
     });
 }

@@ -21,7 +21,11 @@ fn what_is_sent_to_a_channel_does_not_overtake_what_was_sent_to_its_group() {
         let others = channels.clone();
         let other = thread::spawn(move || drop(others.group("room").send_frame(&frame(9, 1))));
         channels.group("room").send_frame(&frame(1, 1));
-        channels.send_frame_to(channel.id(), &frame(2, 1)).expect("the channel is open");
+        channels
+            .sender(channel.id())
+            .expect("the channel is known")
+            .send_frame(&frame(2, 1))
+            .expect("the channel is open");
         other.join().expect("a send does not panic");
         let mut numbers = received(&mut far_end);
         assert!(numbers.contains(&9), "a member missed a frame");

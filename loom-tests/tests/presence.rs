@@ -42,7 +42,7 @@ fn nobody_is_present_after_the_end_of_the_membership() {
         let entering = thread::spawn(move || other.enter(&1).map(std::mem::forget).is_ok());
         assert!(membership.leave(), "nobody else ends it");
         entering.join().expect("to enter does not panic");
-        let counted = (channels.presence("room").count(), here.load(SeqCst));
+        let counted = (channels.group("room").presence().count(), here.load(SeqCst));
         assert_eq!(counted, (0, 0), "somebody is present and is no member");
     });
 }
@@ -64,7 +64,7 @@ fn what_two_change_at_once_is_told_by_one_of_them() {
         let _bob = entering.join().expect("to enter does not panic");
         let told = texts(&mut at_ada).concat();
         assert!(told.contains("\"second\"") && told.contains("\"bob\""), "a change was not told");
-        assert_eq!(channels.presence("room").count(), 2, "somebody is missing");
+        assert_eq!(channels.group("room").presence().count(), 2, "somebody is missing");
     });
 }
 
@@ -83,9 +83,9 @@ fn who_enters_while_the_last_one_goes_is_present_in_the_group_of_the_name() {
         let joined = channels.join(&joiner, "room").expect("the channel is open");
         let here = joined.enter(&2).expect("it is a member");
         leaving.join().expect("a leave does not panic");
-        assert_eq!(channels.presence("room").count(), 1, "somebody is missing, or stays");
+        assert_eq!(channels.group("room").presence().count(), 1, "somebody is missing, or stays");
         assert!(texts(&mut at_joiner).concat().contains("\"type\":\"presence\""), "a newcomer was not told the state");
         drop((here, joined));
-        assert_eq!(channels.presence("room").count(), 0, "somebody is present and is no member");
+        assert_eq!(channels.group("room").presence().count(), 0, "somebody is present and is no member");
     });
 }

@@ -1,6 +1,7 @@
 //! A dispatcher in the making.
 
 use super::Dispatcher;
+use super::engine::core::Bounds;
 
 /// What a dispatcher is to hold its users to: see [`Dispatcher::builder`].
 ///
@@ -20,24 +21,14 @@ pub struct DispatcherBuilder {
     bounds: Bounds,
 }
 
-/// How many listeners an event may have.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) warn_above: Option<usize>,
-    pub(super) listener_limit: Option<usize>,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { warn_above: Some(100), listener_limit: None }
+impl Dispatcher {
+    /// Starts a dispatcher with other bounds than the default.
+    pub fn builder() -> DispatcherBuilder {
+        DispatcherBuilder { bounds: Bounds::default() }
     }
 }
 
 impl DispatcherBuilder {
-    pub(super) fn new() -> Self {
-        Self { bounds: Bounds::default() }
-    }
-
     /// Sets above how many listeners of one event a line is written to stderr, once for each event.
     ///
     /// Such a pile is often a registration in a loop that nobody takes off; the line names the place.

@@ -3,7 +3,7 @@
 use std::any::type_name;
 use std::fmt;
 
-use super::slot::AnySlot;
+use super::engine::core::AnySlot;
 use crate::name::InvalidName;
 use crate::sync::Arc;
 

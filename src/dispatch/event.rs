@@ -3,25 +3,22 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use super::awaited::Awaited;
-use super::counters::EventCounts;
-use super::emission::Emission;
-use super::info::ListenerInfo;
+use super::emit_async::EmitAsync;
+use super::engine::core::AnySlot;
+use super::engine::counters::EventCounts;
+use super::engine::emission::Emission;
+use super::engine::info::ListenerInfo;
+use super::engine::options::EmitOptions;
+use super::engine::outcome::{Folding, Outcome, Payload};
+use super::engine::report::Report;
+use super::engine::slot::SlotRef;
+#[cfg(feature = "tokio")]
+use super::engine::tasks::SpawnedEmit;
 use super::listener::Listener;
-use super::options::EmitOptions;
-use super::outcome::{Folding, Outcome, Payload};
-use super::publisher::Publisher;
 use super::registration::Registration;
-use super::report::Report;
-use super::slot::{AnySlot, Slot};
 use super::stream::{EventStream, Next, Overflow};
 use super::subscription::Subscription;
-#[cfg(feature = "tokio")]
-use super::tasks::SpawnedEmit;
-use super::weak::WeakEvent;
 use crate::sync::Arc;
 
 /// A handle to one event of a [`Dispatcher`](crate::Dispatcher): the hot path.
@@ -44,17 +41,16 @@ use crate::sync::Arc;
 /// # Ok::<(), fanfare::EventError>(())
 /// ```
 pub struct Event<T: ?Sized + 'static> {
-    /// Holds one reference of the slot.
-    slot: Arc<Slot<T>>,
+    slot: SlotRef<T>,
 }
 
 impl<T: ?Sized + 'static> Event<T> {
-    /// Takes over a reference that the caller acquired.
-    pub(super) fn new(slot: Arc<Slot<T>>) -> Self {
+    pub(super) fn new(slot: SlotRef<T>) -> Self {
         Self { slot }
     }
 
-    pub(super) fn slot(&self) -> &Slot<T> {
+    #[inline]
+    pub(super) fn slot(&self) -> &SlotRef<T> {
         &self.slot
     }
 
@@ -164,7 +160,7 @@ impl<T: ?Sized + 'static> Event<T> {
     /// Starts a registration with options.
     #[track_caller]
     pub fn listen(&self) -> Registration<T> {
-        Registration::new(self.clone())
+        Registration::new(self.slot.clone())
     }
 
     /// Takes off all registrations of `listener` at this event, and returns how many.
@@ -187,36 +183,6 @@ impl<T: ?Sized + 'static> Event<T> {
     #[must_use]
     pub fn listeners(&self) -> Vec<ListenerInfo> {
         self.slot.listeners()
-    }
-
-    /// Returns a handle that does not keep the event alive, for listeners to capture.
-    ///
-    /// Two events whose listeners hold each other's handles would live for ever, and so would one whose
-    /// listener holds its own.
-    ///
-    /// ```
-    /// use fanfare::Dispatcher;
-    ///
-    /// let events = Dispatcher::new();
-    /// let countdown = events.event::<u32>("countdown")?;
-    /// let weak = countdown.downgrade();
-    /// countdown.on(move |n| {
-    ///     if let (Some(countdown), 1..) = (weak.upgrade(), *n) {
-    ///         countdown.emit(&(n - 1));
-    ///     }
-    /// });
-    /// countdown.emit(&3);
-    /// # Ok::<(), fanfare::EventError>(())
-    /// ```
-    #[must_use]
-    pub fn downgrade(&self) -> WeakEvent<T> {
-        WeakEvent::new(&self.slot)
-    }
-
-    /// Returns a handle with a snapshot of its own: see [`Publisher`].
-    #[must_use]
-    pub fn publisher(&self) -> Publisher<T> {
-        Publisher::new(self.clone())
     }
 
     /// Keeps emits from calling anybody until the returned value is dropped.
@@ -372,7 +338,7 @@ impl<T: ?Sized + 'static> Event<T> {
     ///
     /// As [`emit_async`](Self::emit_async); all listeners it waits for are dropped.
     pub fn emit_async_with<'a>(&'a self, options: EmitOptions, payload: &'a T) -> EmitAsync<'a, T> {
-        EmitAsync { slot: &self.slot, walk: Awaited::new(payload, options) }
+        EmitAsync::new(&self.slot, options, payload)
     }
 
     /// Calls the listeners like [`emit`](Self::emit), and returns a handle on the async ones.
@@ -454,15 +420,7 @@ impl<T: ?Sized + 'static> Event<T> {
 
 impl<T: ?Sized + 'static> Clone for Event<T> {
     fn clone(&self) -> Self {
-        let acquired = self.slot.acquire();
-        debug_assert!(acquired, "the reference of this handle keeps the slot open");
-        Self { slot: Arc::clone(&self.slot) }
-    }
-}
-
-impl<T: ?Sized + 'static> Drop for Event<T> {
-    fn drop(&mut self) {
-        self.slot.release(1);
+        Self { slot: self.slot.clone() }
     }
 }
 
@@ -473,40 +431,6 @@ impl<T: ?Sized + 'static> fmt::Debug for Event<T> {
             .field("payload", &self.slot.payload_type())
             .field("listeners", &self.listener_count())
             .finish()
-    }
-}
-
-/// The future of [`Event::emit_async`].
-///
-/// # Panics
-///
-/// When it is polled again after it was ready.
-#[must_use = "an async emit starts when it is awaited"]
-pub struct EmitAsync<'a, T: ?Sized + 'static> {
-    slot: &'a Slot<T>,
-    walk: Awaited<'a, T>,
-}
-
-impl<T: ?Sized + 'static> Future for EmitAsync<'_, T> {
-    type Output = Report;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
-        let Self { slot, walk } = &mut *self;
-        if walk.is_new() {
-            return walk.begin(slot, cx);
-        }
-        assert!(walk.is_waiting(), "an async emit was polled after it was ready");
-        walk.resume(cx)
-    }
-}
-
-impl<T: ?Sized + 'static> fmt::Debug for EmitAsync<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmitAsync")
-            .field("event", self.slot.name())
-            .field("waiting", &self.walk.is_waiting())
-            .finish_non_exhaustive()
     }
 }
 

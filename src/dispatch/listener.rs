@@ -1,59 +1,13 @@
-//! Listeners as a user names them: their priority, and those with an identity of their own.
+//! [`Listener`]: a listener with an identity of its own.
 
 use std::fmt;
-use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 
-use super::failure::FailureCause;
-use super::outcome::Outcome;
-use super::outcome::sealed::{self, AnyValue, Values};
-use crate::sync::{Arc, guard, unique_number};
-
-/// Says who is called first: higher before lower, and within one priority first come, first called.
-///
-/// Any number is one; the names are the usual steps.
-///
-/// ```
-/// use fanfare::Priority;
-///
-/// assert!(Priority::HIGH > Priority::from(99));
-/// assert_eq!(Priority::from(0), Priority::NORMAL);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Priority(i32);
-
-impl Priority {
-    /// Before all others that have a name: 200.
-    pub const HIGHEST: Self = Self(200);
-    /// Before [`NORMAL`](Self::NORMAL): 100.
-    pub const HIGH: Self = Self(100);
-    /// The default: 0.
-    pub const NORMAL: Self = Self(0);
-    /// Another word for [`NORMAL`](Self::NORMAL).
-    pub const MEDIUM: Self = Self::NORMAL;
-    /// After [`NORMAL`](Self::NORMAL): -100.
-    pub const LOW: Self = Self(-100);
-    /// After all others that have a name: -200.
-    pub const LOWEST: Self = Self(-200);
-}
-
-impl Default for Priority {
-    fn default() -> Self {
-        Self::NORMAL
-    }
-}
-
-impl From<i32> for Priority {
-    fn from(priority: i32) -> Self {
-        Self(priority)
-    }
-}
-
-impl From<Priority> for i32 {
-    fn from(priority: Priority) -> Self {
-        priority.0
-    }
-}
+use super::engine::failure::FailureCause;
+use super::engine::node::ListenerId;
+use super::engine::outcome::Outcome;
+use super::engine::outcome::sealed::{self, AnyValue, Values};
+use crate::sync::{Arc, guard};
 
 /// A listener with an identity: keep it, register it where you like, and take it off again by itself.
 ///
@@ -80,10 +34,6 @@ pub struct Listener<T: ?Sized> {
 
 type ErasedCall<T> = dyn Fn(&T) -> Erased + Send + Sync;
 
-/// Unique within the process, never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ListenerId(NonZeroU64);
-
 impl<T: ?Sized + 'static> Listener<T> {
     /// Makes a listener of a closure.
     pub fn new<F, R>(listener: F) -> Self
@@ -92,11 +42,11 @@ impl<T: ?Sized + 'static> Listener<T> {
         R: Outcome,
     {
         let call = move |payload: &T| {
-            let mut kept = Kept(None);
+            let mut kept = KeptValue(None);
             let flow = listener(payload).settle(&mut kept);
             Erased { flow, value: kept.0 }
         };
-        Self { id: ListenerId(unique_number()), call: Arc::new(call) }
+        Self { id: ListenerId::new(), call: Arc::new(call) }
     }
 
     pub(super) fn id(&self) -> ListenerId {
@@ -118,7 +68,7 @@ impl<T: ?Sized> Clone for Listener<T> {
 
 impl<T: ?Sized> fmt::Debug for Listener<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listener<{}>(#{})", std::any::type_name::<T>(), self.id.0)
+        write!(f, "Listener<{}>({})", std::any::type_name::<T>(), self.id)
     }
 }
 
@@ -139,9 +89,9 @@ impl sealed::Outcome for Erased {
 }
 
 /// Keeps the value until it is known who asks.
-struct Kept(Option<Box<dyn AnyValue>>);
+struct KeptValue(Option<Box<dyn AnyValue>>);
 
-impl Values for Kept {
+impl Values for KeptValue {
     fn accept(&mut self, value: &mut dyn AnyValue) -> Result<ControlFlow<()>, FailureCause> {
         self.0 = Some(value.take_boxed());
         Ok(ControlFlow::Continue(()))

@@ -10,31 +10,16 @@
 //! while a listener runs, and no shared cache line is written by an emit. What is promised stands
 //! in [the guarantees](crate::docs::guarantees).
 
-mod async_call;
-mod awaited;
 mod builder;
-mod calls;
-mod conditions;
-mod counters;
-mod depth;
-mod emission;
+mod emit_async;
+mod engine;
 mod error;
 mod event;
-mod failure;
-mod info;
 mod listener;
-mod node;
-mod options;
-mod outcome;
 mod publisher;
 mod registration;
-mod report;
-mod slot;
 mod stream;
 mod subscription;
-mod table;
-mod tasks;
-mod waiting;
 mod weak;
 
 use std::any::Any;
@@ -44,35 +29,36 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 pub use builder::DispatcherBuilder;
-pub use counters::EventCounts;
-pub use depth::MAX_DEPTH;
+pub use emit_async::EmitAsync;
+pub use engine::counters::EventCounts;
+pub use engine::depth::MAX_DEPTH;
+pub use engine::failure::{BoxError, Failure, FailureCause};
+pub use engine::info::ListenerInfo;
+pub use engine::node::ListenerKind;
+pub use engine::options::EmitOptions;
+pub use engine::outcome::{Outcome, Payload, Value};
+pub use engine::priority::Priority;
+pub use engine::report::Report;
+#[cfg(feature = "tokio")]
+pub use engine::tasks::{Drained, SpawnedEmit};
 pub use error::{EventError, PayloadMismatch, TooManyListeners};
-pub use event::{EmitAsync, Event, Muted};
-pub use failure::{BoxError, Failure, FailureCause};
-pub use info::ListenerInfo;
-pub use listener::{Listener, Priority};
-pub use node::ListenerKind;
-pub use options::EmitOptions;
-pub use outcome::{Outcome, Payload, Value};
+pub use event::{Event, Muted};
+pub use listener::Listener;
 pub use publisher::Publisher;
 pub use registration::{Registration, WaitableRegistration};
-pub use report::Report;
 pub use stream::{EventStream, Next, Overflow};
 pub use subscription::{Paused, ScopedSubscription, Subscription, WaitError, WaitableSubscription, WouldDeadlock};
-#[cfg(feature = "tokio")]
-pub use tasks::{Drained, SpawnedEmit};
 pub use weak::{WeakDispatcher, WeakEvent};
 
-use self::awaited::Awaited;
-use self::builder::Bounds;
-use self::depth::Depth;
-use self::emission::{Emission, run};
-use self::failure::{EventMeta, Hook, drop_logged};
-use self::slot::{AnySlot, Slot};
-use self::table::Table;
-use self::tasks::Tasks;
+use self::engine::awaited::Awaited;
+use self::engine::core::{AnySlot, Bounds, Core};
+use self::engine::depth::Depth;
+use self::engine::emission::Emission;
+use self::engine::slot::{Hears, Slot, SlotRef};
+use self::engine::table::Table;
+use self::engine::walk::run;
 use crate::name::{self, EventName, SEPARATOR};
-use crate::sync::{Arc, NameMap, SnapshotCell, SnapshotGuard, Weak};
+use crate::sync::{Arc, SnapshotGuard, Weak};
 
 /// Owns listeners by event name, and runs them.
 ///
@@ -105,26 +91,6 @@ pub struct Dispatcher {
     prefix: Arc<str>,
 }
 
-/// What the clones and namespaces of one dispatcher share.
-struct Core {
-    names: NameMap<Arc<str>, dyn AnySlot>,
-    tasks: Arc<Tasks>,
-    bounds: Bounds,
-    on_error: SnapshotCell<Option<Hook>>,
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        drop_logged("the on_error hook", self.on_error.update(|_| Some((None, ()))));
-    }
-}
-
-impl Core {
-    fn on_error(&self) -> Option<Hook> {
-        Option::clone(&self.on_error.load())
-    }
-}
-
 /// An event that somebody listens to, as a look-up finds it.
 enum Found<T: ?Sized> {
     Nobody,
@@ -137,18 +103,11 @@ impl Dispatcher {
     /// Makes a dispatcher without events.
     #[must_use]
     pub fn new() -> Self {
-        Self::builder().build()
-    }
-
-    /// Starts a dispatcher with other bounds than the default.
-    pub fn builder() -> DispatcherBuilder {
-        DispatcherBuilder::new()
+        Self::with_bounds(Bounds::default())
     }
 
     fn with_bounds(bounds: Bounds) -> Self {
-        let on_error = SnapshotCell::new(Arc::new(None));
-        let core = Core { names: NameMap::new(), tasks: Arc::new(Tasks::new()), bounds, on_error };
-        Self { core: Arc::new(core), prefix: Arc::from("") }
+        Self { core: Arc::new(Core::new(bounds)), prefix: Arc::from("") }
     }
 
     /// Calls `hook` for every failure of this dispatcher when it happens, instead of writing to stderr.
@@ -173,9 +132,7 @@ impl Dispatcher {
     /// # Ok::<(), fanfare::EventError>(())
     /// ```
     pub fn on_error(&self, hook: impl Fn(&Failure) + Send + Sync + 'static) {
-        let hook: Hook = Arc::new(hook);
-        let old = self.core.on_error.update(|_| Some((Some(Arc::clone(&hook)), ())));
-        drop_logged("the on_error hook", old);
+        self.core.hook.set(Some(Arc::new(hook)));
     }
 
     /// Returns the part of this dispatcher whose names begin with `namespace` and a colon.
@@ -318,8 +275,8 @@ impl Dispatcher {
     #[track_caller]
     pub fn listen<T: ?Sized + 'static>(&self, name: impl EventName<T>) -> Result<Registration<T>, EventError> {
         // Not `.map`: the place of registration is taken from the caller of this very call.
-        let event = self.event(name)?;
-        Ok(Registration::new(event))
+        let slot = self.slot(name.name())?;
+        Ok(Registration::new(slot))
     }
 
     /// Takes a listener off; false when it is gone already, or another dispatcher's.
@@ -494,18 +451,12 @@ impl Dispatcher {
         self.core.names.values().iter().for_each(|slot| slot.record_metrics());
     }
 
-    /// Returns a handle that does not keep the dispatcher alive, for listeners to capture.
-    #[must_use]
-    pub fn downgrade(&self) -> WeakDispatcher {
-        WeakDispatcher::new(self)
-    }
-
     fn full<'a>(&self, name: &'a str) -> Cow<'a, str> {
         if self.prefix.is_empty() { Cow::Borrowed(name) } else { Cow::Owned(format!("{}{name}", self.prefix)) }
     }
 
-    /// Returns the event's slot, made when there is none, with one reference acquired.
-    fn slot<T: ?Sized + 'static>(&self, name: &str) -> Result<Arc<Slot<T>>, EventError> {
+    /// Returns a reference of the event's slot, which is made when there is none.
+    fn slot<T: ?Sized + 'static>(&self, name: &str) -> Result<SlotRef<T>, EventError> {
         let name = self.full(name);
         loop {
             let found = match self.core.names.with(&*name, Arc::clone) {
@@ -513,10 +464,7 @@ impl Dispatcher {
                 None => {
                     name::validate(&name)?;
                     let name = Arc::<str>::from(&*name);
-                    let core = Arc::downgrade(&self.core);
-                    let (tasks, bounds) = (Arc::clone(&self.core.tasks), self.core.bounds);
-                    let event = EventMeta { name: Arc::clone(&name), core, tasks, bounds };
-                    self.core.names.get_or_insert(name, Slot::<T>::new(event))
+                    self.core.names.get_or_insert(Arc::clone(&name), Slot::<T>::new(name, &self.core))
                 }
             };
             if !found.acquire() {
@@ -524,7 +472,7 @@ impl Dispatcher {
                 self.core.names.remove_if_same(&*name, &found);
                 continue;
             }
-            let slot = typed::<T>(&*found).map(Slot::arc);
+            let slot = typed::<T>(&*found).map(|slot| SlotRef::new(slot.arc()));
             if slot.is_err() {
                 found.release(1);
             }
@@ -539,16 +487,11 @@ impl Dispatcher {
     fn find<T: ?Sized + 'static>(&self, name: &str) -> Result<Found<T>, EventError> {
         let name = self.full(name);
         let found = self.core.names.with(&*name, |slot| match typed::<T>(&**slot) {
-            Ok(slot) => {
-                let audience = slot.audience();
-                Ok(if audience.is_nobody() {
-                    Found::Nobody
-                } else if audience.is_plain() {
-                    Found::Table(slot.table())
-                } else {
-                    Found::Watched(slot.arc())
-                })
-            }
+            Ok(slot) => Ok(match slot.audience().hears() {
+                Hears::Plain => Found::Table(slot.table()),
+                Hears::Nobody => Found::Nobody,
+                Hears::Watched => Found::Watched(slot.arc()),
+            }),
             Err(_) if slot.is_closed() => Ok(Found::Nobody),
             Err(error) => Err(error),
         });

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-use super::depth::Depth;
-use super::emission::{Emission, run};
-use super::event::{EmitAsync, Event};
-use super::report::Report;
-use super::slot::Slot;
-use super::table::Table;
+use super::emit_async::EmitAsync;
+use super::engine::depth::Depth;
+use super::engine::emission::Emission;
+use super::engine::report::Report;
+use super::engine::slot::{Hears, Slot};
+use super::engine::table::Table;
+use super::engine::walk::run;
+use super::event::Event;
 use crate::sync::SnapshotCache;
 
 /// An owned handle to one event that keeps the snapshot of its last emit: the cheapest way to emit.
@@ -38,8 +40,16 @@ pub struct Publisher<T: ?Sized + 'static> {
     snapshot: SnapshotCache<Slot<T>, Table<T>>,
 }
 
+impl<T: ?Sized + 'static> Event<T> {
+    /// Returns a handle with a snapshot of its own: see [`Publisher`].
+    #[must_use]
+    pub fn publisher(&self) -> Publisher<T> {
+        Publisher::new(self.clone())
+    }
+}
+
 impl<T: ?Sized + 'static> Publisher<T> {
-    pub(super) fn new(event: Event<T>) -> Self {
+    fn new(event: Event<T>) -> Self {
         let snapshot = SnapshotCache::new(event.slot().arc());
         Self { event, snapshot }
     }
@@ -56,12 +66,10 @@ impl<T: ?Sized + 'static> Publisher<T> {
         let audience = self.event.slot().audience();
         // Also when nobody listens: the last ones may be gone since.
         let table = self.snapshot.load();
-        if audience.is_nobody() {
-            Report::default()
-        } else if audience.is_plain() {
-            run(table, payload, Emission::new(), &Depth::enter())
-        } else {
-            self.event.slot().emit_watched(payload, Emission::new())
+        match audience.hears() {
+            Hears::Plain => run(table, payload, Emission::new(), &Depth::enter()),
+            Hears::Nobody => Report::default(),
+            Hears::Watched => self.event.slot().emit_watched(payload, Emission::new()),
         }
     }
 

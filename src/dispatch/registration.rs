@@ -5,20 +5,22 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 
-use super::async_call::AsyncCall;
-use super::calls::Calls;
-use super::conditions::{Conditions, Limit};
+use super::engine::async_call::AsyncCall;
+use super::engine::calls::Calls;
+use super::engine::conditions::{Conditions, Filter, Limit};
+use super::engine::core::AnySlot as _;
+use super::engine::failure::FailureCause;
+use super::engine::node::{Call, Held, IdentifiedCall, Node, SharedCall, SyncCall};
+use super::engine::outcome::{Outcome, Payload};
+use super::engine::priority::Priority;
+use super::engine::slot::SlotRef;
+use super::engine::table::Placement;
 use super::error::TooManyListeners;
-use super::event::Event;
-use super::failure::FailureCause;
-use super::listener::{Listener, Priority};
-use super::node::{Call, Held, IdentifiedCall, Node, SharedCall, SyncCall};
-use super::outcome::{Outcome, Payload};
+use super::listener::Listener;
 use super::subscription::{Subscription, WaitableSubscription};
-use super::table::Position;
 use crate::sync::Arc;
 
-/// A registration in the making: [`Event::listen`], then options, then `run`.
+/// A registration in the making: [`Event::listen`](crate::Event::listen), then options, then `run`.
 ///
 /// ```
 /// use fanfare::{Dispatcher, Priority};
@@ -34,19 +36,19 @@ use crate::sync::Arc;
 /// ```
 #[must_use = "nothing is registered before `run`, `run_async` or `run_listener`"]
 pub struct Registration<T: ?Sized + 'static> {
-    event: Event<T>,
+    slot: SlotRef<T>,
     priority: Priority,
-    position: Position,
+    position: Placement,
     times: Option<u32>,
-    filter: Option<Box<super::conditions::Filter<T>>>,
+    filter: Option<Box<Filter<T>>>,
     registered_at: &'static Location<'static>,
 }
 
 impl<T: ?Sized + 'static> Registration<T> {
     #[track_caller]
-    pub(super) fn new(event: Event<T>) -> Self {
+    pub(super) fn new(slot: SlotRef<T>) -> Self {
         let registered_at = Location::caller();
-        Self { event, priority: Priority::NORMAL, position: Position::Last, times: None, filter: None, registered_at }
+        Self { slot, priority: Priority::NORMAL, position: Placement::Last, times: None, filter: None, registered_at }
     }
 
     /// Sets the priority, a [`Priority`] or any number; [`Priority::NORMAL`] without it.
@@ -57,7 +59,7 @@ impl<T: ?Sized + 'static> Registration<T> {
 
     /// Puts the listener before those of its priority instead of behind them.
     pub fn prepend(mut self) -> Self {
-        self.position = Position::First;
+        self.position = Placement::First;
         self
     }
 
@@ -140,17 +142,18 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(call, None).map_err(|refused| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`]; over the hard limit as [`run`](Self::run).
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`run`](Self::run).
     pub fn run_async<F, Fut>(self, listener: F) -> Subscription
     where
         T: Payload,
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener), None).unwrap_or_else(Refused::into_subscription)
+        let tasks = Arc::clone(self.slot.tasks());
+        self.finish(AsyncCall::new(listener, tasks), None).unwrap_or_else(Refused::into_subscription)
     }
 
-    /// Registers an async listener: see [`Event::on_async`].
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async).
     ///
     /// # Errors
     ///
@@ -161,7 +164,8 @@ impl<T: ?Sized + 'static> Registration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener), None).map_err(|refused| refused.error)
+        let tasks = Arc::clone(self.slot.tasks());
+        self.finish(AsyncCall::new(listener, tasks), None).map_err(|refused| refused.error)
     }
 
     /// Registers a closure of ours that takes the shared payload and tells whether it wants more, and one
@@ -178,8 +182,7 @@ impl<T: ?Sized + 'static> Registration<T> {
     }
 
     fn finish<C: Call<T> + 'static>(self, call: C, calls: Option<Arc<Calls>>) -> Result<Subscription, Refused> {
-        let Self { event, priority, position, times, filter, registered_at } = self;
-        let slot = event.slot();
+        let Self { slot, priority, position, times, filter, registered_at } = self;
         let origin = slot.origin(registered_at, TypeId::of::<C>());
         let conditions = Conditions { filter, limit: times.map(Limit::new), calls };
         let listener = Held::<T>::new(if conditions.is_empty() {
@@ -214,9 +217,9 @@ impl Refused {
 impl<T: ?Sized + 'static> fmt::Debug for Registration<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
-            .field("event", &self.event.name())
+            .field("event", &self.slot.name())
             .field("priority", &self.priority)
-            .field("prepend", &(self.position == Position::First))
+            .field("prepend", &(self.position == Placement::First))
             .field("times", &self.times)
             .field("filtered", &self.filter.is_some())
             .finish()
@@ -253,7 +256,7 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         self.finish(SyncCall::new(listener)).map_err(|(refused, _)| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`]; over the hard limit as [`Registration::run`].
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`Registration::run`].
     ///
     /// A call of it is in flight until its future is finished or dropped.
     pub fn run_async<F, Fut>(self, listener: F) -> WaitableSubscription
@@ -262,7 +265,8 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener))
+        let tasks = Arc::clone(self.registration.slot.tasks());
+        self.finish(AsyncCall::new(listener, tasks))
             .unwrap_or_else(|(refused, calls)| WaitableSubscription::new(refused.into_subscription(), calls))
     }
 
@@ -277,7 +281,8 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.finish(AsyncCall::new(listener)).map_err(|(refused, _)| refused.error)
+        let tasks = Arc::clone(self.registration.slot.tasks());
+        self.finish(AsyncCall::new(listener, tasks)).map_err(|(refused, _)| refused.error)
     }
 
     fn finish<C: Call<T> + 'static>(self, call: C) -> Result<WaitableSubscription, (Refused, Arc<Calls>)> {

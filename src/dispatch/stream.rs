@@ -9,7 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use futures_util::stream::Stream;
 use futures_util::task::AtomicWaker;
 
-use super::outcome::Payload;
+use super::engine::outcome::Payload;
 use super::registration::Registration;
 use super::subscription::{ScopedSubscription, Subscription};
 use crate::sync::Arc;
@@ -34,14 +34,14 @@ pub enum Overflow {
 /// Dropping it takes its listener off. It is a [`Stream`] too, for adapters.
 #[must_use = "dropping it takes its listener off"]
 pub struct EventStream<T: ?Sized + 'static> {
-    queue: Arc<Queue<T>>,
+    queue: Arc<PayloadQueue<T>>,
     subscription: ScopedSubscription,
     /// The reader was told of the end: what comes in by a race is not for it.
     is_over: bool,
 }
 
 /// What the listener fills and the stream empties.
-struct Queue<T: ?Sized> {
+struct PayloadQueue<T: ?Sized> {
     payloads: ArrayQueue<Arc<T>>,
     overflow: Overflow,
     /// Written by the listener's `off` or drop, or by an overflow that closes; nothing is waited for after it.
@@ -53,14 +53,14 @@ struct Queue<T: ?Sized> {
 impl<T: Payload + ?Sized> EventStream<T> {
     pub(super) fn new(registration: Registration<T>, capacity: usize, overflow: Overflow) -> Self {
         assert!(capacity > 0, "a stream needs room for at least one payload");
-        let queue = Arc::new(Queue {
+        let queue = Arc::new(PayloadQueue {
             payloads: ArrayQueue::new(capacity),
             overflow,
             closed: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             reader: AtomicWaker::new(),
         });
-        let writer = Writer(Arc::clone(&queue));
+        let writer = QueueWriter(Arc::clone(&queue));
         let ending = Arc::clone(&queue);
         let subscription = registration.run_shared(move |payload| writer.0.push(payload), move || ending.close());
         Self { queue, subscription: subscription.scoped(), is_over: false }
@@ -106,7 +106,7 @@ impl<T: Payload + ?Sized> EventStream<T> {
     }
 }
 
-impl<T: ?Sized> Queue<T> {
+impl<T: ?Sized> PayloadQueue<T> {
     /// Takes a payload in, or drops one; false when nothing more is wanted.
     fn push(&self, payload: Arc<T>) -> bool {
         let dropped = match self.overflow {
@@ -152,9 +152,9 @@ impl<T: ?Sized> Queue<T> {
 /// The listener's end of the queue: closes it when the listener is dropped, with its event say.
 ///
 /// One that is taken off closes it by itself: an idle publisher may keep it from being dropped.
-struct Writer<T: ?Sized>(Arc<Queue<T>>);
+struct QueueWriter<T: ?Sized>(Arc<PayloadQueue<T>>);
 
-impl<T: ?Sized> Drop for Writer<T> {
+impl<T: ?Sized> Drop for QueueWriter<T> {
     fn drop(&mut self) {
         self.0.close();
     }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::time::{Duration, Instant};
 
-use super::calls::Calls;
-use super::slot::AnySlot;
-use super::table::EntryKey;
-use super::waiting::Waiting;
+use super::engine::calls::Calls;
+use super::engine::core::AnySlot;
+use super::engine::table::EntryKey;
+use super::engine::waiting::Waiter;
 use crate::sync::{Arc, Weak, block_until};
 
 /// A handle to one registration: dropping it removes nothing.
@@ -213,8 +213,8 @@ impl WaitableSubscription {
     /// Inside the listener itself, where it would wait for its own end. The listener stays as it is.
     pub fn off_and_wait(&self) -> Result<bool, WouldDeadlock> {
         let ended = self.close()?;
-        let mut waiting = Waiting::new(Arc::clone(&self.calls));
-        block_until(None, |cx| waiting.poll(cx));
+        let mut waiter = Waiter::new(Arc::clone(&self.calls));
+        block_until(None, |cx| waiter.poll(cx));
         Ok(ended)
     }
 
@@ -227,8 +227,8 @@ impl WaitableSubscription {
     pub fn off_and_wait_timeout(&self, timeout: Duration) -> Result<bool, WaitError> {
         let ended = self.close()?;
         let deadline = Instant::now().checked_add(timeout);
-        let mut waiting = Waiting::new(Arc::clone(&self.calls));
-        let over = block_until(deadline, |cx| waiting.poll(cx));
+        let mut waiter = Waiter::new(Arc::clone(&self.calls));
+        let over = block_until(deadline, |cx| waiter.poll(cx));
         if over { Ok(ended) } else { Err(WaitError::TimedOut) }
     }
 
@@ -245,8 +245,8 @@ impl WaitableSubscription {
         let this = self.clone();
         async move {
             let ended = this.close()?;
-            let mut waiting = Waiting::new(Arc::clone(&this.calls));
-            poll_fn(|cx| waiting.poll(cx)).await;
+            let mut waiter = Waiter::new(Arc::clone(&this.calls));
+            poll_fn(|cx| waiter.poll(cx)).await;
             Ok(ended)
         }
     }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::Dispatcher;
+use super::engine::core::Core;
+use super::engine::slot::{Slot, SlotRef};
 use super::event::Event;
-use super::slot::{AnySlot, Slot};
-use super::{Core, Dispatcher};
 use crate::sync::{Arc, Weak};
 
 /// A dispatcher that is not kept alive: see [`Dispatcher::downgrade`].
@@ -14,11 +15,15 @@ pub struct WeakDispatcher {
     prefix: Arc<str>,
 }
 
-impl WeakDispatcher {
-    pub(super) fn new(dispatcher: &Dispatcher) -> Self {
-        Self { core: Arc::downgrade(&dispatcher.core), prefix: Arc::clone(&dispatcher.prefix) }
+impl Dispatcher {
+    /// Returns a handle that does not keep the dispatcher alive, for listeners to capture.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakDispatcher {
+        WeakDispatcher { core: Arc::downgrade(&self.core), prefix: Arc::clone(&self.prefix) }
     }
+}
 
+impl WeakDispatcher {
     /// Returns the dispatcher, unless it is gone.
     #[must_use]
     pub fn upgrade(&self) -> Option<Dispatcher> {
@@ -37,18 +42,39 @@ pub struct WeakEvent<T: ?Sized + 'static> {
     slot: Weak<Slot<T>>,
 }
 
-impl<T: ?Sized + 'static> WeakEvent<T> {
-    pub(super) fn new(slot: &Arc<Slot<T>>) -> Self {
-        Self { slot: Arc::downgrade(slot) }
+impl<T: ?Sized + 'static> Event<T> {
+    /// Returns a handle that does not keep the event alive, for listeners to capture.
+    ///
+    /// Two events whose listeners hold each other's handles would live for ever, and so would one whose
+    /// listener holds its own.
+    ///
+    /// ```
+    /// use fanfare::Dispatcher;
+    ///
+    /// let events = Dispatcher::new();
+    /// let countdown = events.event::<u32>("countdown")?;
+    /// let weak = countdown.downgrade();
+    /// countdown.on(move |n| {
+    ///     if let (Some(countdown), 1..) = (weak.upgrade(), *n) {
+    ///         countdown.emit(&(n - 1));
+    ///     }
+    /// });
+    /// countdown.emit(&3);
+    /// # Ok::<(), fanfare::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakEvent<T> {
+        WeakEvent { slot: self.slot().downgrade() }
     }
+}
 
+impl<T: ?Sized + 'static> WeakEvent<T> {
     /// Returns the handle, unless the event was forgotten: it had neither a listener nor a handle.
     ///
     /// One that was forgotten and is there again, under the same name, is another event.
     #[must_use]
     pub fn upgrade(&self) -> Option<Event<T>> {
-        let slot = self.slot.upgrade()?;
-        slot.acquire().then(|| Event::new(slot))
+        SlotRef::upgrade(&self.slot).map(Event::new)
     }
 }
 

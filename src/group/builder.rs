@@ -1,23 +1,19 @@
-//! [`ChannelBoxBuilder`]: what is settled about a box before it begins.
+//! [`ChannelBoxBuilder`]: what the program settles about a box before it begins.
 
 use std::fmt;
 
-use super::offline::{Offline, OfflineOptions};
+use super::offline::OfflineOptions;
+use super::registry::Rules;
 use super::{ChannelBox, GroupOptions};
 use crate::channel::Sender;
 use crate::dispatch::Dispatcher;
 
-/// What users of a box have said about it.
-pub(super) struct Rules {
-    pub(super) options: Box<dyn Fn(&str) -> GroupOptions + Send + Sync>,
-    pub(super) may_join: Box<Gate>,
-    pub(super) may_send: Box<Gate>,
-    /// Where presence is told, and what offline queues have dropped.
-    pub(super) events: Option<Dispatcher>,
+impl ChannelBox {
+    /// Begins a box with options of its own.
+    pub fn builder() -> ChannelBoxBuilder {
+        ChannelBoxBuilder { rules: Rules::default(), offline: None }
+    }
 }
-
-/// Decides about one channel and one group.
-type Gate = dyn Fn(&Sender, &str) -> bool + Send + Sync;
 
 /// Makes a [`ChannelBox`] with options: [`ChannelBox::builder`].
 ///
@@ -27,18 +23,18 @@ type Gate = dyn Fn(&Sender, &str) -> bool + Send + Sync;
 ///
 /// // A user's own group is for that user alone; announcements are for all to hear, and for one to say.
 /// let channels = ChannelBox::builder()
-///     .on_join(|channel, group| match group.strip_prefix("inbox:") {
+///     .may_join(|channel, group| match group.strip_prefix("inbox:") {
 ///         Some(owner) => channel.user().is_some_and(|user| user.as_str() == owner),
 ///         None => true,
 ///     })
-///     .on_send(|channel, group| group != "news" || channel.user().is_some_and(|user| user.as_str() == "editor"))
+///     .may_send(|channel, group| group != "news" || channel.user().is_some_and(|user| user.as_str() == "editor"))
 ///     .build();
 ///
 /// let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(UserId::new("ada")?));
 /// let refused = channels.join(&channel, "inbox:bob").expect_err("that is somebody else's");
 /// assert_eq!(refused.reason(), JoinErrorReason::Denied);
-/// assert!(channels.group_as(&channel.sender(), "news").is_err());
-/// assert_eq!(channels.group_as(&channel.sender(), "room")?.send("hello")?.members(), 0);
+/// assert!(channels.group("news").send_as(&channel.sender()).is_err());
+/// assert_eq!(channels.group("room").send_as(&channel.sender())?.send("hello")?.members(), 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a builder makes nothing before `build`"]
@@ -48,37 +44,27 @@ pub struct ChannelBoxBuilder {
 }
 
 impl ChannelBoxBuilder {
-    pub(super) fn new() -> Self {
-        Self {
-            rules: Rules {
-                options: Box::new(|_| GroupOptions::default()),
-                may_join: Box::new(|_, _| true),
-                may_send: Box::new(|_, _| true),
-                events: None,
-            },
-            offline: None,
-        }
-    }
-
-    /// Sets how a group is treated, by its name: see [`ChannelBox::with_options`].
+    /// Sets the options of a group by its name.
+    ///
+    /// The box calls `options` whenever it makes a group; it should return the same for a name each time.
     pub fn groups(mut self, options: impl Fn(&str) -> GroupOptions + Send + Sync + 'static) -> Self {
         self.rules.options = Box::new(options);
         self
     }
 
-    /// Sets who may join which group: asked before every join, with the channel and the group's name. All may by
-    /// default.
+    /// Sets the rule that decides which channel may join which group; by default every channel may join every group.
     ///
-    /// It runs on whatever thread joins, with no lock held; one that has to look something up does that before,
-    /// and leaves the answer in the channel's [metadata](crate::channel::ChannelOptions::metadata).
-    pub fn on_join(mut self, may_join: impl Fn(&Sender, &str) -> bool + Send + Sync + 'static) -> Self {
+    /// The box calls it before every join, with the channel and the group's name, on the thread that joins and without
+    /// a lock. A rule cannot wait: look permissions up when the channel begins, and leave the answer in the channel's
+    /// [metadata](crate::channel::ChannelOptions::metadata).
+    pub fn may_join(mut self, may_join: impl Fn(&Sender, &str) -> bool + Send + Sync + 'static) -> Self {
         self.rules.may_join = Box::new(may_join);
         self
     }
 
-    /// Sets whose messages may go to which group: asked by [`ChannelBox::group_as`]. All may by default. What the
-    /// server sends by itself, by [`ChannelBox::group`], is not asked for.
-    pub fn on_send(mut self, may_send: impl Fn(&Sender, &str) -> bool + Send + Sync + 'static) -> Self {
+    /// Sets whose messages may go to which group: asked by [`Group::send_as`](super::Group::send_as). All may by default. What the
+    /// server sends by itself, by [`Group::send`](super::Group::send), is not asked for.
+    pub fn may_send(mut self, may_send: impl Fn(&Sender, &str) -> bool + Send + Sync + 'static) -> Self {
         self.rules.may_send = Box::new(may_send);
         self
     }
@@ -100,7 +86,7 @@ impl ChannelBoxBuilder {
     /// Makes the box.
     #[must_use]
     pub fn build(self) -> ChannelBox {
-        ChannelBox::with_rules(self.rules, Offline::new(self.offline))
+        ChannelBox::with_rules(self.rules, self.offline.unwrap_or_default())
     }
 }
 

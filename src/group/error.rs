@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::MAX_NAME_LEN;
+use super::options::MAX_NAME_LEN;
 
 /// Why a channel did not become a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum JoinErrorReason {
     TooManyGroups,
     /// The channel is closed.
     Closed,
-    /// The channel may not: [`on_join`](super::ChannelBoxBuilder::on_join) says so, or its user was revoked.
+    /// The channel may not: [`may_join`](super::ChannelBoxBuilder::may_join) says so, or its user was revoked.
     Denied,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// A client may not send to a group: [`on_send`](super::ChannelBoxBuilder::on_send) says so.
+/// A client may not send to a group: [`may_send`](super::ChannelBoxBuilder::may_send) says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     group: String,

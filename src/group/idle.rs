@@ -4,13 +4,13 @@
 //! first, when there are too many, when they keep too much, or when their histories have grown too old. Nothing
 //! is scanned: each time one is noted, a few of the oldest are looked at.
 //!
-//! Locks: this list first, then the log of a group.
+//! Locks: this list first, then the state of a group.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::SystemTime;
 
-use super::Group;
+use super::delivery::state::{Listed, LiveGroup};
 use crate::sync::{Arc, lock};
 
 /// How many groups without members keep their history, and how much that may be in all.
@@ -22,31 +22,33 @@ const LOOKS: usize = 2;
 #[derive(Default)]
 pub(super) struct IdleGroups {
     /// Those that were left longest ago are in front. Some may have members again: seen when their turn comes.
-    groups: VecDeque<Arc<Group>>,
+    groups: VecDeque<Arc<LiveGroup>>,
     /// The sum of what each is `listed` with.
     bytes: usize,
 }
 
 impl IdleGroups {
-    /// Takes note of a group that was left, or was sent to while nobody is in it. Returns those that go for it:
-    /// they are closed, and are to be taken out of the map without a lock.
+    /// Takes note of a group that was left, or was sent to while it has no members.
+    ///
+    /// Returns the groups evicted to make room; they are already closed, and the caller removes them from the map
+    /// without holding a lock.
     #[must_use]
-    pub(super) fn note(&mut self, group: &Arc<Group>, now: SystemTime) -> Vec<Arc<Group>> {
+    pub(super) fn note(&mut self, group: &Arc<LiveGroup>, now: SystemTime) -> Vec<Arc<LiveGroup>> {
         let (is_listed, is_closed) = {
-            let mut log = lock(&group.log);
-            if log.closed || !log.members.is_empty() {
+            let mut state = lock(&group.state);
+            if state.closed || !state.members.is_empty() {
                 return Vec::new();
             }
-            let bytes = log.history.as_ref().map_or(0, |history| history.bytes());
-            let before = log.listed;
+            let bytes = state.history.as_ref().map_or(0, |history| history.bytes());
+            let before = state.listed;
             self.bytes = self.bytes + bytes - before.map_or(0, |before| before.bytes);
             // Nothing was said: whoever makes up names for groups takes no place from those that keep something.
-            log.closed = bytes == 0;
+            state.closed = bytes == 0;
             // One that was listed before is found closed when its turn comes.
-            if !log.closed || before.is_some() {
-                log.listed = Some(Listed { bytes, again: before.is_some() });
+            if !state.closed || before.is_some() {
+                state.listed = Some(Listed { bytes, again: before.is_some() });
             }
-            (before.is_some(), log.closed)
+            (before.is_some(), state.closed)
         };
         if is_closed {
             return vec![Arc::clone(group)];
@@ -76,40 +78,32 @@ impl IdleGroups {
     }
 
     /// Closes a group if there is a reason to.
-    fn look(&mut self, group: &Group, too_much: bool, now: SystemTime) -> Look {
-        let mut log = lock(&group.log);
-        let listed = log.listed.take();
+    fn look(&mut self, group: &LiveGroup, too_much: bool, now: SystemTime) -> Look {
+        let mut state = lock(&group.state);
+        let listed = state.listed.take();
         self.bytes -= listed.map_or(0, |listed| listed.bytes);
-        if log.closed || !log.members.is_empty() {
+        if state.closed || !state.members.is_empty() {
             return Look::HasMembers;
         }
-        let gone = log.history.as_mut().map(|history| history.trim(now));
-        let bytes = log.history.as_ref().map_or(0, |history| history.bytes());
+        let gone = state.history.as_mut().map(|history| history.trim(now));
+        let bytes = state.history.as_ref().map_or(0, |history| history.bytes());
         let look = match listed {
             _ if bytes == 0 => Look::Closed,
             Some(Listed { again: true, .. }) => Look::WasSentTo,
             _ if too_much => Look::Closed,
             _ => Look::Stays,
         };
-        log.closed = look == Look::Closed;
+        state.closed = look == Look::Closed;
         // A map keeps what was removed for a while: not with all that was said in it.
-        let history = if log.closed { log.history.take() } else { None };
-        if !log.closed {
-            log.listed = Some(Listed { bytes, again: false });
+        let history = if state.closed { state.history.take() } else { None };
+        if !state.closed {
+            state.listed = Some(Listed { bytes, again: false });
             self.bytes += bytes;
         }
-        drop(log);
+        drop(state);
         drop((gone, history));
         look
     }
-}
-
-/// How a group is listed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Listed {
-    bytes: usize,
-    /// It was sent to since: as if it had been left only then.
-    again: bool,
 }
 
 /// What became of a group that was looked at.

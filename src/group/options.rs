@@ -5,27 +5,37 @@ use std::time::Duration;
 use super::history::HistoryLimits;
 use crate::channel::Overflow;
 
-/// How a group treats what is sent to it: see [`ChannelBox::with_options`](super::ChannelBox::with_options).
+/// The longest group name, in bytes.
+pub const MAX_NAME_LEN: usize = 255;
+/// The most groups that one channel may be in.
+pub const MAX_GROUPS_PER_CHANNEL: usize = 1024;
+
+/// Returns whether a group can have this name.
+pub(super) fn is_valid_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_LEN && !name.chars().any(char::is_control)
+}
+
+/// How a group treats what is sent to it: see [`ChannelBox::with_options`](super::ChannelBoxBuilder::groups).
 ///
 /// ```
 /// use std::time::Duration;
 /// use fanfare::channel::Overflow;
 /// use fanfare::group::{ChannelBox, GroupOptions};
 ///
-/// let channels = ChannelBox::with_options(|group| match group.split_once(':') {
+/// let channels = ChannelBox::builder().groups(|group| match group.split_once(':') {
 ///     // Prices: a slow client skips to the latest, and all of 50 ms goes out in one write.
 ///     Some(("ticker", _)) => {
 ///         GroupOptions::default().overflow(Overflow::Conflate).write_delay(Duration::from_millis(50))
 ///     }
 ///     _ => GroupOptions::default(),
-/// });
+/// }).build();
 /// # let _ = channels;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupOptions {
     pub(super) overflow: Option<Overflow>,
     pub(super) write_delay: Duration,
-    pub(super) max_frames: usize,
+    pub(super) max_messages: usize,
     pub(super) max_bytes: usize,
     pub(super) history: Option<HistoryLimits>,
     pub(super) presence_grace: Duration,
@@ -36,7 +46,7 @@ impl Default for GroupOptions {
         Self {
             overflow: None,
             write_delay: Duration::ZERO,
-            max_frames: 4096,
+            max_messages: 4096,
             max_bytes: 8 << 20,
             history: None,
             presence_grace: Duration::from_secs(5),
@@ -52,8 +62,8 @@ impl GroupOptions {
     /// many small messages. Where a slow client is to skip to the latest value soon, set a small
     /// `Upgrade::send_buffer` too, of 4 KiB say.
     #[must_use]
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = Some(overflow);
+    pub fn overflow(mut self, overflow: impl Into<Option<Overflow>>) -> Self {
+        self.overflow = overflow.into();
         self
     }
 
@@ -68,19 +78,28 @@ impl GroupOptions {
         self
     }
 
-    /// Sets how much may wait in the group before a send is refused: 4096 frames and 8 MiB by default,
-    /// framing included. A larger frame than this is always refused.
+    /// Sets how many messages may wait in the group before a send is refused: 4096 by default.
     ///
-    /// What waits is what no sweep has taken to the members yet; it says nothing about slow clients,
-    /// who have outboxes of their own.
+    /// A message waits here until a sweep has taken it to every member. This is not the bound for slow clients: each
+    /// of those has an [outbox](crate::channel::OutboxLimits) of its own.
     #[must_use]
-    pub fn max_waiting(mut self, frames: usize, bytes: usize) -> Self {
-        (self.max_frames, self.max_bytes) = (frames, bytes);
+    pub fn max_messages(mut self, messages: usize) -> Self {
+        self.max_messages = messages;
         self
     }
 
-    /// Keeps what is sent to the group, for those who [come back](super::ChannelBox::join_since) or
-    /// [ask](super::ChannelBox::history). Not by default.
+    /// Sets how many bytes, framing included, may wait in the group before a send is refused: 8 MiB by default.
+    ///
+    /// A message larger than this is always refused. What waits is the same as for
+    /// [`max_messages`](Self::max_messages).
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Keeps what is sent to the group, for those who [come back](super::Group::join_since) or
+    /// [ask](super::Group::history). Not by default.
     ///
     /// Every JSON message that is sent then has an offset, which is told to the clients: `"group"` and `"offset"` are
     /// added to the fields of an object, behind all others: one that has such fields itself has them twice, of which the
@@ -89,11 +108,11 @@ impl GroupOptions {
     ///
     /// Such a group outlives its members: it keeps its history when nobody is in it, and what is sent to it is kept
     /// also when nobody was ever. Of groups without members a box keeps 10 000 and 256 MiB; those that were left
-    /// longest ago go first. Where clients choose the names of groups, [`on_join`](super::ChannelBoxBuilder::on_join)
+    /// longest ago go first. Where clients choose the names of groups, [`may_join`](super::ChannelBoxBuilder::may_join)
     /// says which there may be.
     #[must_use]
-    pub fn history(mut self, limits: HistoryLimits) -> Self {
-        self.history = Some(limits);
+    pub fn history(mut self, limits: impl Into<Option<HistoryLimits>>) -> Self {
+        self.history = limits.into();
         self
     }
 

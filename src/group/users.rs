@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 use crate::channel::{ChannelId, Out, UserId};
 use crate::sync::{Arc, Mutex, lock};
 
-/// Told to a client that was revoked.
-pub(super) const REASON: &str = "user was revoked";
+/// The reason in the close frame of a revoked client.
+pub(super) const REVOKED_REASON: &str = "user was revoked";
 
 const SHARDS: usize = 16;
 /// Revocations that a shard remembers, for channels that have begun and not joined yet: the latest.
@@ -41,14 +41,14 @@ impl Default for Users {
 
 impl Users {
     /// Adds a channel of `user`; false when that was revoked since the channel's user was known.
-    pub(super) fn add(&self, user: &UserId, out: &Arc<Out>) -> bool {
+    pub(super) fn add(&self, user: &UserId, link: &Arc<Out>) -> bool {
         let mut shard = lock(self.shard(user));
-        if shard.revoked.get(user).is_some_and(|revoked| *revoked > out.identified()) {
+        if shard.revoked.get(user).is_some_and(|revoked| *revoked > link.identified()) {
             return false;
         }
         let channels = shard.channels.entry(user.clone()).or_default();
-        if !channels.iter().any(|known| Arc::ptr_eq(known, out)) {
-            channels.push(Arc::clone(out));
+        if !channels.iter().any(|known| Arc::ptr_eq(known, link)) {
+            channels.push(Arc::clone(link));
         }
         true
     }
@@ -58,7 +58,7 @@ impl Users {
         let _removed = {
             let mut shard = lock(self.shard(user));
             let Some(channels) = shard.channels.get_mut(user) else { return };
-            let removed = channels.iter().position(|out| out.id() == id).map(|at| channels.remove(at));
+            let removed = channels.iter().position(|link| link.id() == id).map(|at| channels.remove(at));
             if channels.is_empty() {
                 shard.channels.remove(user);
             }
@@ -84,7 +84,7 @@ impl Users {
 
     pub(super) fn channels(&self, user: &UserId) -> Vec<ChannelId> {
         let shard = lock(self.shard(user));
-        shard.channels.get(user).map_or_else(Vec::new, |channels| channels.iter().map(|out| out.id()).collect())
+        shard.channels.get(user).map_or_else(Vec::new, |channels| channels.iter().map(|link| link.id()).collect())
     }
 
     fn shard(&self, user: &UserId) -> &Mutex<Shard> {

@@ -9,6 +9,7 @@
 #[cfg(feature = "metrics")]
 use super::Told;
 use super::count;
+use super::stderr::write_line;
 
 /// A listener failed.
 #[inline]
@@ -16,15 +17,14 @@ pub(crate) fn failed(cause: &'static str) {
     count!("fanfare_listener_failures_total", 1, "cause" => cause);
 }
 
-/// Offers a line for whoever reads the log; false when nobody takes it, and it is for stderr.
-#[inline]
-pub(crate) fn warned(text: &str) -> bool {
+/// Logs a warning: to a subscriber that takes warnings of the dispatcher, else as a line on stderr.
+pub(crate) fn warn(text: &str) {
     #[cfg(feature = "tracing")]
     if tracing::event_enabled!(target: "fanfare::dispatch", tracing::Level::WARN) {
         tracing::warn!(target: "fanfare::dispatch", "{text}");
-        return true;
+        return;
     }
-    false
+    write_line(text);
 }
 
 /// What was told of an event's counts.

@@ -4,7 +4,7 @@
 //! installs it is seen, without it each place costs a look at an atomic. All names are in `METRICS` and on the page
 //! `fanfare::docs::observability`.
 //!
-//! This folder alone names the two crates, one file for each floor that is observed. What a feature that is off would
+//! This folder alone names the two crates, one file for each floor that is observed, and one writes lines to stderr. What a feature that is off would
 //! say is nothing: the functions are empty then, and what they ask for lazily is not asked.
 //!
 //! Always: a recorder and a subscriber are user code, so nothing here that speaks is called under a lock. What is
@@ -21,6 +21,7 @@ pub(crate) mod emits;
 pub(crate) mod groups;
 #[cfg(feature = "metrics")]
 mod names;
+pub(crate) mod stderr;
 
 #[cfg(feature = "metrics")]
 pub use names::{METRICS, Metric, MetricKind, MetricUnit, describe};

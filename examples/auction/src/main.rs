@@ -62,7 +62,7 @@ async fn main() -> Result<(), fanfare::Error> {
     let (listener, told_to_end) = start::listen("auction", 3004).await?;
 
     let events = Dispatcher::new();
-    let offline = OfflineOptions::default().store(notices).max_count(MOST_NOTICES);
+    let offline = OfflineOptions::default().store(notices).max_messages(MOST_NOTICES);
     let channels = ChannelBox::builder().offline(offline).build();
     listen(&events, &channels)?;
     let (broken, mut breaks) = mpsc::channel(1);
@@ -84,7 +84,7 @@ async fn main() -> Result<(), fanfare::Error> {
         _ = server.into_future() => {}
         Some(error) = breaks.recv() => return Err(error),
     }
-    channels.close_offline().await;
+    channels.offline().close().await;
     Ok(())
 }
 
@@ -196,7 +196,7 @@ async fn talk(mut channel: Channel, app: &App, user: &UserId) -> Result<(), fanf
     if board.has_changed()? {
         channel.send(&house.lots(&board.borrow(), user))?;
     }
-    let _attached = channels.attach(&channel).await?;
+    let _attached = channels.offline().attach(&channel).await?;
     while let Some(message) = channels.recv(&mut channel).await.transpose()? {
         match message {
             FromClient::Bid { lot, id, amount } => {

@@ -114,7 +114,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
     let (listener, told_to_end) = start::listen("chat", 3000).await?;
-    let rooms = GroupOptions::default().history(HistoryLimits::default().messages(KEPT));
+    let rooms = GroupOptions::default().history(HistoryLimits::default().max_messages(KEPT));
     let app = App { events: Dispatcher::new(), channels: ChannelBox::builder().groups(move |_room| rooms).build() };
     listen(&app)?;
     let page = start::Page {
@@ -177,7 +177,7 @@ async fn talk(
     let user = id.clone();
     channel.events().once(INIT, move |sender| sender.send(&Reply::Welcome { id: &user }))?;
     channel.events().emit(INIT, &channel.sender())?;
-    let (membership, _) = app.channels.join_since(&channel, room, Since::missed(seen, SHOWN))?;
+    let (membership, _) = app.channels.group(room).join_since(&channel, Since::missed(seen, SHOWN))?;
     let here = membership.enter(&Info { name, typing: false })?;
     channel.send(&Reply::Ready)?;
     while let Some(message) = app.channels.recv(&mut channel).await.transpose()? {

@@ -131,7 +131,7 @@ async fn main() -> Result<(), fanfare::Error> {
 
 /// Whoever is slow skips to the latest value of each key, in all groups.
 fn channels() -> ChannelBox {
-    ChannelBox::with_options(|_group| GroupOptions::default().overflow(Overflow::Conflate))
+    ChannelBox::builder().groups(|_group| GroupOptions::default().overflow(Overflow::Conflate)).build()
 }
 
 /// Registers who listens to what.

@@ -116,7 +116,7 @@ impl Sensors {
             ]),
             library: Figures::from([
                 ("connections", counts.connections()),
-                ("viewers", self.channels.member_count(VIEWERS) as f64),
+                ("viewers", self.channels.group(VIEWERS).member_count() as f64),
                 ("sent", rate(now.1 - before.1)),
                 ("received", rate(now.2 - before.2)),
                 ("waiting", counts.waiting()),

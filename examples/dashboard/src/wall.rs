@@ -78,7 +78,7 @@ impl Wall {
 
     /// Whether a reading is of use: somebody looks, or a threshold waits for values.
     pub(crate) fn is_needed(&self) -> bool {
-        self.channels.member_count(VIEWERS) > 0 || self.board().is_watching()
+        self.channels.group(VIEWERS).member_count() > 0 || self.board().is_watching()
     }
 
     /// Resolves when a reading is of use.

@@ -67,8 +67,8 @@ async fn main() -> Result<(), fanfare::Error> {
     let events = Dispatcher::new();
     let channels = ChannelBox::builder()
         .events(&events)
-        .offline(OfflineOptions::default().max_count(WAITING).store(store))
-        .groups(|_| GroupOptions::default().history(HistoryLimits::default().messages(AUDITED)))
+        .offline(OfflineOptions::default().max_messages(WAITING).store(store))
+        .groups(|_| GroupOptions::default().history(HistoryLimits::default().max_messages(AUDITED)))
         .build();
     let app = App { events, channels: channels.clone(), people };
     listeners::register(&app)?;
@@ -81,7 +81,7 @@ async fn main() -> Result<(), fanfare::Error> {
     let router = login.protect(routes.merge(PAGE.router()));
     let (listener, told_to_end) = start::listen("notifications", 3001).await?;
     serve(listener, router).shutdown_on(told_to_end).drain_timeout(Duration::from_millis(500)).await;
-    channels.close_offline().await;
+    channels.offline().close().await;
     Ok(())
 }
 
@@ -141,9 +141,9 @@ async fn notifications(
 /// One connection: what was told to everybody, who is here, what waits for this one, and then what comes.
 async fn attend(mut channel: Channel, app: &App, recover: &Recover) -> Result<(), fanfare::Error> {
     let since = Since::missed(recover.position(EVERYBODY), AUDITED);
-    let (membership, _) = app.channels.join_since(&channel, EVERYBODY, since)?;
+    let (membership, _) = app.channels.group(EVERYBODY).join_since(&channel, since)?;
     let _here = membership.enter(&())?;
-    let attached = app.channels.attach(&channel).await?;
+    let attached = app.channels.offline().attach(&channel).await?;
     let user = attached.user();
     // The box takes each `ack` on the way, and tells the user's other connections.
     while let Some(FromClient::ReadUpTo { notification_id }) = app.channels.recv(&mut channel).await.transpose()? {

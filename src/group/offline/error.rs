@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use super::MAX_KEY_LEN;
 use crate::frame::EncodeError;
-use crate::group::JoinErrorReason;
+use crate::group::error::JoinErrorReason;
 use crate::sync::Arc;
+
+/// The longest idempotency key, in bytes.
+pub const MAX_KEY_LEN: usize = 128;
 
 /// What was asked of an offline queue was not done.
 #[derive(Clone, Debug)]
@@ -13,7 +15,7 @@ use crate::sync::Arc;
 pub enum OfflineError {
     /// The store says so. Others who asked at the same time may have the same error.
     Store(Arc<dyn std::error::Error + Send + Sync>),
-    /// The offline queues of this box were [closed](crate::group::ChannelBox::close_offline), or there is no thread
+    /// The offline queues of this box were [closed](super::OfflineQueues::close), or there is no thread
     /// for them.
     Stopped,
 }
@@ -48,7 +50,7 @@ pub enum NotifyError {
     TooLarge,
     /// The user's queue is full, and what would have to go matters more than this one.
     Full,
-    /// The store is full: see [`OfflineOptions::max_size`](super::OfflineOptions::max_size).
+    /// The store is full: see [`OfflineOptions::max_store_bytes`](super::OfflineOptions::max_store_bytes).
     StoreFull,
     /// The queue could not be changed.
     Offline(OfflineError),

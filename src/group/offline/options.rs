@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use super::memory::MemoryStore;
 use super::queue::Limits;
-use super::store::{MemoryStore, OfflineStore};
+use super::store::OfflineStore;
 
 /// Tells the time.
 pub(super) type Clock = dyn Fn() -> SystemTime + Send;
@@ -19,7 +20,7 @@ pub(super) type Clock = dyn Fn() -> SystemTime + Send;
 /// use fanfare::group::ChannelBox;
 /// use fanfare::group::offline::{NotifyError, OfflineOptions, Urgency};
 ///
-/// let options = OfflineOptions::default().max_count(2).max_bytes(64 << 10).max_age(Duration::from_secs(24 * 3600));
+/// let options = OfflineOptions::default().max_messages(2).max_bytes(64 << 10).max_age(Duration::from_secs(24 * 3600));
 /// let channels = ChannelBox::builder().offline(options).build();
 /// let ada = channels.user(&UserId::new("ada")?);
 /// for n in 0..3 {
@@ -36,7 +37,7 @@ pub(super) type Clock = dyn Fn() -> SystemTime + Send;
 pub struct OfflineOptions {
     pub(super) store: Box<dyn OfflineStore>,
     pub(super) limits: Limits,
-    pub(super) max_size: u64,
+    pub(super) max_store_bytes: u64,
     pub(super) clock: Box<Clock>,
 }
 
@@ -44,8 +45,8 @@ impl Default for OfflineOptions {
     fn default() -> Self {
         Self {
             store: Box::new(MemoryStore::new()),
-            limits: Limits { max_count: 1000, max_bytes: 1 << 20, max_age: 7 * 24 * 3600 * 1000 },
-            max_size: 256 << 20,
+            limits: Limits { max_messages: 1000, max_bytes: 1 << 20, max_age: 7 * 24 * 3600 * 1000 },
+            max_store_bytes: 256 << 20,
             clock: Box::new(SystemTime::now),
         }
     }
@@ -65,8 +66,8 @@ impl OfflineOptions {
     /// Past a bound what matters least is dropped, the oldest of it first; a new one that itself matters least is
     /// refused.
     #[must_use]
-    pub fn max_count(mut self, count: usize) -> Self {
-        self.limits.max_count = count.max(1);
+    pub fn max_messages(mut self, messages: usize) -> Self {
+        self.limits.max_messages = messages.max(1);
         self
     }
 
@@ -87,8 +88,8 @@ impl OfflineOptions {
     /// Sets how much the store may keep for all users together, by the [`size`](super::Record::size) of its records:
     /// 256 MiB by default. Past that, sends are refused that make their own user's queue larger.
     #[must_use]
-    pub fn max_size(mut self, size: u64) -> Self {
-        self.max_size = size;
+    pub fn max_store_bytes(mut self, bytes: u64) -> Self {
+        self.max_store_bytes = bytes;
         self
     }
 
@@ -104,7 +105,7 @@ impl fmt::Debug for OfflineOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OfflineOptions")
             .field("limits", &self.limits)
-            .field("max_size", &self.max_size)
+            .field("max_store_bytes", &self.max_store_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -15,15 +15,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::store::{Change, Record, Urgency};
-use super::{DropReason, Dropped};
+use super::notification::{DropReason, Dropped};
+use super::record::{Record, Urgency};
+use super::store::Change;
 use crate::channel::UserId;
 use crate::sync::Arc;
 
 /// The bounds of each user's queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    pub(super) max_count: usize,
+    pub(super) max_messages: usize,
     /// Of payloads.
     pub(super) max_bytes: usize,
     /// In milliseconds.
@@ -161,7 +162,7 @@ impl Queue {
         }
         let expires = record.time.saturating_add(limits.max_age);
         self.put(Record { payload: None, expires, ..record }, plan);
-        while self.tombstones.len() > limits.max_count
+        while self.tombstones.len() > limits.max_messages
             && let Some((&oldest, _)) = self.tombstones.first_key_value()
         {
             self.remove(oldest, plan);
@@ -208,7 +209,7 @@ impl Queue {
         let mut needed = record.size();
         let mut victims = Vec::new();
         for (urgency, id) in &self.ranks {
-            if count <= limits.max_count && bytes <= limits.max_bytes {
+            if count <= limits.max_messages && bytes <= limits.max_bytes {
                 break;
             }
             if *urgency > record.urgency {

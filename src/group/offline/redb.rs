@@ -3,9 +3,12 @@
 //! ```text
 //! table     key             value
 //! meta      name            number: "version", "last_id", "size"
-//! records   (user, id)      the record, encoded
+//! records   user, 0, id     the record, encoded
 //! ends      (expires, id)   the user
 //! ```
+//!
+//! The key of a record is bytes of our own making: redb stores a tuple with a text in one way up to 2.6 and in another
+//! from 3.0 on, and 4.0 cannot read the first. Tuples of numbers alone are the same everywhere.
 //!
 //! Always: `ends` has one row for each record, and "size" is the sum of the sizes of all records. Every commit keeps
 //! it so, all or nothing.
@@ -15,20 +18,22 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, ReadableTable, Table, TableDefinition, TableHandle};
 
-use super::store::{Change, OfflineStore, Record, StoreState};
+use super::record::Record;
+use super::store::{Change, OfflineStore, StoreState};
 use crate::Error;
 use crate::channel::UserId;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const RECORDS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("records");
+/// By [`key_of`].
+const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 const ENDS: TableDefinition<(u64, u64), &str> = TableDefinition::new("ends");
 
 const VERSION: &str = "version";
 const LAST_ID: &str = "last_id";
 const SIZE: &str = "size";
 
-/// What this version of the library writes.
-const THIS_VERSION: u64 = 1;
+/// What this version of the library writes. Version 1 had tuples for keys of records.
+const THIS_VERSION: u64 = 2;
 /// Pages that are kept in memory. redb would keep 1 GiB.
 const CACHE: usize = 32 << 20;
 
@@ -55,12 +60,12 @@ const CACHE: usize = 32 << 20;
 /// let channels = ChannelBox::builder().offline(OfflineOptions::default().store(RedbStore::open(&path)?)).build();
 /// assert!(RedbStore::open(&path).is_err(), "one has the file");
 /// let sent = channels.user(&ada).send("while you were out").await?;
-/// channels.close_offline().await;
+/// channels.offline().close().await;
 ///
 /// // Another day, another process:
 /// let channels = ChannelBox::builder().offline(OfflineOptions::default().store(RedbStore::open(&path)?)).build();
 /// assert_eq!(channels.user(&ada).pending().await?[0].id(), sent.id);
-/// # channels.close_offline().await;
+/// # channels.offline().close().await;
 /// # std::fs::remove_dir_all(folder)?;
 /// # Ok(()) }
 /// ```
@@ -147,7 +152,7 @@ impl OfflineStore for RedbStore {
     fn load(&mut self, user: &UserId) -> Result<Vec<Record>, Error> {
         self.with(|database| {
             let records = database.begin_read()?.open_table(RECORDS)?;
-            let rows = records.range((user.as_str(), 0)..=(user.as_str(), u64::MAX))?;
+            let rows = records.range(&*key_of(user, 0)..=&*key_of(user, u64::MAX))?;
             rows.map(|row| Ok(Record::decode(row?.1.value())?)).collect()
         })
     }
@@ -159,6 +164,14 @@ impl OfflineStore for RedbStore {
     fn expired(&mut self, now: u64, most: usize) -> Result<Vec<(UserId, Record)>, Error> {
         self.with(|database| expired(database, now, most))
     }
+}
+
+/// Returns the key of a record: keys are in the order of ids, and those of one user stand together.
+///
+/// No id of a user has a 0, which is a control character. So the first 0 is where the user ends, and a user whose id is
+/// the beginning of another's comes before it with all of its records.
+fn key_of(user: &str, id: u64) -> Vec<u8> {
+    [user.as_bytes(), &[0], &id.to_be_bytes()].concat()
 }
 
 fn commit(database: &Database, changes: &[Change]) -> Result<(), Error> {
@@ -190,7 +203,7 @@ fn expired(database: &Database, now: u64, most: usize) -> Result<Vec<(UserId, Re
     let mut expired = Vec::new();
     for row in ends.range(..=(now, u64::MAX))?.take(most) {
         let (end, user) = row?;
-        let record = records.get((user.value(), end.value().1))?.ok_or("an end without a record")?;
+        let record = records.get(&*key_of(user.value(), end.value().1))?.ok_or("an end without a record")?;
         expired.push((UserId::new(user.value())?, Record::decode(record.value())?));
     }
     Ok(expired)
@@ -198,7 +211,7 @@ fn expired(database: &Database, now: u64, most: usize) -> Result<Vec<(UserId, Re
 
 /// The tables in one commit.
 struct Tables<'t> {
-    records: Table<'t, (&'static str, u64), &'static [u8]>,
+    records: Table<'t, &'static [u8], &'static [u8]>,
     ends: Table<'t, (u64, u64), &'static str>,
     last_id: u64,
     size: u64,
@@ -207,7 +220,7 @@ struct Tables<'t> {
 impl Tables<'_> {
     fn put(&mut self, user: &UserId, record: &Record) -> Result<(), Error> {
         let bytes = record.encode();
-        let replaced = self.records.insert((user.as_str(), record.id), &*bytes)?;
+        let replaced = self.records.insert(&*key_of(user, record.id), &*bytes)?;
         let replaced = replaced.map(|replaced| Record::decode(replaced.value())).transpose()?;
         self.forget(replaced)?;
         self.ends.insert((record.expires, record.id), user.as_str())?;
@@ -217,7 +230,7 @@ impl Tables<'_> {
     }
 
     fn remove(&mut self, user: &UserId, id: u64) -> Result<(), Error> {
-        let removed = self.records.remove((user.as_str(), id))?;
+        let removed = self.records.remove(&*key_of(user, id))?;
         let removed = removed.map(|removed| Record::decode(removed.value())).transpose()?;
         self.forget(removed)
     }
@@ -297,21 +310,86 @@ mod tests {
         }
     }
 
+    fn ada() -> UserId {
+        UserId::new("ada").expect("it is one")
+    }
+
+    fn record(id: u64) -> Record {
+        let payload = Some(bytes::Bytes::from("1"));
+        Record { id, time: 0, expires: 1, urgency: super::super::record::Urgency::Low, key: None, payload }
+    }
+
+    fn ids(records: &[Record]) -> Vec<u64> {
+        records.iter().map(Record::id).collect()
+    }
+
+    /// Writes a version into a file, which is made if there is none, and whatever else `change` does.
+    fn file_of_version(path: &Path, version: u64, change: impl FnOnce(&redb::WriteTransaction)) {
+        let database = Database::create(path).expect("nobody has it");
+        let transaction = database.begin_write().expect("it is open");
+        transaction
+            .open_table(META)
+            .and_then(|mut meta| Ok(meta.insert(VERSION, version).map(drop)?))
+            .expect("it is new");
+        change(&transaction);
+        transaction.commit().expect("it is open");
+    }
+
     #[test]
     fn a_file_of_another_version_is_refused_and_left_as_it_is() {
         let folder = Folder::new("version");
         let path = folder.0.join("queue");
-        let store = RedbStore::open(&path).expect("it is new");
-        let database = store.database.expect("it is open");
-        let transaction = database.begin_write().expect("it is open");
-        transaction.open_table(META).and_then(|mut meta| Ok(meta.insert(VERSION, 2).map(drop)?)).expect("it is there");
-        transaction.commit().expect("it is open");
-        drop(database);
+        drop(RedbStore::open(&path).expect("it is new"));
+        file_of_version(&path, 3, |_| {});
         for _ in 0..2 {
-            let refused = RedbStore::open(&path).expect_err("nobody knows version 2");
-            assert!(matches!(refused, RedbOpenError::Version(2)), "{refused}");
-            assert!(refused.to_string().contains("version 2, and this library knows 1"));
+            let refused = RedbStore::open(&path).expect_err("nobody knows version 3");
+            assert!(matches!(refused, RedbOpenError::Version(3)), "{refused}");
+            assert!(refused.to_string().contains("version 3, and this library knows 2"));
         }
+    }
+
+    #[test]
+    fn a_file_with_the_keys_of_version_1_is_refused_and_left_as_it_is() {
+        const OLD: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("records");
+        let folder = Folder::new("old");
+        let path = folder.0.join("queue");
+        file_of_version(&path, 1, |transaction| {
+            let mut records = transaction.open_table(OLD).expect("it is new");
+            records.insert(("ada", 1), &*record(1).encode()).expect("it is open");
+        });
+        let refused = RedbStore::open(&path).expect_err("it has other keys");
+        assert_eq!(refused.to_string(), "the file of offline queues is of version 1, and this library knows 2");
+        let database = Database::open(&path).expect("it is a database still");
+        let records = database.begin_read().expect("it is open").open_table(OLD).expect("it is as it was");
+        assert!(records.get(("ada", 1)).expect("it is good").is_some());
+    }
+
+    #[test]
+    fn users_whose_ids_begin_alike_have_a_queue_each() {
+        let folder = Folder::new("alike");
+        let mut store = RedbStore::open(folder.0.join("queue")).expect("it is new");
+        let users =
+            ["a", "ad", "ada", "ada ", "ada!", "ada\u{a0}", "adam", "b"].map(|id| UserId::new(id).expect("it is one"));
+        // An id has bytes of all kinds, 0 and those of letters among them; none of two users is the same.
+        let ids_of = |user| [1, 0x61_0000, 0x6d00_6461_0000_0000, u64::MAX - 0xff].map(|id: u64| id + user);
+        let put = |(user, id): (&UserId, u64)| Change::Put { user: user.clone(), record: record(id) };
+        let numbered = || users.iter().zip(0..);
+        let puts: Vec<_> = numbered().flat_map(|(user, n)| ids_of(n).map(|id| put((user, id)))).collect();
+        store.commit(&puts).expect("there is room");
+        for (user, n) in numbered() {
+            assert_eq!(ids(&store.load(user).expect("it is good")), ids_of(n), "{user:?}");
+        }
+        store.commit(&[Change::Remove { user: ada(), id: ids_of(2)[0] }]).expect("there is room");
+        for (user, n) in numbered() {
+            let left = if *user == ada() { &ids_of(n)[1..] } else { &ids_of(n) };
+            assert_eq!(ids(&store.load(user).expect("it is good")), left, "{user:?}");
+        }
+        let expired = store.expired(1, usize::MAX).expect("it is good");
+        assert!(
+            expired.iter().all(|(user, record)| numbered().any(|(at, n)| at == user && ids_of(n).contains(&record.id)))
+        );
+        assert_eq!(expired.len(), puts.len() - 1);
+        assert!(UserId::new("ada\0").is_err(), "what ends a user in a key is in no id of a user");
     }
 
     /// A file on a disk that is full now and then.
@@ -353,20 +431,14 @@ mod tests {
         let backend = Full { file, is_full: std::sync::Arc::clone(&is_full) };
         let database = Database::builder().create_with_backend(backend).expect("it is one");
         let mut store = RedbStore { path, database: Some(database) };
-        let ada = UserId::new("ada").expect("it is one");
-        let put = |id| {
-            let payload = Some(bytes::Bytes::from("1"));
-            let record = Record { id, time: 0, expires: 1, urgency: super::super::Urgency::Low, key: None, payload };
-            [Change::Put { user: ada.clone(), record }]
-        };
+        let put = |id| [Change::Put { user: ada(), record: record(id) }];
         store.commit(&put(1)).expect("there is room");
         is_full.store(true, std::sync::atomic::Ordering::Relaxed);
         let error = store.commit(&put(2)).expect_err("there is none");
         assert!(store.database.is_none(), "{error}");
         assert_eq!(store.state().expect("it is opened anew"), StoreState { last_id: 1, size: 65 });
         store.commit(&put(3)).expect("there is room again");
-        let ids: Vec<_> = store.load(&ada).expect("it is good").iter().map(Record::id).collect();
-        assert_eq!(ids, [1, 3]);
+        assert_eq!(ids(&store.load(&ada()).expect("it is good")), [1, 3]);
     }
 
     #[test]

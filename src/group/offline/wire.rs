@@ -1,6 +1,6 @@
 //! What clients of an offline queue are told, as JSON.
 
-use super::store::Record;
+use super::record::Record;
 use crate::frame::Frame;
 
 pub(super) fn notification(record: &Record) -> Frame {

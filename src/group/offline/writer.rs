@@ -23,16 +23,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::counters::Counters;
 use super::error::{AttachError, NotifyError, OfflineError};
+use super::notification::{Acked, Dropped, Notification, OFFLINE_DROPPED, Sent};
 use super::options::{Clock, OfflineOptions};
 use super::queue::{Admission, Draft, Plan, Queue, Refusal};
-use super::store::{OfflineStore, Record};
-use super::{Acked, Attachment, Counters, Dropped, Notification, OFFLINE_DROPPED, Sent, wire};
+use super::record::Record;
+use super::store::OfflineStore;
+use super::wire;
 use crate::Error;
 use crate::channel::{CloseCode, Out, UserId};
 use crate::frame::{Frame, unix_millis};
-use crate::group::{ChannelBox, GroupSend, Kind, SendReport, Shared};
-use crate::sync::atomic::Ordering;
+use crate::group::delivery::member::Seat;
+use crate::group::delivery::report::SendReport;
+use crate::group::delivery::send::GroupSend;
+use crate::group::delivery::state::{Keeper, Kind};
+use crate::group::registry::Registry;
 use crate::sync::{Arc, Weak, block_until, guard, lock, thread};
 
 /// Commands that are taken up at a time.
@@ -65,7 +71,7 @@ pub(super) enum Command {
 pub(super) enum Read {
     Unread { answer: Answer<usize> },
     Pending { answer: Answer<Vec<Notification>> },
-    Attach { out: Arc<Out>, answer: Answer<Attachment, AttachError> },
+    Attach { link: Arc<Out>, answer: Answer<Seat, AttachError> },
 }
 
 /// A notification that was committed.
@@ -95,13 +101,13 @@ const LATEST_BEGIN: u64 = 1 << 52;
 
 impl Commands {
     /// Starts a writer. Should there be no thread for it, every command is refused as by one that has ended.
-    pub(super) fn new(options: OfflineOptions, shared: Weak<Shared>, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(options: OfflineOptions, registry: Weak<Registry>, counters: Arc<Counters>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let writer = Writer {
             store: options.store,
             clock: options.clock,
             limits: options.limits,
-            max_size: options.max_size,
+            max_size: options.max_store_bytes,
             receiver,
             waiting: VecDeque::new(),
             queues: HashMap::new(),
@@ -111,7 +117,7 @@ impl Commands {
             size: None,
             next_purge: 0,
             purge_goes_on: false,
-            shared,
+            registry,
             counters,
         };
         let name = "fanfare-offline".to_owned();
@@ -150,7 +156,7 @@ struct Writer {
     next_purge: u64,
     /// There was more of them than was removed.
     purge_goes_on: bool,
-    shared: Weak<Shared>,
+    registry: Weak<Registry>,
     counters: Arc<Counters>,
 }
 
@@ -230,9 +236,9 @@ impl Writer {
             }
         }
         let committed = self.commit(&plan);
-        let channels = self.shared.upgrade().map(|shared| ChannelBox { shared });
+        let registry = self.registry.upgrade();
         if committed.is_ok() {
-            self.tell_dropped(channels.as_ref(), plan.dropped);
+            self.tell_dropped(registry.as_deref(), plan.dropped);
         }
         let mut stop = None;
         for step in steps {
@@ -243,7 +249,7 @@ impl Writer {
             match step {
                 Step::Stop { answer } => stop = Some(answer),
                 // A waker of whoever waits may panic: that is no reason to end.
-                step => _ = guard(|| self.finish(step, channels.as_ref())),
+                step => _ = guard(|| self.finish(step, registry.as_deref())),
             }
         }
         self.trim();
@@ -416,11 +422,11 @@ impl Writer {
     }
 
     /// Delivers what was committed, and answers who asked.
-    fn finish(&self, step: Step, channels: Option<&ChannelBox>) {
+    fn finish(&self, step: Step, registry: Option<&Registry>) {
         match step {
             Step::Sent { user, record, answer } => {
                 self.counters.add(|counts| &counts.stored, 1);
-                let report = deliver(channels, &user, || wire::notification(&record));
+                let report = deliver(registry, &user, || wire::notification(&record));
                 let sent = Sent { id: record.id, delivered: 0, queued: true, duplicate: false };
                 _ = answer.send(Ok(Stored { sent, report }));
             }
@@ -430,25 +436,25 @@ impl Writer {
             Step::Acked { user, id, acked, answer } => {
                 if acked.known {
                     self.counters.add(|counts| &counts.acked, 1);
-                    deliver(channels, &user, || wire::acked(id, acked.unread));
+                    deliver(registry, &user, || wire::acked(id, acked.unread));
                 }
                 _ = answer.send(Ok(acked));
             }
             Step::Cleared { user, count, answer } => {
                 self.counters.add(|counts| &counts.acked, count as u64);
-                deliver(channels, &user, || wire::unread(0));
+                deliver(registry, &user, || wire::unread(0));
                 _ = answer.send(Ok(count));
             }
-            Step::Read { user, read, view } => read.answer(user, view, channels),
+            Step::Read { user, read, view } => read.answer(&user, view, registry),
             Step::Failed { command, error } => command.refuse(error),
             Step::Stop { .. } => {}
         }
     }
 
-    fn tell_dropped(&self, channels: Option<&ChannelBox>, dropped: Vec<Dropped>) {
+    fn tell_dropped(&self, registry: Option<&Registry>, dropped: Vec<Dropped>) {
         for dropped in dropped {
             self.counters.add_dropped(dropped.reason);
-            if let Some(events) = channels.and_then(|channels| channels.shared.rules.events.as_ref()) {
+            if let Some(events) = registry.and_then(|registry| registry.rules.events.as_ref()) {
                 // A listener that fails is told of by the dispatcher itself.
                 _ = guard(|| events.emit(OFFLINE_DROPPED, &dropped).map(drop));
             }
@@ -474,7 +480,7 @@ impl Writer {
 }
 
 impl Read {
-    fn answer(self, user: UserId, view: View, channels: Option<&ChannelBox>) {
+    fn answer(self, user: &UserId, view: View, registry: Option<&Registry>) {
         match self {
             Self::Unread { answer } => _ = answer.send(Ok(view.unread)),
             Self::Pending { answer } => {
@@ -482,7 +488,7 @@ impl Read {
             }
             // Nobody would hold the attachment.
             Self::Attach { answer, .. } if answer.is_closed() => {}
-            Self::Attach { out, answer } => _ = answer.send(attach(channels, user, out, &view)),
+            Self::Attach { link, answer } => _ = answer.send(attach(registry, user, &link, &view)),
         }
     }
 }
@@ -502,26 +508,26 @@ impl Command {
 }
 
 /// Makes a channel one of those that get what is sent to its user, and hands it what waits.
-fn attach(channels: Option<&ChannelBox>, user: UserId, out: Arc<Out>, view: &View) -> Result<Attachment, AttachError> {
-    let channels = channels.ok_or(AttachError::Offline(OfflineError::Stopped))?;
-    let (place, _) = channels.admit(Kind::Inbox, &out, &user, None).map_err(AttachError::of)?;
-    // Nobody else appends to the group, so nothing comes before this.
+fn attach(registry: Option<&Registry>, user: &UserId, link: &Arc<Out>, view: &View) -> Result<Seat, AttachError> {
+    let registry = registry.ok_or(AttachError::Offline(OfflineError::Stopped))?;
+    let (member, _) = registry.admit(Kind::Inbox, link, user, None).map_err(AttachError::of)?;
+    let seat = Seat::new(member);
+    // Only this thread appends to the group, so no notification comes before these.
     let frames: Vec<_> =
         [wire::unread(view.unread)].into_iter().chain(view.pending.iter().map(wire::notification)).collect();
-    let attachment = Attachment::new(channels.user(&user), place);
-    out.replay(&frames);
-    Ok(attachment)
+    link.replay(&frames);
+    Ok(seat)
 }
 
 /// Sends a frame to all attached channels of a user; `None` when there are none.
-fn deliver(channels: Option<&ChannelBox>, user: &UserId, frame: impl FnOnce() -> Frame) -> Option<SendReport> {
-    let inbox = channels?.shared.of(Kind::Inbox).with(user.as_str(), Arc::clone)?;
+fn deliver(registry: Option<&Registry>, user: &UserId, frame: impl FnOnce() -> Frame) -> Option<SendReport> {
+    let inbox = registry?.find(Kind::Inbox, user)?;
     let report = GroupSend::to(Arc::clone(&inbox)).send_frame(&frame());
-    if !report.accepted() {
+    if !report.is_accepted() {
         // They come back and get it then: nothing may be missing in the middle.
-        let members = Arc::clone(&lock(&inbox.log).members);
-        for out in members.iter().filter_map(|member| member.out.upgrade()) {
-            out.close(CloseCode::TRY_AGAIN_LATER, "too much waits for this user");
+        let members = Arc::clone(&lock(&inbox.state).members);
+        for link in members.iter().filter_map(|member| member.link.upgrade()) {
+            link.close(CloseCode::TRY_AGAIN_LATER, "too much waits for this user");
         }
     }
     Some(report)
@@ -532,19 +538,5 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, OfflineError>
     match guard(run) {
         Ok(result) => result.map_err(|error| OfflineError::Store(Arc::from(error))),
         Err(message) => Err(OfflineError::Store(Arc::from(Error::from(format!("the store panicked: {message}"))))),
-    }
-}
-
-impl Counters {
-    fn add_dropped(&self, reason: super::DropReason) {
-        match reason {
-            super::DropReason::Evicted => self.add(|counts| &counts.evicted, 1),
-            super::DropReason::Expired => self.add(|counts| &counts.expired, 1),
-        }
-    }
-
-    fn add(&self, of: impl FnOnce(&Self) -> &crate::sync::atomic::AtomicU64, count: u64) {
-        // Relaxed: only the number itself matters.
-        of(self).fetch_add(count, Ordering::Relaxed);
     }
 }

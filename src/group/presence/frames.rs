@@ -1,47 +1,12 @@
 //! The frames of presence, as JSON.
 //!
-//! Always: no frame is longer than 64 KiB, its header included. For diffs and pages `State` sees to it, by [`Room`]:
+//! Always: no frame is longer than 64 KiB, its header included. For diffs and pages `Roster` sees to it, by [`Budget`]:
 //! what does not fit waits there. A state is cut into pages here. Plain functions, no synchronisation.
 
+use super::budget::{Budget, user_len};
 use super::entry::{PresencePage, PresenceUser};
-use super::state::{Diff, Snapshot};
-use crate::channel::UserId;
+use super::roster::{Diff, Snapshot};
 use crate::frame::Frame;
-
-/// The longest frame, header included.
-pub(super) const MAX_FRAME: usize = 64 << 10;
-/// What a frame has beside its users at most: a group's name of 255 bytes, each of them escaped, and numbers.
-const HEAD: usize = 1024;
-/// What a user's entry has beside its id and its info at most, the comma behind it included.
-const USER: usize = 96;
-
-/// Bytes that are left in a frame for users.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room(usize);
-
-impl Room {
-    pub(super) fn new() -> Self {
-        Self(MAX_FRAME - HEAD)
-    }
-
-    /// Takes so much of it; false when there is not that much left.
-    pub(super) fn take(&mut self, len: usize) -> bool {
-        let left = self.0.checked_sub(len);
-        self.0 = left.unwrap_or(self.0);
-        left.is_some()
-    }
-}
-
-/// Returns how many bytes an entry takes at most.
-pub(super) fn user_len(user: &PresenceUser) -> usize {
-    id_len(&user.id) + user.info.len() + USER
-}
-
-/// Returns how many bytes an id takes, the quotes and a comma included.
-pub(super) fn id_len(id: &UserId) -> usize {
-    // An id has no control characters: these two alone are escaped.
-    id.len() + id.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + 3
-}
 
 /// Makes the frames of a state, which all have its version.
 pub(super) fn state(group: &str, epoch: u64, state: &Snapshot) -> Vec<Frame> {
@@ -83,7 +48,7 @@ fn pages(users: &[PresenceUser]) -> Vec<&[PresenceUser]> {
     let mut pages = Vec::new();
     let mut rest = users;
     while !rest.is_empty() || pages.is_empty() {
-        let mut room = Room::new();
+        let mut room = Budget::new();
         let fitting = rest.iter().take_while(|user| room.take(user_len(user))).count();
         let (page, behind) = rest.split_at(fitting);
         pages.push(page);
@@ -127,8 +92,9 @@ fn push_string(text: &mut String, string: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::{HEAD, MAX_FRAME};
     use super::*;
-    use crate::channel::MAX_USER_ID_LEN;
+    use crate::channel::{MAX_USER_ID_LEN, UserId};
     use crate::group::MAX_NAME_LEN;
 
     fn user(id: &str, info: String) -> PresenceUser {

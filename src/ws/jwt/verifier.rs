@@ -159,7 +159,7 @@ impl JwtVerifier {
     ///
     /// // In this order: a connection that begins in between is seen by `revoke`.
     /// revoked.lock().expect("nobody panics with it").insert(mallory.to_string(), SystemTime::now());
-    /// // channels.revoke(&mallory);
+    /// // channels.user(&mallory).revoke();
     /// assert_eq!(verifier.verify::<serde_json::Value>(&token).err(), Some(JwtError::Refused));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -91,7 +91,7 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 /// # let mut refused = refused;
 /// # tokio::io::AsyncReadExt::read_to_string(&mut refused, &mut text).await?;
 /// # assert!(text.starts_with("HTTP/1.1 503"));
-/// assert_eq!((counters.accepted(), counters.refused(), counters.open()), (1, 1, 1));
+/// assert_eq!((counters.is_accepted(), counters.refused(), counters.open()), (1, 1, 1));
 ///
 /// stop.send(()).expect("the server runs");
 /// let drained = server.await?;

@@ -38,7 +38,7 @@ pub(super) fn serve(multi: bool, terms: Terms) -> io::Result<()> {
 }
 
 async fn accept(terms: Terms) -> io::Result<()> {
-    let (channels, books) = (ChannelBox::with_options(move |_| terms.group()), Books::default());
+    let (channels, books) = (ChannelBox::builder().groups(move |_| terms.group()).build(), Books::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     answer_questions(listener.local_addr()?.port(), {
         let (channels, books) = (channels.clone(), books.clone());
@@ -63,7 +63,7 @@ async fn pass_on(mut channel: Channel, channels: ChannelBox, books: Books, terms
     while let Some(Ok(message)) = channel.recv_message().await {
         let accepted = match terms.deflate {
             Deflate::Each => send_to_each(&channels, &message),
-            Deflate::Off | Deflate::Shared => channels.group(GROUP).send_frame(&frame(&message)).accepted(),
+            Deflate::Off | Deflate::Shared => channels.group(GROUP).send_frame(&frame(&message)).is_accepted(),
         };
         books.sent(accepted);
     }
@@ -94,7 +94,11 @@ fn frame(message: &Message) -> Frame {
 
 /// Sends each member a frame of its own: what is compressed for one serves no other.
 fn send_to_each(channels: &ChannelBox, message: &Message) -> bool {
-    channels.members(GROUP).into_iter().all(|member| channels.send_frame_to(member, &frame(message)).is_ok())
+    channels
+        .group(GROUP)
+        .members()
+        .into_iter()
+        .all(|member| channels.sender(member).is_some_and(|sender| sender.send_frame(&frame(message)).is_ok()))
 }
 
 fn counts(sender: &Sender) -> Counts {
@@ -164,7 +168,7 @@ impl Calls {
             let frame = Frame::text(payload.stamped(seq, 0));
             self.time(|| channels.group(GROUP).send_frame(&frame))
         };
-        assert!(report.accepted(), "a group at rest takes it");
+        assert!(report.is_accepted(), "a group at rest takes it");
         report
     }
 

@@ -68,7 +68,7 @@ pub(super) fn time_calls(
     terms: Terms,
 ) -> Calls {
     let (runtime, times) = (caller.runtime(machine), call.times(members));
-    let channels = ChannelBox::with_options(move |_| terms.group());
+    let channels = ChannelBox::builder().groups(move |_| terms.group()).build();
     let mut members: Vec<_> = (0..members).map(|_| join(&channels)).collect();
     let mut payload = Payload::new(len);
     let mut calls = Calls::default();
@@ -147,6 +147,6 @@ pub(super) fn time_joins(joins: usize) -> [f64; 2] {
     let first = join(&clients[..1000]);
     join(&clients[1000..joins - 1000]);
     let last = join(&clients[joins - 1000..]);
-    assert_eq!(channels.member_count(GROUP), joins, "everybody is in");
+    assert_eq!(channels.group(GROUP).member_count(), joins, "everybody is in");
     [first, last]
 }

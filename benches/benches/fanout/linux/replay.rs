@@ -46,7 +46,7 @@ async fn serve(
     tell_address: mpsc::Sender<SocketAddr>,
     tell: mpsc::Sender<Duration>,
 ) -> std::io::Result<()> {
-    let channels = ChannelBox::with_options(|_| GroupOptions::default().history(HistoryLimits::default()));
+    let channels = ChannelBox::builder().groups(|_| GroupOptions::default().history(HistoryLimits::default())).build();
     let mut payload = Payload::new(bytes);
     let sent = (0..MISSED).map(|seq| channels.group_send(GROUP, &payload.message(seq, 0)));
     let last = sent.last().and_then(Result::ok).and_then(|report| report.position()).expect("it is kept");
@@ -56,7 +56,7 @@ async fn serve(
     let route = async move |upgrade: Upgrade| {
         upgrade.run(async move |channel| {
             let start = processor_time();
-            let (_membership, recovery) = channels.join_since(&channel, GROUP, seen)?;
+            let (_membership, recovery) = channels.group(GROUP).join_since(&channel, seen)?;
             channel.sender().drained().await;
             let spent = processor_time() - start;
             assert!(recovery.recovered && recovery.replayed as u64 == MISSED);

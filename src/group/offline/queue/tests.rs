@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::super::store::{MemoryStore, OfflineStore};
+use super::super::memory::MemoryStore;
+use super::super::store::OfflineStore;
 use super::*;
 
-const LIMITS: Limits = Limits { max_count: 4, max_bytes: 20, max_age: 50 };
+const LIMITS: Limits = Limits { max_messages: 4, max_bytes: 20, max_age: 50 };
 /// Of the store, in sizes of records.
 const ROOM: u64 = 600;
 
@@ -93,7 +94,7 @@ impl Model {
         loop {
             let waiting = || self.sent.iter().filter(|item| item.state == ModelState::Waiting);
             let bytes: usize = waiting().map(|item| item.len).sum();
-            if waiting().count() < LIMITS.max_count && bytes + new.len <= LIMITS.max_bytes {
+            if waiting().count() < LIMITS.max_messages && bytes + new.len <= LIMITS.max_bytes {
                 break;
             }
             let least = waiting().min_by_key(|item| (item.urgency, item.id)).expect("something is too much").id;
@@ -119,7 +120,7 @@ impl Model {
         }
         item.state = if item.key.is_some() { ModelState::Tombstone } else { ModelState::Gone };
         let tombstones: Vec<_> = self.sent.iter_mut().filter(|item| item.state == ModelState::Tombstone).collect();
-        let too_many = tombstones.len().saturating_sub(LIMITS.max_count);
+        let too_many = tombstones.len().saturating_sub(LIMITS.max_messages);
         tombstones.into_iter().take(too_many).for_each(|item| item.state = ModelState::Gone);
         true
     }
@@ -190,8 +191,8 @@ proptest! {
             let kept = Queue::new(user.clone(), store.load(&user).expect("it is in memory"));
             prop_assert_eq!(kept.pending(now).collect::<Vec<_>>(), queue.pending(now).collect::<Vec<_>>());
             prop_assert_eq!(store.state().expect("it is in memory").size, queue.size());
-            prop_assert!(queue.waiting.len() <= LIMITS.max_count && queue.bytes <= LIMITS.max_bytes);
-            prop_assert!(queue.tombstones.len() <= LIMITS.max_count);
+            prop_assert!(queue.waiting.len() <= LIMITS.max_messages && queue.bytes <= LIMITS.max_bytes);
+            prop_assert!(queue.tombstones.len() <= LIMITS.max_messages);
             let records = queue.waiting.values().chain(queue.tombstones.values());
             prop_assert_eq!(records.filter(|record| record.key.is_some()).count(), queue.keys.len());
             // Nothing is told twice, and all that is told is out.

@@ -1,0 +1,103 @@
+//! The calls in flight of one waitable listener, and waiting for their end.
+//!
+//! ```text
+//! word            means                     changes
+//! n               n calls in flight         enter: n -> n + 1, leave: n -> n - 1
+//! CLOSED | n      the same, and no more     leave alone
+//! CLOSED          over                      never
+//! ```
+//!
+//! Count and closing share one word, so whoever sees `CLOSED` alone knows that no call runs or will.
+//! A call enters before its filter is asked, and leaves when the listener has returned, or when
+//! its future is finished or dropped.
+
+use std::cell::RefCell;
+
+use super::waiting::{Ending, Waiters};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, const_thread_local, update_from};
+
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+pub(crate) struct Calls {
+    word: AtomicUsize,
+    /// Who waits for the last call to leave.
+    waiters: Waiters,
+}
+
+const_thread_local! {
+    /// The waitable listeners inside which this thread is, innermost last, by the address of their [`Calls`].
+    static INSIDE: RefCell<Vec<usize>> = RefCell::new(Vec::new());
+}
+
+impl Calls {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { word: AtomicUsize::new(0), waiters: Waiters::new() })
+    }
+
+    /// Counts a call; `None` when they are closed.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let next = |seen: usize| (seen & CLOSED == 0 || cfg!(fault = "late_call")).then_some(seen + 1);
+        // Relaxed: nothing is published by entering; who waits looks at the count alone.
+        let swap = |seen, next| self.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+        update_from(0, next, swap).is_ok().then(|| InFlight(Arc::clone(self)))
+    }
+
+    /// Refuses all further calls.
+    pub(crate) fn close(&self) {
+        // Relaxed: the word alone decides between this and `enter`.
+        self.word.fetch_or(CLOSED, Ordering::Relaxed);
+    }
+
+    /// Tells whether this thread is inside one of these calls.
+    pub(crate) fn is_inside(&self) -> bool {
+        INSIDE.try_with(|inside| inside.borrow().contains(&self.id())).unwrap_or(false)
+    }
+
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+/// The calls are closed and none is in flight.
+impl Ending for Calls {
+    fn is_over(&self) -> bool {
+        // Acquire: pairs with the Release of the last call to leave; what the listener did is visible.
+        self.word.load(Ordering::Acquire) == CLOSED
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+}
+
+/// One call, until it is dropped.
+pub(crate) struct InFlight(Arc<Calls>);
+
+impl InFlight {
+    /// Notes that this thread is inside the call, until the value is dropped.
+    pub(crate) fn inside(&self) -> Inside {
+        // A thread that is at its end has no list any more; it then finds no deadlock either.
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.0.id()));
+        Inside(())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire of `is_over`.
+        let ordering = if cfg!(fault = "relaxed_leave") { Ordering::Relaxed } else { Ordering::Release };
+        if self.0.word.fetch_sub(1, ordering) == CLOSED | 1 {
+            self.0.waiters.wake();
+        }
+    }
+}
+
+/// This thread is inside a call, until this is dropped.
+pub(crate) struct Inside(());
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
+    }
+}

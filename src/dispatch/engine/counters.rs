@@ -1,0 +1,75 @@
+//! What an event counts, when it is asked to.
+//!
+//! Threads are spread over 16 shards, in turn: few of those that emit one event write the same cache
+//! line. An event that is not counted has no shards.
+
+use crossbeam_utils::CachePadded;
+
+use super::report::Report;
+#[cfg(feature = "metrics")]
+use crate::observe::emits::Emits;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::thread_number;
+
+const SHARDS: usize = 16;
+
+pub(crate) struct EventCounters {
+    shards: [CachePadded<Shard>; SHARDS],
+    #[cfg(feature = "metrics")]
+    told: Emits,
+}
+
+#[derive(Default)]
+struct Shard {
+    emits: AtomicU64,
+    calls: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// What an event counted since it was asked to: see [`Event::count`](crate::Event::count).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventCounts {
+    /// Emits that ended, those that nobody heard included; not those of a muted event.
+    pub emits: u64,
+    /// Calls of listeners that ran to their end in them. A listener that was handed to the runtime is
+    /// not among them.
+    pub calls: u64,
+    /// Failures in their reports.
+    pub failures: u64,
+}
+
+impl EventCounters {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| CachePadded::new(Shard::default())),
+            #[cfg(feature = "metrics")]
+            told: Emits::default(),
+        }
+    }
+
+    pub(crate) fn add(&self, report: &Report) {
+        let shard = &self.shards[thread_number() % SHARDS];
+        // Relaxed: counts, which publish nothing.
+        shard.emits.fetch_add(1, Ordering::Relaxed);
+        shard.calls.fetch_add(report.ran() as u64, Ordering::Relaxed);
+        if !report.is_ok() {
+            shard.failures.fetch_add(report.failures().len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the recorder what was counted since the last time.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn record_metrics(&self, event: &crate::sync::Arc<str>) {
+        let EventCounts { emits, calls, failures } = self.sum();
+        self.told.tell(event, emits, calls, failures);
+    }
+
+    pub(crate) fn sum(&self) -> EventCounts {
+        self.shards.iter().fold(EventCounts::default(), |sum, shard| EventCounts {
+            emits: sum.emits + shard.emits.load(Ordering::Relaxed),
+            calls: sum.calls + shard.calls.load(Ordering::Relaxed),
+            failures: sum.failures + shard.failures.load(Ordering::Relaxed),
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! What an emit did.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use super::failure::Failure;
+
+/// Tells what an emit did: how many listeners ran, and which of them failed.
+///
+/// Reading it is optional: failures also go to the dispatcher's
+/// [`on_error`](crate::Dispatcher::on_error) hook, or, without one, the first of each place of
+/// registration to stderr.
+///
+/// ```
+/// use fanfare::Dispatcher;
+///
+/// let events = Dispatcher::new();
+/// events.on("order.paid", |cents: &u64| if *cents == 0 { Err("nothing was paid") } else { Ok(()) })?;
+/// events.on("order.paid", |_: &u64| println!("thank you"))?;
+///
+/// let report = events.emit("order.paid", &0u64)?;
+/// assert_eq!(report.ran(), 2);
+/// assert_eq!(report.failures()[0].to_string(), "listener of `order.paid` failed: nothing was paid");
+/// # Ok::<(), fanfare::EventError>(())
+/// ```
+#[derive(Default)]
+pub struct Report {
+    /// From the lowest bit: 32 bits of listeners that ran, 31 of async ones that were handed to the
+    /// runtime, one that tells that the emit was stopped. One word, so that a report fits in two registers.
+    counts: u64,
+    failures: Option<Box<SmallVec<[Failure; 2]>>>,
+}
+
+const SPAWNED: u64 = 1 << 32;
+const STOPPED: u64 = 1 << 63;
+
+impl Report {
+    #[inline]
+    pub(crate) fn of(ran: u32) -> Self {
+        Self { counts: u64::from(ran), failures: None }
+    }
+
+    /// Returns how many listeners ran to their end in this emit, those that failed included.
+    #[must_use]
+    pub fn ran(&self) -> usize {
+        (self.counts % SPAWNED) as usize
+    }
+
+    /// Returns how many async listeners were handed to the runtime; they may be running still.
+    #[must_use]
+    pub fn spawned(&self) -> usize {
+        ((self.counts & !STOPPED) / SPAWNED) as usize
+    }
+
+    /// Tells whether the rest did not run: a listener returned
+    /// [`ControlFlow::Break`](std::ops::ControlFlow::Break), or one failed in an emit that fails fast.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.counts & STOPPED != 0
+    }
+
+    /// Returns the failures, in the order in which they happened.
+    #[must_use]
+    pub fn failures(&self) -> &[Failure] {
+        self.failures.as_deref().map_or(&[], |failures| failures)
+    }
+
+    /// Tells whether every listener that was reached ran, or was handed to the runtime, without a failure.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.failures.is_none()
+    }
+
+    /// Returns the failures by value, to pass them on as errors.
+    #[must_use]
+    pub fn into_failures(mut self) -> Vec<Failure> {
+        self.failures.take().map_or_else(Vec::new, |failures| failures.into_vec())
+    }
+
+    pub(crate) fn add_ran(&mut self, count: u32) {
+        self.counts += u64::from(count);
+    }
+
+    pub(crate) fn add_spawned(&mut self) {
+        self.counts += SPAWNED;
+    }
+
+    /// Notes that a listener that was handed to the runtime is not there any more.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn spawned_ended(&mut self) {
+        self.counts -= SPAWNED;
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.counts |= STOPPED;
+    }
+
+    #[cold]
+    pub(crate) fn add_failure(&mut self, failure: Failure) {
+        self.failures.get_or_insert_default().push(failure);
+    }
+}
+
+impl Drop for Report {
+    /// Most reports have no failures, and dropping one is a part of every emit: one comparison in line.
+    #[inline]
+    fn drop(&mut self) {
+        #[cold]
+        #[inline(never)]
+        fn drop_failures(failures: Box<SmallVec<[Failure; 2]>>) {
+            drop(failures);
+        }
+        if let Some(failures) = self.failures.take() {
+            drop_failures(failures);
+        }
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report")
+            .field("ran", &self.ran())
+            .field("spawned", &self.spawned())
+            .field("stopped", &self.stopped())
+            .field("failures", &self.failures())
+            .finish()
+    }
+}

@@ -1,0 +1,28 @@
+//! Numbers that a process gives out: one that was not there before, one for each thread.
+
+use std::num::NonZeroU64;
+
+use super::atomic;
+
+/// Returns a number that this process has not had before.
+pub(crate) fn unique_number() -> NonZeroU64 {
+    // A model's atomics live as long as one of its runs.
+    #[cfg(loom)]
+    loom::lazy_static! {
+        static ref NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
+    }
+    #[cfg(not(loom))]
+    static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
+    // Relaxed: only the number itself matters.
+    NonZeroU64::new(NEXT.fetch_add(1, atomic::Ordering::Relaxed)).expect("no process counts to 2^64")
+}
+
+/// Returns a number for this thread: threads get theirs in turn.
+pub(crate) fn thread_number() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    std::thread_local! {
+        // Relaxed: only the number itself matters.
+        static NUMBER: usize = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
+}
