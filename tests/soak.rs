@@ -11,7 +11,6 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "common/sockets.rs"]
 mod sockets;
 
 use std::collections::HashMap;

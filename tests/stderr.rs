@@ -2,36 +2,24 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-mod common;
+mod alone;
+mod calls;
 #[cfg(feature = "ws")]
-#[path = "common/sockets.rs"]
 mod sockets;
 
 use std::fmt;
-use std::process::Command;
 use std::thread;
 
-use common::{Grenade, TICK, fall, tick};
+use alone::run_alone;
+use calls::{Grenade, TICK, fall, tick};
 use fanfare::Dispatcher;
 
 /// Runs `run` in a process of its own, and returns what the library wrote there.
-///
-/// To be called by a test alone: it is that test, run again, that the process is.
 fn written(run: impl FnOnce()) -> Option<Vec<String>> {
-    const CHILD: &str = "FANFARE_TEST_IS_CHILD";
-    if std::env::var_os(CHILD).is_some() {
+    let Some(stderr) = run_alone() else {
         run();
         return None;
-    }
-    let current = thread::current();
-    let test = current.name().expect("the harness names the thread after the test");
-    let output = Command::new(std::env::current_exe().expect("it runs"))
-        .args(["--exact", test, "--nocapture", "--include-ignored"])
-        .env(CHILD, "1")
-        .output()
-        .expect("it runs a second time too");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
+    };
     let lines = stderr.lines().filter_map(|line| line.strip_prefix("fanfare: "));
     Some(lines.map(str::to_owned).collect())
 }

@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "common/sockets.rs"]
 mod sockets;
 
 use std::fmt::{Debug, Write};

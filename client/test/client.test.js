@@ -1,4 +1,4 @@
-/** The client's bookkeeping, against sockets that are scripted here. In a real browser it is tested by tests/browser.rs. */
+/** The client's bookkeeping, against sockets that are scripted here. In a real browser it is tested by tests/browser/client.rs. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,7 +1,5 @@
 //! The client for browsers, in a real one, against a real server whose channels the tests play by hand.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver};

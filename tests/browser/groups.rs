@@ -1,8 +1,6 @@
 //! The whole protocol in real browsers, against a real server: presence, notifications, histories and tokens. No frame
 //! here is written by a test.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::collections::HashSet;
 use std::future::IntoFuture;
 use std::net::SocketAddr;

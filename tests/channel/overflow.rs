@@ -1,10 +1,5 @@
 //! Clients that stall and read on, by every rule of what is to be dropped: what arrives, what is counted, what waits.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -16,7 +11,8 @@ use fanfare::channel::{OutboxLimits, Overflow, SendError, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, Delivery, GroupOptions};
 use fanfare::ws::Upgrade;
-use sockets::{BINARY, CLOSE, PING, PONG, Raw, TEXT, assert_adds_up, serve_router, soon, tells, told, until};
+
+use crate::sockets::{BINARY, CLOSE, PING, PONG, Raw, TEXT, assert_adds_up, serve_router, soon, tells, told, until};
 
 /// What may wait for a client in these tests.
 const BYTES: usize = 100_000;

@@ -3,22 +3,18 @@
 //!
 //! A hundred users for a second. With `FANFARE_PRESENCE_SECONDS` a thousand, for as many: in a release build, 30 say.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/presence.rs"]
-mod common;
-
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Then, View, patient_channel_of, truth};
 use fanfare::channel::{ChannelId, FarEnd, FarMessage};
 use fanfare::group::{ChannelBox, GroupOptions};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use crate::view::{Then, View, patient_channel_of, truth};
 
 const TABS: usize = 3;
 const ROOM: &str = "room";

@@ -4,11 +4,6 @@
 //! A tenth of the size by default; the environment variable `FANFARE_RECOVERY=full` makes it 200 clients, each cut 20
 //! times, and 10 000 messages.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -22,12 +17,13 @@ use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover,
 use fanfare::ws::Upgrade;
 use futures_util::StreamExt;
 use serde_json::Value;
-use sockets::{soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::sockets::{serve_router, soon, until};
 
 /// What the history keeps: less than is sent, so that who stays away for long is told so.
 const KEPT: usize = 200;
@@ -191,7 +187,7 @@ async fn who_is_cut_off_misses_nothing_or_is_told() {
     let limits = HistoryLimits::default().messages(KEPT);
     let channels = ChannelBox::with_options(move |_| GroupOptions::default().history(limits));
     let router = Router::new().route("/", get(room)).with_state(channels.clone());
-    let server = sockets::serve_router(router).await;
+    let server = serve_router(router).await;
     // About as long as a cut for every twentieth of what a client receives.
     let (network, cuts) = network(server, messages * 90 / CUTS as u64).await;
     let (told, sent) = watch::channel(0);

@@ -1,9 +1,5 @@
 //! Async emits: one listener after another or several at once, stopped, dropped half-way, and what they share.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::future::{poll_fn, ready};
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -11,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use common::{Log, TICK, Woken, closed_gate, gated, note, poll_once, push, taken, tick};
 use fanfare::dispatch::EmitOptions;
 use fanfare::{Dispatcher, Event, Priority};
 use futures_executor::block_on;
 use tokio::sync::Semaphore;
+
+use crate::calls::{Log, TICK, Woken, closed_gate, gated, note, poll_once, push, taken, tick};
 
 /// An event with four async listeners, `a` to `d`, each at a gate of its own.
 fn four() -> (Event<u32>, Log, [Arc<Semaphore>; 4]) {

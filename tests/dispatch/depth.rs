@@ -1,17 +1,14 @@
 //! Emits inside emits: past 64 nobody is called, the report says so, and the thread goes on as before.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use common::{TICK, fall, tick, told};
 use fanfare::dispatch::{FailureCause, MAX_DEPTH};
 use fanfare::{Dispatcher, Event, Report};
 use futures_executor::block_on;
+
+use crate::calls::{TICK, fall, tick, told};
 
 const TOO_DEEP: &str = "emit of `tick` called nobody: it is nested deeper than 64 emits";
 

@@ -1,19 +1,16 @@
 //! Failures: each one is told to `on_error` when it happens, stands in its report, and stops nothing that was not asked to stop.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::error::Error as _;
 use std::future::{Ready, ready};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
-use common::{Grenade, Log, TICK, Woken, closed_gate, fall, gated, note, poll_once, push, taken, told};
 use fanfare::dispatch::{BoxError, EmitOptions, FailureCause, Value};
 use fanfare::{Dispatcher, Event};
 use futures_executor::block_on;
+
+use crate::calls::{Grenade, Log, TICK, Woken, closed_gate, fall, gated, note, poll_once, push, taken, told};
 
 fn tick() -> (Dispatcher, Event<u32>) {
     let events = Dispatcher::new();

@@ -1,17 +1,14 @@
 //! The guarantees of the docs page of that name, one test or more for each, named after it.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 
-use common::{Grenade, Log, TICK, note, taken, tick};
 use fanfare::dispatch::FailureCause;
 use fanfare::{Dispatcher, Event, EventError, Listener, Priority, Subscription};
+
+use crate::calls::{Grenade, Log, TICK, note, taken, tick};
 
 #[test]
 fn g1_order_is_priority_then_registration_once_and_persistent_in_one_list() {

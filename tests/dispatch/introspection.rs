@@ -1,17 +1,14 @@
 //! What can be asked: names, listeners and where they come from, and the counts of emits.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 
-use common::{TICK, closed_gate, fall, gated, poll_once, tick};
 use fanfare::dispatch::{ListenerKind, Overflow};
 use fanfare::{Dispatcher, Listener, Priority};
 use futures_executor::block_on;
+
+use crate::calls::{Log, TICK, closed_gate, fall, gated, poll_once, tick};
 
 #[test]
 fn names_are_those_with_a_listener_or_a_handle_in_full_and_sorted() {
@@ -143,7 +140,7 @@ fn every_way_to_emit_is_counted_when_it_ends() {
 
 #[test]
 fn a_muted_emit_and_one_that_is_dropped_half_way_are_not_counted() {
-    let (event, log, gate) = (tick(), common::Log::default(), closed_gate());
+    let (event, log, gate) = (tick(), Log::default(), closed_gate());
     event.count();
     event.on_async(gated(&gate, &log, ["a", "a ends"]));
     {

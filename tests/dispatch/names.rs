@@ -1,15 +1,12 @@
 //! Names, and what errors and `Debug` say: the texts that a user reads when something is wrong.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::pin::pin;
 use std::sync::Arc;
 
-use common::TICK;
 use fanfare::dispatch::TooManyListeners;
 use fanfare::{Dispatcher, EventError, Listener};
+
+use crate::calls::TICK;
 
 #[test]
 fn an_event_is_named_by_a_key_and_by_every_kind_of_string() {

@@ -1,17 +1,14 @@
 //! Pauses of a listener and mutes of an event: counted, ended by a drop, and seen by emits that are running.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::{Log, TICK, note, taken, tick};
 use fanfare::Dispatcher;
 use fanfare::dispatch::{EmitOptions, Overflow, Value};
 use futures_executor::block_on;
+
+use crate::calls::{Log, TICK, note, taken, tick};
 
 #[test]
 fn a_paused_listener_is_called_again_when_all_its_pauses_are_over() {

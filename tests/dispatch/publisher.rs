@@ -1,17 +1,14 @@
 //! Publishers: they see every change made before their emit, and what it costs to leave one idle.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
-use common::{Log, TICK, note, taken, tick};
 use fanfare::dispatch::Publisher;
 use fanfare::{Dispatcher, Event, Priority};
 use futures_executor::block_on;
+
+use crate::calls::{Log, TICK, note, taken, tick};
 
 /// A listener that is off, in the snapshot of a publisher; and what tells whether it was dropped.
 fn kept_by_a_publisher() -> (Event<u32>, Publisher<u32>, std::sync::Weak<()>) {

@@ -1,17 +1,14 @@
 //! Registration options: priorities and places, limits of calls, filters, and how many listeners an event may have.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 
-use common::{Log, TICK, fall, note, push, taken, tick, told};
 use fanfare::dispatch::FailureCause;
 use fanfare::{Dispatcher, EventError, Listener, Priority, Subscription};
 use futures_executor::block_on;
+
+use crate::calls::{Log, TICK, fall, note, push, taken, tick, told};
 
 #[test]
 fn any_number_is_a_priority_the_least_and_the_greatest_too() {

@@ -1,17 +1,14 @@
 //! Emits that collect what listeners return.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use common::{Log, fall, note, taken, tick};
 use fanfare::dispatch::{FailureCause, Value};
 use fanfare::{Listener, Priority};
 use futures_executor::block_on;
+
+use crate::calls::{Log, fall, note, taken, tick};
 
 #[test]
 fn values_are_collected_in_the_order_of_calls() {

@@ -1,19 +1,16 @@
 //! Payloads as values to wait for: the next one, and streams of them all through a bounded queue.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
 
-use common::{TICK, Woken, poll_once, tick, told};
 use fanfare::dispatch::{EventStream, Overflow};
 use fanfare::{Dispatcher, Event};
 use futures_executor::block_on;
 use futures_util::StreamExt;
+
+use crate::calls::{TICK, Woken, poll_once, tick, told};
 
 fn emit(event: &Event<u32>, numbers: impl IntoIterator<Item = u32>) {
     numbers.into_iter().for_each(|n| drop(event.emit(&n)));

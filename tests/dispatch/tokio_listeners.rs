@@ -1,20 +1,16 @@
 //! Plain emits within a runtime: async listeners are handed over, counted, and waited for by whoever wants to.
 
-#![allow(missing_docs, reason = "tests")]
-#![cfg(feature = "tokio")]
-
-mod common;
-
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Poll;
 use std::time::Duration;
 
-use common::{Log, TICK, Woken, closed_gate, fall, gated, note, poll_once, push, taken, tick, told};
 use fanfare::Dispatcher;
 use fanfare::dispatch::{EmitOptions, FailureCause, WaitError};
 use tokio::sync::Semaphore;
+
+use crate::calls::{Log, TICK, Woken, closed_gate, fall, gated, note, poll_once, push, taken, tick, told};
 
 #[tokio::test]
 async fn drained_waits_for_every_listener_in_flight() {

@@ -1,9 +1,5 @@
 //! Waitable listeners: when `off_and_wait` has returned, no call of theirs is running, and none will.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -11,10 +7,11 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use common::{Log, Woken, closed_gate, fall, gated, poll_once, push, taken, tick};
 use fanfare::Event;
 use fanfare::dispatch::{WaitError, WaitableSubscription};
 use futures_executor::block_on;
+
+use crate::calls::{Log, Woken, closed_gate, fall, gated, poll_once, push, taken, tick};
 
 /// A waitable listener that says when it is inside, and stays there until the sender is dropped.
 struct Blocking {

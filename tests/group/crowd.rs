@@ -1,7 +1,5 @@
 //! Many groups, many members, and many threads that join, leave and send at once: all counts return to zero.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 

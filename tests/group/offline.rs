@@ -1,7 +1,5 @@
 //! Offline queues: one suite over every store.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};

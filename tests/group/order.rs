@@ -3,8 +3,6 @@
 //! Each message says what its sender had sent before. A receiver thus sees at once whether anything
 //! is missing, doubled, overtaken or torn.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;

@@ -1,15 +1,9 @@
 //! Presence over the in-memory transport. The clock is paused: nothing here waits for it.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/presence.rs"]
-mod common;
-
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::{View, channel_of, patient_channel_of, received, truth};
 use fanfare::Dispatcher;
 use fanfare::channel::{Channel, ChannelOptions, FarEnd, FarMessage, OutboxLimits, Overflow, UserId};
 use fanfare::frame::Frame;
@@ -18,6 +12,8 @@ use fanfare::group::{
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
+
+use crate::view::{Then, View, channel_of, patient_channel_of, received, truth};
 
 const GRACE: Duration = Duration::from_secs(5);
 /// Longer than from one frame to the next.
@@ -462,7 +458,7 @@ async fn who_misses_a_diff_finds_its_version_missing_and_asks() {
     here.update(&11).unwrap();
     sleep(A_TICK).await;
     let heard = received(&mut at_slow);
-    assert_eq!((heard.len(), view.hear(&heard[0])), (1, common::Then::Asks));
+    assert_eq!((heard.len(), view.hear(&heard[0])), (1, Then::Asks));
     assert!(channels.answer_presence(slow.id(), "room", None, None));
     sleep(A_TICK).await;
     view.hear_all(&received(&mut at_slow));
@@ -530,7 +526,7 @@ fn a_ticker_that_goes_with_its_runtime_is_followed_by_another() {
     assert_eq!((view.count, &view.users), (1, &truth(&channels, "room")));
 }
 
-/// `cargo test --release --features groups --test presence -- --ignored --nocapture`
+/// `cargo test --release --features groups --test group -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 fn what_it_costs_to_enter_among_ten_thousand() {

@@ -1,14 +1,11 @@
-//! Groups and channels over the in-memory transport.
-
-#![allow(missing_docs, reason = "tests")]
+//! Sends to a group: whom they reach, when, and what becomes of those that find no room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Context;
 
-use fanfare::channel::{Channel, ChannelOptions, FarMessage, OutboxLimits, RecvError, SendError, UserId};
+use fanfare::channel::{Channel, FarMessage, OutboxLimits, RecvError};
 use fanfare::frame::Frame;
-use fanfare::group::{ChannelBox, Delivery, GroupOptions, JoinErrorReason};
+use fanfare::group::{ChannelBox, Delivery, GroupOptions};
 use futures_util::FutureExt;
 use tokio::time::{Duration, Instant};
 
@@ -25,59 +22,6 @@ async fn a_group_send_reaches_all_but_the_excepted() {
     assert_eq!(report.settled().await, Delivery { written: 2, queued: 0, dropped: 0 });
     let heard: Vec<_> = clients.iter_mut().map(|(_, far)| far.try_recv()).collect();
     assert_eq!(heard, [text("hi"), None, text("hi")]);
-}
-
-#[tokio::test]
-async fn a_membership_ends_with_its_value_or_its_channel_and_the_group_with_its_last_member() {
-    let channels = ChannelBox::new();
-    let (a, _far_a) = Channel::in_memory();
-    let (b, _far_b) = Channel::in_memory();
-    let in_a = channels.join(&a, "room").unwrap();
-    let in_b = channels.join(&b, "room").unwrap();
-    assert_eq!(channels.members("room"), [a.id(), b.id()]);
-    drop(in_a);
-    assert_eq!(channels.members("room"), [b.id()]);
-    let b_id = b.id();
-    drop(b);
-    assert!(!in_b.leave(), "the channel left when it was dropped");
-    assert_eq!((channels.group_count(), channels.channel_count()), (0, 1));
-    assert!(matches!(channels.send_to(b_id, "x"), Err(SendError::Closed)));
-    assert_eq!(channels.group_send("room", "x").unwrap().members(), 0);
-    assert_eq!(channels.group_count(), 0, "a send makes no group");
-}
-
-#[test]
-fn a_channel_leaves_by_id_and_joins_again() {
-    let channels = ChannelBox::new();
-    let (channel, mut far) = Channel::in_memory();
-    let first = channels.join(&channel, "room").unwrap();
-    channels.group_send("room", "before").unwrap();
-    assert!(channels.leave(channel.id(), "room"));
-    assert!(!channels.leave(channel.id(), "room"));
-    channels.group_send("room", "between").unwrap();
-    let _second = channels.join(&channel, "room").unwrap();
-    drop(first);
-    channels.group_send("room", "after").unwrap();
-    assert_eq!((far.try_recv(), far.try_recv(), far.try_recv()), (text("\"before\""), text("\"after\""), None));
-}
-
-#[test]
-fn a_bad_join_is_refused_with_its_reason_and_leaves_nothing() {
-    let channels = ChannelBox::new();
-    let (channel, _far) = Channel::in_memory();
-    let reason = |name: &str| channels.join(&channel, name).unwrap_err().reason();
-    assert_eq!(reason(""), JoinErrorReason::InvalidName);
-    assert_eq!(reason(&"x".repeat(256)), JoinErrorReason::InvalidName);
-    assert_eq!(reason("a\nb"), JoinErrorReason::InvalidName);
-    let _in = channels.join(&channel, "room").unwrap();
-    assert_eq!(reason("room"), JoinErrorReason::AlreadyMember);
-    let _many: Vec<_> = (1..1024).map(|n| channels.join(&channel, format!("room {n}")).unwrap()).collect();
-    assert_eq!(reason("one more"), JoinErrorReason::TooManyGroups);
-    assert_eq!(channels.group_count(), 1024);
-    let (closed, _far) = Channel::in_memory();
-    closed.close(1000, "");
-    assert_eq!(channels.join(&closed, "new").unwrap_err().reason(), JoinErrorReason::Closed);
-    assert_eq!(channels.group_count(), 1024, "a refused join leaves no group behind");
 }
 
 #[test]
@@ -126,69 +70,6 @@ async fn a_dead_client_ends_its_recv_and_no_send_fails() {
     assert_eq!(alive_far.recv().await, text("\"hi\""));
     assert!(matches!(dead.recv::<String>().await, Some(Err(RecvError::Lost(_)))));
     assert!(dead.recv::<String>().await.is_none());
-}
-
-#[tokio::test]
-async fn recv_is_cancel_safe_and_tells_bad_messages_from_a_bad_connection() {
-    let (mut channel, far) = Channel::in_memory();
-    for n in 0..100 {
-        far.send_text(n.to_string());
-    }
-    for n in 0..100u32 {
-        // The other branch is ready too and wins half of the time: nothing may be lost by it.
-        let received = loop {
-            tokio::select! {
-                received = channel.recv::<u32>() => break received,
-                () = std::future::ready(()) => {}
-            }
-        };
-        assert_eq!(received.unwrap().unwrap(), n);
-    }
-    far.send_text("no json");
-    far.send_binary(vec![1]);
-    far.send_text("7");
-    assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Json(_)))));
-    assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Binary))));
-    assert!(matches!(channel.recv::<u32>().await, Some(Ok(7))));
-    far.close(1000);
-    assert!(channel.recv::<u32>().await.is_none());
-}
-
-#[test]
-fn close_all_and_flush_groups_reach_everyone() {
-    let channels = ChannelBox::new();
-    let mut clients: Vec<_> = (0..5).map(|_| Channel::in_memory()).collect();
-    let _memberships: Vec<_> = clients.iter().map(|(near, _)| channels.join(near, "room").unwrap()).collect();
-    channels.group_send("room", "last words").unwrap();
-    assert_eq!(channels.flush_groups(), 1);
-    assert_eq!((channels.group_count(), channels.channel_count()), (0, 5));
-    assert_eq!(channels.close_all(1001, "bye"), 5);
-    assert_eq!(channels.close_all(1001, "bye"), 0);
-    for (_, far) in &mut clients {
-        assert_eq!(far.try_recv(), text("\"last words\""));
-        assert_eq!(far.try_recv(), Some(FarMessage::Close { code: 1001, reason: "bye".into() }));
-    }
-}
-
-#[test]
-fn a_far_end_receives_nothing_after_the_close() {
-    // It went on to wait for a frame that nobody could send any more.
-    let (channel, mut far) = Channel::in_memory();
-    drop(channel);
-    assert!(matches!(far.recv().now_or_never(), Some(Some(FarMessage::Close { code: 1000, .. }))));
-    assert_eq!(far.recv().now_or_never(), Some(None));
-}
-
-#[test]
-fn an_event_of_the_channel_runs_once_per_connection_and_can_answer() {
-    for _ in 0..2 {
-        let (channel, mut far) = Channel::in_memory();
-        channel.events().once("connection.init", |sender: &fanfare::channel::Sender| sender.send("welcome")).unwrap();
-        for _ in 0..2 {
-            assert!(channel.events().emit("connection.init", &channel.sender()).unwrap().is_ok());
-        }
-        assert_eq!((far.try_recv(), far.try_recv()), (text("\"welcome\""), None));
-    }
 }
 
 #[test]
@@ -247,19 +128,6 @@ async fn a_write_delay_lets_messages_go_out_together() {
     channels.group_send("room", &3).unwrap();
     channel.send_text("after it").unwrap();
     assert_eq!((far.try_recv(), far.try_recv()), (text("3"), text("after it")), "the caller's order is kept");
-}
-
-#[test]
-fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
-    let (channel, mut far) = Channel::in_memory();
-    for code in [0, 999, 1004, 1005, 1006, 1015, 2000, 5000] {
-        let sender = channel.sender();
-        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sender.close(code, "")));
-        let says = *refused.expect_err("it may not be sent").downcast::<String>().expect("a text");
-        assert!(says.contains(&format!("close code {code} must not be sent")), "{says}");
-    }
-    assert_eq!(far.try_recv(), None);
-    assert!(channel.close(4999, "bye"), "nothing has happened before");
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,47 +210,4 @@ fn a_send_is_settled_though_the_runtime_of_its_sweep_and_its_members_are_gone() 
     drop(membership);
     assert_eq!(report.settled().now_or_never(), Some(Delivery { written: 1, ..Delivery::default() }));
     assert_eq!(far.try_recv(), text("1"));
-}
-
-/// Counts those that are left.
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-#[test]
-fn a_channels_metadata_goes_with_it_and_may_use_the_box_as_it_goes() {
-    struct Farewell(ChannelBox, #[expect(dead_code, reason = "it counts")] Counted);
-
-    impl Drop for Farewell {
-        fn drop(&mut self) {
-            let (channel, _far_end) = Channel::in_memory();
-            self.0.add(&channel);
-        }
-    }
-
-    let (channels, left) = (ChannelBox::new(), Arc::new(AtomicUsize::new(2000)));
-    for _ in 0..2000 {
-        let metadata = Farewell(channels.clone(), Counted(Arc::clone(&left)));
-        let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().metadata(metadata));
-        assert!(channels.add(&channel));
-    }
-    assert_eq!((left.load(Ordering::SeqCst), channels.channel_count()), (0, 0));
-}
-
-#[test]
-fn a_user_that_is_revoked_again_is_remembered_as_the_last_one() {
-    let channels = ChannelBox::new();
-    let user = |name: &str| UserId::new(name).expect("it is short and plain");
-    let begun = || Channel::in_memory_with(ChannelOptions::default().user(user("mallory")));
-    channels.revoke(&user("mallory"));
-    (0..16 * 1024 - 200).for_each(|number| _ = channels.revoke(&user(&format!("other {number}"))));
-    let (channel, _far_end) = begun();
-    channels.revoke(&user("mallory"));
-    (0..2000).for_each(|number| _ = channels.revoke(&user(&format!("another {number}"))));
-    assert!(!channels.add(&channel) && !channels.add(&channel));
-    assert!(channels.add(&begun().0), "one that begins later may come in");
 }

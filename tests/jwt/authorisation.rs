@@ -1,10 +1,5 @@
 //! Who may join, who may send, and that a user who is revoked is out: over real sockets.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,11 +14,12 @@ use fanfare::ws::jwt::JwtSigner;
 use fanfare::ws::{Jwt, JwtVerifier, Upgrade};
 use futures_util::SinkExt;
 use serde::Deserialize;
-use sockets::{Client, close_code, next, serve_router, soon, tells, told};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::sockets::{Client, close_code, next, serve_router, soon, tells, told};
 
 const SECRET: &[u8] = b"thirty-two bytes that are secret";
 

@@ -1,10 +1,5 @@
 //! Who is let in by a token, where it may be, what is never told of it, and when its connection ends.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,10 +18,11 @@ use futures_util::SinkExt;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sockets::{Client, Raw, close_code, next, serve_router, soon, tells, told};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::sockets::{Client, Raw, close_code, next, serve_router, soon, tells, told};
 
 const SECRET: &[u8] = b"thirty-two bytes that are secret";
 const OTHER_SECRET: &[u8] = b"thirty-two bytes, another secret";

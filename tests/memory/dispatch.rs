@@ -2,18 +2,15 @@
 //!
 //! Allocations are counted for the thread that measures, so that tests may run beside one another.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use common::{TICK, poll_once};
 use fanfare::dispatch::{Overflow, WaitError};
 use fanfare::{Dispatcher, Event};
 use futures_executor::block_on;
+
+use crate::calls::{TICK, poll_once};
 
 /// A dispatcher whose event has 16 sync listeners, and was emitted to once on this thread.
 fn sixteen() -> (Dispatcher, Event<u32>) {

@@ -3,11 +3,6 @@
 //! Server and clients share the one thread of a runtime, whose allocations are counted. Clients read only when nobody
 //! counts: what is sent lies in the kernel's buffers until then.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,8 +12,9 @@ use axum::routing::get;
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, Delivery};
 use fanfare::ws::Upgrade;
-use sockets::{Raw, serve_router, tells, told};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::sockets::{Raw, serve_router, tells, told};
 
 /// As many as have their files where a process may have a thousand, both ends of each in this one.
 const MANY: usize = 400;

@@ -1,9 +1,4 @@
-//! The WebSocket floor over real sockets, with a client that is not ours.
-
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
+//! Channels over real sockets, with a client that is not ours.
 
 use std::sync::Arc;
 
@@ -14,11 +9,12 @@ use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
 use fanfare::ws::Upgrade;
 use futures_util::{SinkExt, StreamExt};
-use sockets::{Raw, connect, echo, next, serve, serve_router, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::sockets::{Raw, connect, echo, next, serve, serve_router, soon};
 
 #[tokio::test]
 async fn messages_of_all_sizes_come_back_and_pings_are_answered() {

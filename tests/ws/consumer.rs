@@ -1,7 +1,5 @@
 //! Consumers: a type per connection, on a route with parameters, state and middleware.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,10 +1,5 @@
 //! How our server ends while clients read slowly, or not at all, and while handlers fail.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,10 +12,11 @@ use fanfare::channel::{Channel, OutboxLimits, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
 use fanfare::ws::{Counters, Drained, HANDLER_FAILED, Upgrade, serve};
-use sockets::{BINARY, CLOSE, Raw, TEXT, assert_adds_up, masked, soon, tells, told, until};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+use crate::sockets::{BINARY, CLOSE, Raw, TEXT, assert_adds_up, masked, soon, tells, told, until};
 
 const PAYLOAD: usize = 32 << 10;
 const WAITING: usize = 64;

@@ -1,10 +1,5 @@
 //! How a handler ends, and what that does to its client and to nobody else.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -16,11 +11,12 @@ use fanfare::channel::{Channel, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::ws::{HANDLER_FAILED, Upgrade};
 use futures_util::SinkExt;
-use sockets::{CLOSE, PING, PONG, Raw, TEXT, close_code, connect, next, serve, serve_router, serve_with, soon};
-use sockets::{masked, tells, told, upgrade};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::sockets::{CLOSE, PING, PONG, Raw, TEXT, close_code, connect, next, serve, serve_router, serve_with, soon};
+use crate::sockets::{masked, tells, told, upgrade};
 
 /// Panics; of a type that handlers can return.
 fn fall() -> Result<(), fanfare::Error> {
@@ -217,8 +213,8 @@ async fn one_client_that_floods_leaves_its_thread_to_others() {
     flood.set_nonblocking(false).expect("it is a socket");
     // A thread of its own: the client does not wait for the server's.
     let flooding = std::thread::spawn(move || {
-        (&flood).write_all(&sockets::masked(0x81, b"x").repeat(MESSAGES)).expect("the server reads on");
-        (&flood).write_all(&sockets::masked(0x88, b"")).expect("the server reads on");
+        (&flood).write_all(&masked(0x81, b"x").repeat(MESSAGES)).expect("the server reads on");
+        (&flood).write_all(&masked(0x88, b"")).expect("the server reads on");
         flood
     });
     let counting = tokio::spawn(async move {

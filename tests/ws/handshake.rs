@@ -2,11 +2,6 @@
 //!
 //! Each holds with both servers, axum's and ours.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
@@ -19,9 +14,10 @@ use axum::serve::Listener;
 use axum::{Extension, Router};
 use fanfare::channel::Channel;
 use fanfare::ws::{Origins, Upgrade, serve};
-use sockets::{Raw, TEXT, echo, serve_ours, serve_router, soon, tells, told};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::sockets::{Raw, TEXT, echo, serve_ours, serve_router, soon, tells, told};
 
 async fn both(router: Router) -> [SocketAddr; 2] {
     [serve_router(router.clone()).await, serve_ours(router, |server| server).await]

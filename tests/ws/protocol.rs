@@ -1,7 +1,5 @@
 //! The page on the protocol says what the code does: its examples, its types and its close codes.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::collections::BTreeSet;
 
 use fanfare::channel::close_code;
@@ -9,7 +7,7 @@ use fanfare::group::{Position, Recover, Request};
 use fanfare::ws::{CLIENT_DTS, CLIENT_JS};
 use serde_json::Value;
 
-const PAGE: &str = include_str!("../src/docs/protocol.md");
+const PAGE: &str = include_str!("../../src/docs/protocol.md");
 
 /// Each type that a server sends, and the fields that it always has.
 const SENT: [(&str, &[&str]); 10] = [

@@ -1,7 +1,5 @@
 //! The server loop over real sockets: each bound it promises, and its end.
 
-#![allow(missing_docs, reason = "tests")]
-
 use std::convert::Infallible;
 use std::future::IntoFuture;
 use std::net::{IpAddr, SocketAddr};
@@ -508,7 +506,10 @@ async fn a_process_without_a_free_file_waits_and_goes_on() {
     }
     let test = std::env::current_exe().expect("it runs");
     let mut server = Command::new("sh")
-        .args(["-c", "ulimit -n 40; exec \"$0\" --exact a_process_without_a_free_file_waits_and_goes_on --nocapture"])
+        .args([
+            "-c",
+            "ulimit -n 40; exec \"$0\" --exact serve::a_process_without_a_free_file_waits_and_goes_on --nocapture",
+        ])
         .arg(test)
         .env(SERVES, "1")
         .stdout(Stdio::piped())

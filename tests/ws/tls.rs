@@ -1,10 +1,5 @@
 //! Sockets that are not plain TCP: TLS under an axum router, and Unix sockets.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/sockets.rs"]
-mod sockets;
-
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +20,6 @@ use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use sockets::{assert_adds_up, echo, soon, tells, told, until};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +29,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::sockets::{assert_adds_up, echo, soon, tells, told, until};
 
 type Client = WebSocketStream<client::TlsStream<TcpStream>>;
 

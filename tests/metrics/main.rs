@@ -2,9 +2,8 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "common/recorder.rs"]
 mod recorder;
-#[path = "common/sockets.rs"]
+#[path = "../sockets/mod.rs"]
 mod sockets;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! What several test files need: an event, a log of calls, values that break when dropped, polls by hand.
 
-#![allow(dead_code, reason = "no test file uses all of it")]
+#![allow(dead_code, reason = "no program of tests uses all of it")]
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

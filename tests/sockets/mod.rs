@@ -1,6 +1,6 @@
 //! What tests over real sockets need: a server on a free port, a client that is not ours, and one that may misbehave.
 
-#![allow(dead_code, reason = "no test file uses all of it")]
+#![allow(dead_code, reason = "no program of tests uses all of it")]
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! A client that folds what it is told of presence, as the protocol says.
 
-#![allow(dead_code, reason = "no test file uses all of it")]
+#![allow(dead_code, reason = "no program of tests uses all of it")]
 
 use std::collections::HashMap;
 

@@ -1,0 +1,68 @@
+//! Channels in memory: what is received, how one ends, and the dispatcher of its events.
+
+use fanfare::channel::{Channel, FarMessage, RecvError, Sender};
+use futures_util::FutureExt;
+
+fn text(text: &str) -> Option<FarMessage> {
+    Some(FarMessage::Text(text.into()))
+}
+
+#[tokio::test]
+async fn recv_is_cancel_safe_and_tells_bad_messages_from_a_bad_connection() {
+    let (mut channel, far) = Channel::in_memory();
+    for n in 0..100 {
+        far.send_text(n.to_string());
+    }
+    for n in 0..100u32 {
+        // The other branch is ready too and wins half of the time: nothing may be lost by it.
+        let received = loop {
+            tokio::select! {
+                received = channel.recv::<u32>() => break received,
+                () = std::future::ready(()) => {}
+            }
+        };
+        assert_eq!(received.unwrap().unwrap(), n);
+    }
+    far.send_text("no json");
+    far.send_binary(vec![1]);
+    far.send_text("7");
+    assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Json(_)))));
+    assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Binary))));
+    assert!(matches!(channel.recv::<u32>().await, Some(Ok(7))));
+    far.close(1000);
+    assert!(channel.recv::<u32>().await.is_none());
+}
+
+#[test]
+fn a_far_end_receives_nothing_after_the_close() {
+    // It went on to wait for a frame that nobody could send any more.
+    let (channel, mut far) = Channel::in_memory();
+    drop(channel);
+    assert!(matches!(far.recv().now_or_never(), Some(Some(FarMessage::Close { code: 1000, .. }))));
+    assert_eq!(far.recv().now_or_never(), Some(None));
+}
+
+#[test]
+fn an_event_of_the_channel_runs_once_per_connection_and_can_answer() {
+    for _ in 0..2 {
+        let (channel, mut far) = Channel::in_memory();
+        channel.events().once("connection.init", |sender: &Sender| sender.send("welcome")).unwrap();
+        for _ in 0..2 {
+            assert!(channel.events().emit("connection.init", &channel.sender()).unwrap().is_ok());
+        }
+        assert_eq!((far.try_recv(), far.try_recv()), (text("\"welcome\""), None));
+    }
+}
+
+#[test]
+fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
+    let (channel, mut far) = Channel::in_memory();
+    for code in [0, 999, 1004, 1005, 1006, 1015, 2000, 5000] {
+        let sender = channel.sender();
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sender.close(code, "")));
+        let says = *refused.expect_err("it may not be sent").downcast::<String>().expect("a text");
+        assert!(says.contains(&format!("close code {code} must not be sent")), "{says}");
+    }
+    assert_eq!(far.try_recv(), None);
+    assert!(channel.close(4999, "bye"), "nothing has happened before");
+}
