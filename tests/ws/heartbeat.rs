@@ -11,7 +11,9 @@ use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::sockets::{PING, PONG, Raw, TEXT, close_code, connect, serve_router, serve_with, soon, tells, told, until};
+use crate::sockets::{
+    CLOSE, PING, PONG, Raw, TEXT, close_code, connect, next, serve_router, serve_with, soon, tells, told, until,
+};
 
 const SILENCE: Duration = Duration::from_millis(60);
 /// So short that a client has to be quick, where it does not answer at all.
@@ -71,7 +73,7 @@ async fn a_client_of_a_library_answers_by_itself_and_lives() {
     let mut client = connect(address).await;
     for _ in 0..3 {
         // Its answer goes out with the next read.
-        assert!(matches!(sockets::next(&mut client).await, Message::Ping(_)));
+        assert!(matches!(next(&mut client).await, Message::Ping(_)));
     }
     client.send(Message::text("still here")).await.expect("the connection lives");
     open(&mut tells).await;
@@ -214,7 +216,7 @@ async fn a_handler_that_never_receives_answers_pings_and_notices_a_close() {
     let sender = told(&mut tells).await;
     client.send(PING, b"there?").await;
     assert_eq!(client.frame().await, Some((PONG, b"there?".into())));
-    client.send(sockets::CLOSE, &1000u16.to_be_bytes()).await;
+    client.send(CLOSE, &1000u16.to_be_bytes()).await;
     soon(sender.closed()).await;
     assert!(matches!(sender.send("x"), Err(SendError::Closed)));
     assert_eq!(client.close_code().await, Some(1000));
@@ -274,7 +276,7 @@ async fn discard_lets_a_handler_that_only_sends_notice_everything() {
     }
     client.send(PING, b"").await;
     assert_eq!(client.frame().await, Some((PONG, Vec::new())));
-    client.send(sockets::CLOSE, b"").await;
+    client.send(CLOSE, b"").await;
     told(&mut tells).await;
     assert_eq!(client.close_code().await, Some(1000));
 }
