@@ -20,8 +20,8 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::time::{Instant, Sleep};
 
-use super::decoder::{Decoder, Event, ProtocolError};
 use super::mailbox::{Mailbox, Receiver, Room};
+use super::proto::decoder::{Decoder, Event, ProtocolError};
 use super::rate::{Allowance, Excess, RateLimit};
 use super::transport::Socket;
 use crate::channel::close_code::{GOING_AWAY, NORMAL, POLICY};

@@ -15,15 +15,11 @@
 
 mod connection;
 mod consumer;
-pub mod decoder;
-
-#[cfg(feature = "deflate")]
-pub mod deflate;
 mod handler;
-pub mod handshake;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod mailbox;
+mod proto;
 mod rate;
 mod recover;
 mod serve;
@@ -32,9 +28,12 @@ mod upgrade;
 
 pub use consumer::{Consumer, Decode, Json, Session};
 pub use handler::{HANDLER_FAILED, HandlerFailed};
-pub use handshake::{HandshakeError, Origins};
 #[cfg(feature = "jwt")]
 pub use jwt::{Jwt, JwtVerifier};
+#[cfg(feature = "deflate")]
+pub use proto::deflate;
+pub use proto::handshake::{HandshakeError, Origins};
+pub use proto::{decoder, handshake};
 pub use rate::{Excess, RateLimit};
 pub use serve::{Counters, Drained, Server, serve};
 pub use upgrade::Upgrade;

@@ -23,9 +23,9 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Pace};
-use super::decoder::{Decoder, Limits};
 use super::handler::run;
-use super::handshake::{BEARER, HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
+use super::proto::decoder::{Decoder, Limits};
+use super::proto::handshake::{BEARER, HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
 use super::rate::RateLimit;
 use super::serve::{Place, take_place};
 use super::transport::Socket;
@@ -318,7 +318,7 @@ impl Upgrade {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self) -> Self {
-        let agreed = super::deflate::negotiate(&self.offers);
+        let agreed = super::proto::deflate::negotiate(&self.offers);
         self.extensions = agreed.map(|agreed| agreed.answer());
         self.compresses = agreed.is_some_and(|agreed| agreed.compresses());
         self

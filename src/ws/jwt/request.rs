@@ -4,7 +4,7 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, request::Parts};
 
 use super::{JwtError, JwtRejection};
-use crate::ws::handshake::{BEARER, offered_protocols};
+use crate::ws::proto::handshake::{BEARER, offered_protocols};
 
 /// How a token came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

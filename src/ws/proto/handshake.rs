@@ -27,7 +27,7 @@ use crate::sync::Arc;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// What a client offers right before a token: see [`choose_protocol`].
-pub(super) const BEARER: &str = "bearer";
+pub(in crate::ws) const BEARER: &str = "bearer";
 
 /// The last six bits of a key say nothing, and some clients do not clear them: the RFC's own example
 /// of a key, `AQIDBAUGBwgJCgsMDQ4PEC==`, has them set.
@@ -178,7 +178,7 @@ pub fn choose_protocol<'a>(headers: &HeaderMap, supported: &[&'a str]) -> Option
 }
 
 /// Returns the subprotocols that the client offers, in its order.
-pub(super) fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(in crate::ws) fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
     let items = lists.flat_map(|list| list.split(',')).map(|item| item.trim_matches([' ', '\t']));
     // An empty element of a list is none (RFC 9110, section 5.6.1).
@@ -315,7 +315,7 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// Returns what it is called in a label.
-    pub(super) fn label(self) -> &'static str {
+    pub(in crate::ws) fn label(self) -> &'static str {
         match self {
             Self::NotHttp11 => "not http/1.1",
             Self::NotGet => "not get",
