@@ -23,7 +23,7 @@ use fanfare::channel::{Channel, UserId};
 use fanfare::group::offline::{OfflineOptions, RedbStore, Sent};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Since};
 use fanfare::ws::jwt::JwtSigner;
-use fanfare::ws::{CLIENT_JS, Drained, Jwt, JwtVerifier, Upgrade, serve};
+use fanfare::ws::{CLIENT_JS, Jwt, JwtVerifier, ShutdownReport, Upgrade, serve};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stage::{Driver, Tab};
@@ -191,7 +191,7 @@ struct Site {
     app: App,
     settings: Settings,
     stop: oneshot::Sender<()>,
-    server: JoinHandle<Drained>,
+    server: JoinHandle<ShutdownReport>,
 }
 
 impl Site {

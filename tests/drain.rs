@@ -16,7 +16,7 @@ use fanfare::Dispatcher;
 use fanfare::channel::{Channel, OutboxLimits, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
-use fanfare::ws::{Counters, Drained, HANDLER_FAILED, Upgrade, serve};
+use fanfare::ws::{Counters, HANDLER_FAILED, ShutdownReport, Upgrade, serve};
 use sockets::{BINARY, CLOSE, Raw, TEXT, assert_adds_up, masked, soon, tells, told, until};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -29,7 +29,7 @@ struct Running {
     address: SocketAddr,
     counters: Counters,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Drained>,
+    task: JoinHandle<ShutdownReport>,
 }
 
 impl Running {
@@ -41,7 +41,7 @@ impl Running {
         Self { address, counters: server.counters(), stop, task: tokio::spawn(server.into_future()) }
     }
 
-    async fn drained(self) -> Drained {
+    async fn drained(self) -> ShutdownReport {
         drop(self.stop);
         soon(self.task).await.expect("the server does not panic")
     }

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use fanfare::channel::{Channel, OutboxLimits};
-use fanfare::ws::{Counters, Drained, Server, Upgrade, serve};
+use fanfare::ws::{Counters, Server, ShutdownReport, Upgrade, serve};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -43,7 +43,7 @@ struct Running {
     address: SocketAddr,
     counters: Counters,
     stop: oneshot::Sender<Infallible>,
-    task: JoinHandle<Drained>,
+    task: JoinHandle<ShutdownReport>,
 }
 
 impl Running {
@@ -64,7 +64,7 @@ impl Running {
         handshake(self.connect().await).await
     }
 
-    async fn stop(self) -> Drained {
+    async fn stop(self) -> ShutdownReport {
         drop(self.stop);
         soon(self.task).await.expect("the server does not panic")
     }

@@ -20,7 +20,7 @@ use axum::serve::Listener;
 use fanfare::channel::{Channel, OutboxLimits, Overflow, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
-use fanfare::ws::{Counters, Drained, Server, Upgrade, serve};
+use fanfare::ws::{Counters, Server, ShutdownReport, Upgrade, serve};
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -143,7 +143,7 @@ struct Ours {
     tls: Tls,
     counters: Counters,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Drained>,
+    task: JoinHandle<ShutdownReport>,
 }
 
 impl Ours {

@@ -13,16 +13,17 @@
 //! ```
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::mailbox::{Mailbox, Receiver, Room};
+use super::mailbox::{Mailbox, MailboxState, Receiver};
 use super::proto::decoder::{Decoder, Event, ProtocolError};
-use super::rate::{Allowance, Excess, RateLimit};
+use super::rate::Excess;
+use super::times::{Alarm, Pace, Times, later};
 use super::transport::Socket;
 use crate::channel::close_code::{GOING_AWAY, NORMAL, POLICY};
 use crate::channel::{Channel, Message, Out, RecvError, State};
@@ -51,15 +52,6 @@ pub(super) struct Connection {
     events_left: u32,
     times: Times,
     alarm: Alarm,
-}
-
-/// What a connection may take, in time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// A ping after so long a silence, and how long an answer may take.
-    pub(super) heartbeat: Option<(Duration, Duration)>,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) rate_limit: Option<RateLimit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +107,10 @@ impl Connection {
     /// Tells whether there is more to do since the handler has run: the message that reading waits for
     /// was received, or the channel was dropped. If not, the task is woken when it is so.
     pub(super) fn poll_more(&self, cx: &Context<'_>) -> bool {
-        match self.mailbox.poll_room(cx) {
-            Room::Free => self.paused,
-            Room::Taken => false,
-            Room::Abandoned => self.out.close(NORMAL, "") || self.paused,
+        match self.mailbox.poll_state(cx) {
+            MailboxState::Free => self.paused,
+            MailboxState::Taken => false,
+            MailboxState::Abandoned => self.out.close(NORMAL, "") || self.paused,
         }
     }
 
@@ -171,7 +163,7 @@ impl Connection {
     }
 
     fn is_reading(&mut self) -> bool {
-        self.paused = self.phase == Phase::Talking && self.mailbox.room() == Room::Taken;
+        self.paused = self.phase == Phase::Talking && self.mailbox.state() == MailboxState::Taken;
         if self.events_left == 0 {
             return false;
         }
@@ -217,7 +209,7 @@ impl Connection {
                 self.times.spoke();
                 self.out.touch();
                 self.mailbox.put(message, cx);
-                if self.mailbox.room() == Room::Taken {
+                if self.mailbox.state() == MailboxState::Taken {
                     return;
                 }
             }
@@ -349,7 +341,7 @@ impl Connection {
         // Whoever does not receive cannot hear an answer either; that the client has gone may still be seen.
         let is_deaf = self.is_deaf();
         // A throttled client is read to its end in time; nobody knows when a message will be received.
-        if self.mailbox.room() == Room::Taken && self.socket.has_hung_up(cx) {
+        if self.mailbox.state() == MailboxState::Taken && self.socket.has_hung_up(cx) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // A socket that was full takes more only when the client has read: our ping is still before it.
@@ -369,7 +361,7 @@ impl Connection {
 
     /// Tells whether the client is not read now, whatever it says.
     fn is_deaf(&self) -> bool {
-        self.mailbox.room() == Room::Taken || self.times.resume.is_some()
+        self.mailbox.state() == MailboxState::Taken || self.times.resume.is_some()
     }
 
     fn end(&mut self, error: io::Error, cx: &Context<'_>) {
@@ -398,106 +390,5 @@ impl Connection {
 
     pub(super) fn out(&self) -> &Arc<Out> {
         &self.out
-    }
-}
-
-/// When what is due.
-struct Times {
-    pace: Pace,
-    /// Something has come since the last look.
-    heard: bool,
-    /// A ping is out that nothing has followed yet.
-    asked: bool,
-    /// How much had left the outbox at the last beat, if more waited in it then.
-    stalled_at: Option<u64>,
-    beat_due: Option<Instant>,
-    /// When the last message came; kept only for an idle timeout.
-    last_message: Option<Instant>,
-    close_due: Option<Instant>,
-    extended: bool,
-    allowance: Option<Allowance>,
-    /// A client that sent too fast is read again from then on.
-    resume: Option<Instant>,
-}
-
-impl Times {
-    fn new(pace: Pace) -> Self {
-        let now = Instant::now();
-        Self {
-            pace,
-            heard: false,
-            asked: false,
-            stalled_at: None,
-            beat_due: pace.heartbeat.map(|(interval, _)| later(now, interval)),
-            last_message: pace.idle_timeout.map(|_| now),
-            close_due: None,
-            extended: false,
-            allowance: pace.rate_limit.map(|limit| Allowance::new(limit, now)),
-            resume: None,
-        }
-    }
-
-    /// Something has come from the client. The answer to a ping begins the silence anew.
-    fn hear(&mut self) {
-        self.heard = true;
-        if std::mem::take(&mut self.asked) {
-            self.beat_due = self.pace.heartbeat.map(|(interval, _)| later(Instant::now(), interval));
-        }
-    }
-
-    /// Tells whether some of what waited at the last look is out.
-    fn see_reading(&mut self, out: &Out) -> bool {
-        let progress = out.progress();
-        let before = std::mem::replace(&mut self.stalled_at, (!progress.is_empty).then_some(progress.taken));
-        before.is_some_and(|before| progress.taken > before)
-    }
-
-    fn spoke(&mut self) {
-        if let Some(last) = &mut self.last_message {
-            *last = Instant::now();
-        }
-    }
-
-    fn idle_due(&self) -> Option<Instant> {
-        Some(later(self.last_message?, self.pace.idle_timeout?))
-    }
-
-    fn next(&self) -> Option<Instant> {
-        match self.close_due {
-            // Nothing else matters to a connection that is about to end.
-            Some(due) => Some(due),
-            None => [self.beat_due, self.idle_due(), self.resume].into_iter().flatten().min(),
-        }
-    }
-}
-
-/// Returns the time after `wait`; one that no clock shows is as good as never.
-fn later(now: Instant, wait: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-    now.checked_add(wait).unwrap_or_else(|| now + FAR)
-}
-
-/// Wakes the task at a time. Set anew only for an earlier one, or when it has rung: times mostly move on.
-#[derive(Default)]
-struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Alarm {
-    /// Ready when `due` has come.
-    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        loop {
-            if due < sleep.deadline() {
-                sleep.as_mut().reset(due);
-            }
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
     }
 }

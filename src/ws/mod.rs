@@ -19,10 +19,12 @@ mod handler;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod mailbox;
+mod open;
 mod proto;
 mod rate;
 mod recover;
 mod serve;
+mod times;
 mod transport;
 mod upgrade;
 
@@ -32,10 +34,11 @@ pub use handler::{HANDLER_FAILED, HandlerFailed};
 pub use jwt::{Jwt, JwtVerifier};
 #[cfg(feature = "deflate")]
 pub use proto::deflate;
-pub use proto::handshake::{HandshakeError, Origins};
+pub use proto::origins::Origins;
+pub use proto::refusal::HandshakeError;
 pub use proto::{decoder, handshake};
 pub use rate::{Excess, RateLimit};
-pub use serve::{Counters, Drained, Server, serve};
+pub use serve::{Counters, Server, ShutdownReport, serve};
 pub use upgrade::Upgrade;
 
 /// The client for browsers, as the text of an ES module: what a route of yours hands out to pages.

@@ -2,34 +2,26 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::response::Response;
-use bytes::Bytes;
+use axum::response::{IntoResponse, Response};
 use http::header::{
-    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    ALLOW, CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, request};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::downcast;
-use socket2::SockRef;
-use tokio::net::TcpStream;
-use tokio::runtime::Handle;
-use tokio::time::Instant;
+use hyper::upgrade::OnUpgrade;
 
-use super::connection::{Connection, Pace};
-use super::handler::run;
-use super::proto::decoder::{Decoder, Limits};
-use super::proto::handshake::{BEARER, HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
+use super::open::{Deflate, Opening, Options};
+use super::proto::handshake::{BEARER, check_upgrade, choose_protocol};
+use super::proto::origins::{Origins, check_origin};
+use super::proto::refusal::HandshakeError;
 use super::rate::RateLimit;
-use super::serve::{Place, take_place};
-use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Refresh, Terms, UserId};
+use super::serve::{ConnectionPermit, take_permit};
+use crate::channel::{Channel, ChannelOptions, OutboxLimits, UserId};
 use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
@@ -86,49 +78,8 @@ pub struct Upgrade {
     /// Not in place: they would be in the future of each connection for as long as that lives.
     options: Box<Options>,
     events: Option<Dispatcher>,
-    /// The connection's place in its server, where that is [`serve`](super::serve()).
-    place: Option<Arc<Place>>,
-}
-
-/// How a connection is treated once it is one.
-#[derive(Clone, Debug)]
-struct Options {
-    limits: Limits,
-    channel: ChannelOptions,
-    /// An id of the time of the request: who its user is was not known before.
-    asked: ChannelId,
-    /// What proves whose connection it is. It overrules the channel's options, set before or after.
-    signed: Option<Signed>,
-    send_buffer: usize,
-    pace: Pace,
-}
-
-/// What a token says about a connection.
-#[derive(Clone, Debug)]
-struct Signed {
-    user: UserId,
-    /// An id of the time when it was checked.
-    checked: ChannelId,
-    /// `None` is further away than any clock shows.
-    until: Option<Instant>,
-    refresh: Arc<dyn Refresh>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            channel: ChannelOptions::default(),
-            asked: ChannelId::next(),
-            signed: None,
-            send_buffer: 64 << 10,
-            pace: Pace {
-                heartbeat: Some((Duration::from_secs(30), Duration::from_secs(20))),
-                idle_timeout: None,
-                rate_limit: None,
-            },
-        }
-    }
+    /// The connection's permit from its server, where that is [`serve`](super::serve()).
+    permit: Option<Arc<ConnectionPermit>>,
 }
 
 impl Upgrade {
@@ -200,8 +151,8 @@ impl Upgrade {
     /// ```
     #[cfg(feature = "jwt")]
     #[must_use]
-    pub fn signed_in<C>(mut self, token: &super::Jwt<C>) -> Self {
-        self.options.signed = Some(Signed {
+    pub fn signed_in<C>(mut self, token: &super::jwt::Jwt<C>) -> Self {
+        self.options.signed = Some(super::open::Signed {
             user: token.user().clone(),
             checked: token.checked(),
             until: token.expires_at(),
@@ -353,20 +304,9 @@ impl Upgrade {
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
         let protocol = self.answer();
-        let Self { on_upgrade, accept, peer_addr, extensions, compresses, options, events, place, .. } = self;
+        let Self { on_upgrade, accept, peer_addr, extensions, compresses, options, events, permit, .. } = self;
         let deflate = Deflate { reads: extensions.is_some(), writes: compresses };
-        let request = observe::Request::current();
-        // Ends with its connection.
-        tokio::spawn(async move {
-            let opened =
-                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflate, options));
-            // Otherwise the client went away between its request and our answer: there is nobody to tell.
-            if let Ok(connection) = opened {
-                let _stay = place.map(|place| place.enlist(connection.out()));
-                let span = observe::Connection::new(&request, connection.out().id(), connection.out().peer_addr());
-                run(connection, handler, events, &span).await;
-            }
-        });
+        Opening { on_upgrade, peer_addr, deflate, options, events, permit }.spawn(observe::Request::current(), handler);
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -404,7 +344,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             compresses: false,
             options: Box::default(),
             events: None,
-            place: take_place(&mut parts.extensions),
+            permit: take_permit(&mut parts.extensions),
         })
     }
 }
@@ -430,73 +370,42 @@ fn offered<'h>(headers: &'h HeaderMap, name: &'h HeaderName) -> impl Iterator<It
     headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone()))
 }
 
-/// What of permessage-deflate was agreed.
-#[derive(Clone, Copy)]
-struct Deflate {
-    reads: bool,
-    writes: bool,
-}
-
-/// Puts a connection on top of the upgraded io.
-fn open(
-    upgraded: Upgraded,
-    peer_addr: Option<SocketAddr>,
-    deflate: Deflate,
-    mut options: Box<Options>,
-) -> io::Result<Connection> {
-    let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
-    options.channel.identified = Some(options.asked);
-    let signed_until = options.signed.and_then(|signed| {
-        options.channel.user = Some(signed.user);
-        options.channel.identified = Some(options.asked.min(signed.checked));
-        options.channel.refresh = Some(signed.refresh);
-        signed.until
-    });
-    let terms = Terms {
-        peer_addr: socket_addr.or(peer_addr),
-        options: options.channel,
-        deflates: deflate.writes,
-        runtime: Some(Handle::current()),
-    };
-    let out = Out::new(terms, socket.transport());
-    if signed_until.is_some() {
-        out.change_life(|life| life.sign_until(signed_until));
-    }
-    Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, out))
-}
-
-fn decoder(limits: Limits, deflates: bool) -> Decoder {
-    #[cfg(feature = "deflate")]
-    if deflates {
-        return Decoder::with_deflate(limits);
-    }
-    #[cfg(not(feature = "deflate"))]
-    let _ = deflates;
-    Decoder::new(limits)
-}
-
-/// Gets at the socket itself where that is plain TCP, and returns it with what was read from it too much.
-fn socket(upgraded: Upgraded, send_buffer: usize) -> io::Result<(Socket, Option<SocketAddr>, Bytes)> {
-    match into_tcp(upgraded) {
-        Ok((stream, input)) => {
-            // Neither is needed for a connection to work; some systems refuse large buffers.
-            let _ = stream.set_nodelay(true);
-            let _ = SockRef::from(&stream).set_send_buffer_size(send_buffer);
-            let peer_addr = stream.peer_addr().ok();
-            Ok((Socket::tcp(stream), peer_addr, input))
+/// A response of one line that names the header and the fix.
+impl IntoResponse for HandshakeError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.to_string()).into_response();
+        let headers = response.headers_mut();
+        if self == Self::NotGet {
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
         }
-        Err(upgraded) => Ok((Socket::io(TokioIo::new(upgraded)), None, Bytes::new())),
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        response
     }
 }
 
-/// Returns the socket and what was read from it already, if it is plain TCP; the two servers wrap it differently.
-fn into_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
-    // `axum::serve`.
-    let upgraded = match downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
-        Err(upgraded) => upgraded,
-    };
-    // Ours.
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
-    Ok((parts.io.into_inner(), parts.read_buf))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_how_to_do_better() {
+        let response = HandshakeError::UnsupportedVersion.into_response();
+        assert_eq!(response.status(), 426);
+        assert_eq!(response.headers()["sec-websocket-version"], "13");
+        assert_eq!(response.headers()["upgrade"], "websocket");
+
+        let response = HandshakeError::NotGet.into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "GET");
+
+        let response = HandshakeError::ForeignOrigin.into_response();
+        assert_eq!(response.status(), 403);
+        assert!(HandshakeError::BadKey.to_string().contains("sec-websocket-key"));
+        assert_eq!(HandshakeError::BadKey.status(), 400);
+        assert_eq!(HandshakeError::NotHttp11.status(), 505);
+    }
 }

@@ -3,7 +3,7 @@
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, request::Parts};
 
-use super::{JwtError, JwtRejection};
+use super::error::{JwtError, JwtRejection};
 use crate::ws::proto::handshake::{BEARER, offered_protocols};
 
 /// How a token came.

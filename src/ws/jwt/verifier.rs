@@ -9,14 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::claims::{TokenClaims, time};
+use super::error::JwtError;
 use super::key::{JwtKey, JwtKeyError};
-use super::request::Source;
-use super::{Jwt, JwtError};
-use crate::channel::{ChannelId, UserId};
+use crate::channel::UserId;
 use crate::sync::Arc;
 
 /// The longest token that is looked at, in bytes, unless [`JwtVerifier::max_length`] says otherwise.
@@ -26,7 +24,7 @@ const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Says which JSON Web Tokens (RFC 7519) are accepted: signed by whom, for whom, until when. Cheap to clone.
 ///
-/// Routes that take a [`Jwt`] find it on the router, as an [`Extension`](axum::Extension).
+/// Routes that take a [`Jwt`](super::Jwt) find it on the router, as an [`Extension`](axum::Extension).
 ///
 /// A token has to be signed by one of the keys, by that key's algorithm, to be for the audience, and to have an end
 /// (`exp`) that is not over; a beginning (`nbf`) has to be past. Between this clock and the issuer's there may be 30 s
@@ -186,25 +184,6 @@ impl JwtVerifier {
         self.with(|settings| settings.query_parameter = Some(name.into()))
     }
 
-    /// Returns what a token says, if it is accepted.
-    ///
-    /// For tokens that come by other ways than a request's head; routes take a [`Jwt`] as an argument.
-    ///
-    /// # Errors
-    ///
-    /// The first reason to refuse it, in the order of [`JwtError`]. It holds nothing of the token.
-    pub fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<Jwt<C>, JwtError> {
-        self.verify_from(token.as_bytes(), Source::Elsewhere)
-    }
-
-    pub(super) fn verify_from<C: DeserializeOwned>(&self, token: &[u8], source: Source) -> Result<Jwt<C>, JwtError> {
-        // Before `check` is asked: who is revoked after it said yes is revoked after this.
-        let checked = ChannelId::next();
-        let verified = self.verify_at(token, SystemTime::now())?;
-        let claims = serde_json::from_value(Value::Object(verified.claims.0)).map_err(|_| JwtError::Claims)?;
-        Ok(Jwt { claims, user: verified.user, expires: verified.expires, checked, source, verifier: self.clone() })
-    }
-
     pub(super) fn verify_at(&self, token: &[u8], now: SystemTime) -> Result<Verified, JwtError> {
         let settings = &*self.0;
         if token.len() > settings.max_length {
@@ -241,7 +220,7 @@ impl JwtVerifier {
 
 /// What a token proves.
 pub(super) struct Verified {
-    claims: TokenClaims,
+    pub(super) claims: TokenClaims,
     pub(super) user: UserId,
     pub(super) expires: SystemTime,
 }

@@ -7,3 +7,6 @@ pub mod decoder;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 pub mod handshake;
+mod headers;
+pub(super) mod origins;
+pub(super) mod refusal;
