@@ -125,7 +125,7 @@ fn close_code(message: Option<Result<Message, impl std::fmt::Debug>>) -> Option<
 
 #[tokio::test]
 async fn a_head_that_drips_ends_at_its_deadline() {
-    let server = Running::start(router(), |server| server.header_timeout(SHORT)).await;
+    let server = Running::start(router(), |server| server.head_timeout(SHORT)).await;
     let begun = Instant::now();
     let mut dripping = server.connect().await;
     let mut silent = server.connect().await;
@@ -144,7 +144,7 @@ async fn a_head_that_drips_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn a_connection_without_a_next_request_ends_at_the_deadline() {
-    let server = Running::start(router(), |server| server.header_timeout(SHORT)).await;
+    let server = Running::start(router(), |server| server.head_timeout(SHORT)).await;
     let mut stream = server.connect().await;
     for _ in 0..2 {
         ask(&mut stream, PLAIN).await;
@@ -504,7 +504,7 @@ async fn a_process_without_a_free_file_waits_and_goes_on() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         std::io::stdout().write_all(format!("\nat={address}\n").as_bytes()).expect("the parent reads");
-        soon(serve(listener, router()).header_timeout(DEADLINE)).await;
+        soon(serve(listener, router()).head_timeout(DEADLINE)).await;
     }
     let test = std::env::current_exe().expect("it runs");
     let mut server = Command::new("sh")

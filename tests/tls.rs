@@ -357,7 +357,7 @@ async fn our_server_takes_a_listener_of_tls_and_its_channels_know_their_clients(
 async fn our_server_keeps_its_caps_and_deadlines_over_tls() {
     const SHORT: Duration = Duration::from_millis(200);
     let route = async |upgrade: Upgrade| upgrade.run(echo);
-    let options = |server: Server<TlsListener>| server.max_connections_per_address(1).header_timeout(SHORT);
+    let options = |server: Server<TlsListener>| server.max_connections_per_address(1).head_timeout(SHORT);
     let ours = Ours::serve(Router::new().route("/", get(route)), options);
     let start = Instant::now();
     let mut silent = ours.tls.stream().await;

@@ -21,7 +21,7 @@ use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
 use super::mailbox::{Mailbox, MailboxState, Receiver};
-use super::proto::decoder::{Decoder, Event, ProtocolError};
+use super::proto::decoder::{Decoder, DecoderEvent, ProtocolError};
 use super::rate::Excess;
 use super::times::{Alarm, Pace, Times, later};
 use super::transport::Socket;
@@ -217,21 +217,21 @@ impl Connection {
     }
 
     /// Answers a control frame, or returns the message.
-    fn take(&mut self, event: Event, cx: &Context<'_>) -> Option<Message> {
+    fn take(&mut self, event: DecoderEvent, cx: &Context<'_>) -> Option<Message> {
         self.events_left -= 1;
         let inflated = self.inflated(&event);
         self.charge(1, inflated, cx);
         match event {
-            Event::Text(text) => {
+            DecoderEvent::Text(text) => {
                 Some(Message::Text(String::from_utf8(text.into()).expect("the decoder lets only UTF-8 through")))
             }
-            Event::Binary(bytes) => Some(Message::Binary(bytes)),
-            Event::Ping(payload) => {
+            DecoderEvent::Binary(bytes) => Some(Message::Binary(bytes)),
+            DecoderEvent::Ping(payload) => {
                 self.out.send_pong(&payload);
                 None
             }
-            Event::Pong(_) => None,
-            Event::Close { code, .. } => {
+            DecoderEvent::Pong(_) => None,
+            DecoderEvent::Close { code, .. } => {
                 // Ours goes out behind what was sent before; when we closed first it is out already.
                 self.out.close(code.unwrap_or(NORMAL), "");
                 self.leave(Phase::Left, None, cx);
@@ -241,9 +241,9 @@ impl Connection {
     }
 
     /// Returns how many bytes a message has more than it took on the wire, which were counted as they came.
-    fn inflated(&mut self, event: &Event) -> usize {
+    fn inflated(&mut self, event: &DecoderEvent) -> usize {
         match event {
-            Event::Text(payload) | Event::Binary(payload) => {
+            DecoderEvent::Text(payload) | DecoderEvent::Binary(payload) => {
                 payload.len().saturating_sub(std::mem::take(&mut self.wire))
             }
             _ => 0,
@@ -337,8 +337,9 @@ impl Connection {
 
     /// The silence, or the wait for an answer, has lasted its time.
     fn beat(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some((interval, deadline)) = self.times.pace.heartbeat else { return Ok(()) };
-        // Whoever does not receive cannot hear an answer either; that the client has gone may still be seen.
+        let Some(interval) = self.times.pace.heartbeat else { return Ok(()) };
+        let timeout = self.times.pace.heartbeat_timeout;
+        // While no message is received no answer is read either; that the client has gone may still be seen.
         let is_deaf = self.is_deaf();
         // A throttled client is read to its end in time; nobody knows when a message will be received.
         if self.mailbox.state() == MailboxState::Taken && self.socket.has_hung_up(cx) {
@@ -349,12 +350,12 @@ impl Connection {
         let asked = std::mem::take(&mut self.times.asked);
         if std::mem::take(&mut self.times.heard) || is_deaf || reads {
             self.times.beat_due = Some(later(now, interval));
-        } else if asked {
+        } else if asked && timeout.is_some() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "client does not answer pings"));
         } else {
             self.out.send_ping();
             self.times.asked = true;
-            self.times.beat_due = Some(later(now, deadline));
+            self.times.beat_due = Some(later(now, timeout.unwrap_or(interval)));
         }
         Ok(())
     }
@@ -373,7 +374,7 @@ impl Connection {
 
     fn finish(&mut self, cx: &Context<'_>) {
         self.phase = Phase::Over;
-        // Whoever takes the last message now makes nothing possible.
+        // Taking the last message no longer frees anything: reading has stopped for good.
         self.paused = false;
         self.input = BytesMut::new();
         self.mailbox.end(None, cx);

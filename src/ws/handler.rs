@@ -32,7 +32,20 @@ use crate::sync::{Arc, guard};
 /// ```
 pub const HANDLER_FAILED: Key<HandlerFailed> = Key::new("ws.handler_failed");
 
-/// A connection's handler returned an error, or panicked. The connection is closed with code 1011.
+/// A connection's handler returned an error, or panicked.
+///
+/// # Close codes
+///
+/// The connection is closed then, unless a close has begun before. The code depends on what the handler returned:
+///
+/// | the handler | code |
+/// |---|---|
+/// | returned [`RecvError::Json`] | 1007 |
+/// | returned [`RecvError::Binary`] or [`RecvError::Text`] | 1003 |
+/// | returned [`RecvError::Protocol`] | none: the engine has closed with the code in the error |
+/// | returned [`RecvError::Lost`] | none: the connection is gone |
+/// | returned another error that is the [client's fault](Self::is_clients_fault) | 1008 |
+/// | returned any other error, or panicked | 1011 |
 #[derive(Clone, Debug)]
 pub struct HandlerFailed {
     channel: ChannelId,

@@ -8,7 +8,10 @@
 //! [`serve`] runs a router that has such routes, with the bounds and the orderly end that a public
 //! port needs. A [`Consumer`] is a handler as a type with a method per event.
 //!
-//! Whose connection it is, a token says: `Jwt`, with the feature `jwt`.
+//! A token says whose connection it is: `Jwt`, with the feature `jwt`.
+//!
+//! axum's types stand in the signatures of this module only, of all of fanfare: in routes, extractors and responses.
+//! What `decoder`, `handshake` and `deflate` offer needs the crates `http` and `bytes` alone, for other servers.
 //!
 //! All bounds with their defaults, the close codes, and where TLS differs, are in
 //! [`docs::groups`](crate::docs::groups); the [tutorial](crate::docs::tutorial) goes there step by step.
@@ -28,7 +31,7 @@ mod times;
 mod transport;
 mod upgrade;
 
-pub use consumer::{Consumer, Decode, Json, Session};
+pub use consumer::{Consumer, Decode, JsonMessage, Session};
 pub use handler::{HANDLER_FAILED, HandlerFailed};
 #[cfg(feature = "jwt")]
 pub use jwt::{Jwt, JwtVerifier};

@@ -23,7 +23,7 @@ use super::proto::decoder::{Decoder, Limits};
 use super::serve::ConnectionPermit;
 use super::times::Pace;
 use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, ChannelOptions, Out, Refresh, Terms, UserId};
+use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Refresh, Terms, UserId};
 use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
@@ -66,11 +66,15 @@ impl Opening {
 pub(super) struct Options {
     pub(super) limits: Limits,
     pub(super) channel: ChannelOptions,
+    /// Kept apart from `channel`, which it overrules, so that the order of the calls does not matter.
+    pub(super) outbox: Option<OutboxLimits>,
+    /// Kept apart as well.
+    pub(super) user: Option<UserId>,
     /// An id of the time of the request: who its user is was not known before.
     asked: ChannelId,
     /// What proves whose connection it is. It overrules the channel's options, set before or after.
     pub(super) signed: Option<Signed>,
-    pub(super) send_buffer: usize,
+    pub(super) send_buffer_size: usize,
     pub(super) pace: Pace,
 }
 
@@ -90,15 +94,37 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             channel: ChannelOptions::default(),
+            outbox: None,
+            user: None,
             asked: ChannelId::next(),
             signed: None,
-            send_buffer: 64 << 10,
+            send_buffer_size: 64 << 10,
             pace: Pace {
-                heartbeat: Some((Duration::from_secs(30), Duration::from_secs(20))),
+                heartbeat: Some(Duration::from_secs(30)),
+                heartbeat_timeout: Some(Duration::from_secs(20)),
                 idle_timeout: None,
                 rate_limit: None,
             },
         }
+    }
+}
+
+impl Options {
+    /// Brings together in `channel` what was set apart from it; returns until when the client is signed in.
+    pub(super) fn settle(&mut self) -> Option<Instant> {
+        let channel = &mut self.channel;
+        channel.identified = Some(self.asked);
+        if let Some(limits) = self.outbox.take() {
+            channel.outbox = limits;
+        }
+        if let Some(user) = self.user.take() {
+            channel.user = Some(user);
+        }
+        let signed = self.signed.take()?;
+        channel.user = Some(signed.user);
+        channel.identified = Some(self.asked.min(signed.checked));
+        channel.refresh = Some(signed.refresh);
+        signed.until
     }
 }
 
@@ -116,14 +142,8 @@ fn open(
     deflate: Deflate,
     mut options: Box<Options>,
 ) -> io::Result<Connection> {
-    let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
-    options.channel.identified = Some(options.asked);
-    let signed_until = options.signed.and_then(|signed| {
-        options.channel.user = Some(signed.user);
-        options.channel.identified = Some(options.asked.min(signed.checked));
-        options.channel.refresh = Some(signed.refresh);
-        signed.until
-    });
+    let (socket, socket_addr, input) = socket(upgraded, options.send_buffer_size)?;
+    let signed_until = options.settle();
     let terms = Terms {
         peer_addr: socket_addr.or(peer_addr),
         options: options.channel,
@@ -148,12 +168,12 @@ fn decoder(limits: Limits, deflates: bool) -> Decoder {
 }
 
 /// Unwraps the raw TCP socket, if there is one, and returns it with any bytes read beyond the request.
-fn socket(upgraded: Upgraded, send_buffer: usize) -> io::Result<(Socket, Option<SocketAddr>, Bytes)> {
+fn socket(upgraded: Upgraded, send_buffer_size: usize) -> io::Result<(Socket, Option<SocketAddr>, Bytes)> {
     match into_tcp(upgraded) {
         Ok((stream, input)) => {
             // Neither is needed for a connection to work; some systems refuse large buffers.
             let _ = stream.set_nodelay(true);
-            let _ = SockRef::from(&stream).set_send_buffer_size(send_buffer);
+            let _ = SockRef::from(&stream).set_send_buffer_size(send_buffer_size);
             let peer_addr = stream.peer_addr().ok();
             Ok((Socket::tcp(stream), peer_addr, input))
         }

@@ -12,8 +12,10 @@ use crate::channel::Out;
 /// What a connection may take, in time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// A ping after so long a silence, and how long an answer may take.
-    pub(super) heartbeat: Option<(Duration, Duration)>,
+    /// The client is pinged after a silence of this time.
+    pub(super) heartbeat: Option<Duration>,
+    /// How long the answer to a ping may take.
+    pub(super) heartbeat_timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) rate_limit: Option<RateLimit>,
 }
@@ -45,7 +47,7 @@ impl Times {
             heard: false,
             asked: false,
             stalled_at: None,
-            beat_due: pace.heartbeat.map(|(interval, _)| later(now, interval)),
+            beat_due: pace.heartbeat.map(|interval| later(now, interval)),
             last_message: pace.idle_timeout.map(|_| now),
             close_due: None,
             extended: false,
@@ -58,7 +60,7 @@ impl Times {
     pub(super) fn hear(&mut self) {
         self.heard = true;
         if std::mem::take(&mut self.asked) {
-            self.beat_due = self.pace.heartbeat.map(|(interval, _)| later(Instant::now(), interval));
+            self.beat_due = self.pace.heartbeat.map(|interval| later(Instant::now(), interval));
         }
     }
 

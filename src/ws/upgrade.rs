@@ -26,6 +26,9 @@ use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
 
+/// The shortest time of a heartbeat, and of its timeout.
+const LEAST_HEARTBEAT: Duration = Duration::from_millis(1);
+
 /// Turns a request into a WebSocket: an axum extractor.
 ///
 /// The handshake is checked when it is extracted; a request that is none, or a page of another site
@@ -62,6 +65,7 @@ use crate::sync::Arc;
 /// Run the router with [`fanfare::ws::serve`](super::serve()). Plain `axum::serve` works too, but has no
 /// deadline for a request's head, no cap on connections, and a shutdown that does not know of channels:
 /// it neither closes them nor waits for them.
+#[must_use = "the request is refused unless `run` or `consume` answers it"]
 pub struct Upgrade {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
@@ -87,7 +91,6 @@ impl Upgrade {
     /// by default.
     ///
     /// A larger one closes the connection with code 1009.
-    #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.limits.max_message_size = bytes;
         self
@@ -95,7 +98,6 @@ impl Upgrade {
 
     /// Sets the size of the largest frame taken from the client, as on the wire, if that is to be less than
     /// the [largest message](Self::max_message_size).
-    #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.options.limits.max_frame_size = bytes;
         self
@@ -115,17 +117,15 @@ impl Upgrade {
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(prices));
     /// ```
-    #[must_use]
     pub fn outbox(mut self, limits: OutboxLimits) -> Self {
-        self.options.channel.outbox = limits;
+        self.options.outbox = Some(limits);
         self
     }
 
     /// Sets whose connection it is: what [`Channel::user`] returns, and
     /// [`ChannelBox::channels_of`](crate::group::ChannelBox::channels_of) finds its channels by.
-    #[must_use]
     pub fn user(mut self, user: UserId) -> Self {
-        self.options.channel.user = Some(user);
+        self.options.user = Some(user);
         self
     }
 
@@ -150,7 +150,6 @@ impl Upgrade {
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(chat));
     /// ```
     #[cfg(feature = "jwt")]
-    #[must_use]
     pub fn signed_in<C>(mut self, token: &super::jwt::Jwt<C>) -> Self {
         self.options.signed = Some(super::open::Signed {
             user: token.user().clone(),
@@ -162,7 +161,10 @@ impl Upgrade {
         self
     }
 
-    /// Sets all that is settled about the channel: what was set of it before is replaced.
+    /// Sets the options of the channel. Of two calls the last one counts, whole.
+    ///
+    /// What [`outbox`](Self::outbox), [`user`](Self::user) and `signed_in` set counts more than these options,
+    /// whether it is set before or after them.
     ///
     /// ```
     /// use std::time::Duration;
@@ -176,55 +178,69 @@ impl Upgrade {
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(feed));
     /// ```
-    #[must_use]
     pub fn channel(mut self, options: ChannelOptions) -> Self {
         self.options.channel = options;
         self
     }
 
-    /// Sets the kernel's send buffer, in bytes; 64 KiB by default. It belongs to what may wait for a
-    /// client: left to itself, the kernel of Linux takes up to 4 MiB for one that does not read. Of a
-    /// socket that is not plain TCP (TLS) it is set by whoever listens on it.
-    #[must_use]
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.options.send_buffer = bytes;
-        self
-    }
-
-    /// Sets after how long a silence of the client it is pinged, and how long it may take to answer;
-    /// 30 s and 20 s by default. Anything that comes from it is an answer, and so is that it reads on
-    /// when much waits for it.
+    /// Sets the size of the kernel's send buffer, in bytes; 64 KiB by default.
     ///
-    /// A client that does not answer is lost: `recv` says so, and the channel leaves its groups. One
-    /// that has gone without a word is thus noticed within twice the first time and the second. While a
-    /// message waits to be received, the client is not read and not judged.
-    #[must_use]
-    pub fn heartbeat(mut self, silence: Duration, answer: Duration) -> Self {
-        // A ping without end would be one after the other.
-        let least = Duration::from_millis(1);
-        self.options.pace.heartbeat = Some((silence.max(least), answer.max(least)));
+    /// It adds to what may wait for a client: by itself, the kernel of Linux buffers up to 4 MiB for a client that does
+    /// not read. It is set for plain TCP only; for a socket behind TLS, the program sets it where it listens.
+    pub fn send_buffer_size(mut self, bytes: usize) -> Self {
+        self.options.send_buffer_size = bytes;
         self
     }
 
-    /// Sends no pings: a client that is gone without a word is noticed only when something is sent to it.
-    #[must_use]
-    pub fn no_heartbeat(mut self) -> Self {
-        self.options.pace.heartbeat = None;
+    /// Sets after how long a silence the client is pinged; 30 s by default. `None` sends no pings: then a client that
+    /// is gone without a close is noticed only when something is sent to it.
+    ///
+    /// Anything that the client sends ends a silence. A ping counts as answered when the client has sent anything
+    /// after it, or has read on while much waits for it.
+    ///
+    /// A client that does not answer in [time](Self::heartbeat_timeout) is lost: `recv` returns an error, and the
+    /// channel leaves its groups. A client that is gone without a close is thus noticed within twice this time and the
+    /// timeout. While a message waits to be received, the client is not read and not judged.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use axum::response::Response;
+    /// use fanfare::ws::Upgrade;
+    ///
+    /// async fn game(upgrade: Upgrade) -> Response {
+    ///     let upgrade = upgrade.heartbeat(Duration::from_secs(5)).heartbeat_timeout(Duration::from_secs(2));
+    ///     upgrade.run(async |mut channel| Ok(channel.discard().await))
+    /// }
+    ///
+    /// async fn feed(upgrade: Upgrade) -> Response {
+    ///     upgrade.heartbeat(None).run(async |mut channel| Ok(channel.discard().await))
+    /// }
+    /// # let _ = axum::Router::<()>::new()
+    /// #     .route("/game", axum::routing::get(game)).route("/feed", axum::routing::get(feed));
+    /// ```
+    pub fn heartbeat(mut self, silence: impl Into<Option<Duration>>) -> Self {
+        // Without a least time, pings would follow each other without end.
+        self.options.pace.heartbeat = silence.into().map(|silence| silence.max(LEAST_HEARTBEAT));
         self
     }
 
-    /// Closes the connection with code 1001 when the client sends no message for so long; pongs are
-    /// none. Never by default. The time counts also while the handler is busy with a message.
-    #[must_use]
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.options.pace.idle_timeout = Some(timeout);
+    /// Sets how long the client may take to answer a ping; 20 s by default. With `None` a client is pinged again after
+    /// the next silence, and never lost for not answering.
+    pub fn heartbeat_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.pace.heartbeat_timeout = timeout.into().map(|timeout| timeout.max(LEAST_HEARTBEAT));
         self
     }
 
-    /// Limits how much the client may send over time. Not limited by default.
-    #[must_use]
-    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
-        self.options.pace.rate_limit = Some(limit);
+    /// Closes the connection with code 1001 when the client sends no message for this long; pongs are not messages.
+    /// `None`, the default, never does. The time counts also while the handler is busy with a message.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.pace.idle_timeout = timeout.into();
+        self
+    }
+
+    /// Limits how much the client may send over time. `None`, the default, does not.
+    pub fn rate_limit(mut self, limit: impl Into<Option<RateLimit>>) -> Self {
+        self.options.pace.rate_limit = limit.into();
         self
     }
 
@@ -245,7 +261,6 @@ impl Upgrade {
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(route));
     /// ```
-    #[must_use]
     pub fn protocols(mut self, supported: &[&str]) -> Self {
         let chosen = choose_protocol(&self.offers, supported);
         self.protocol = chosen.and_then(|protocol| HeaderValue::from_str(protocol).ok());
@@ -267,7 +282,6 @@ impl Upgrade {
     ///
     /// With the feature `deflate`.
     #[cfg(feature = "deflate")]
-    #[must_use]
     pub fn deflate(mut self) -> Self {
         let agreed = super::proto::deflate::negotiate(&self.offers);
         self.extensions = agreed.map(|agreed| agreed.answer());
@@ -280,7 +294,6 @@ impl Upgrade {
     /// Without a listener for it, one line goes to stderr, unless the error is only that the client
     /// [is gone or broke the protocol](super::HandlerFailed::is_clients_fault), or a subscriber of the crate `tracing`
     /// takes it, with the feature of that name.
-    #[must_use]
     pub fn events(mut self, events: &Dispatcher) -> Self {
         self.events = Some(events.clone());
         self
@@ -288,11 +301,10 @@ impl Upgrade {
 
     /// Answers the handshake and runs `handler` with the channel, in a task of its own.
     ///
-    /// When the handler returns `Ok` the connection is closed with code 1000, unless it is closed
-    /// already; a channel that it has handed to another task is closed when that drops it. On `Err`, or
-    /// a panic, it is closed with 1011 (with 1003, 1007 or 1008 for an error that says that the
-    /// [client](super::HandlerFailed::is_clients_fault) was wrong) and [`events`](Self::events) are told. Nothing of that touches
-    /// another connection.
+    /// When the handler returns `Ok`, the connection is closed with code 1000, unless it is closed already; a channel
+    /// that the handler has handed to another task is closed when that task drops it. When the handler returns an error
+    /// or panics, the connection is closed with the [code of that error](super::HandlerFailed#close-codes), 1011 for
+    /// most, and [`events`](Self::events) get [`HANDLER_FAILED`](super::HANDLER_FAILED). Other connections go on.
     ///
     /// The handler runs in the task that also reads, writes what waits and answers pings: one that
     /// blocks its thread stops these for its own client. It is not cancelled when the connection ends, but
@@ -390,6 +402,37 @@ impl IntoResponse for HandshakeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn upgrade() -> Upgrade {
+        let request = http::Request::get("/").header("host", "example.com").header("upgrade", "websocket");
+        let request = request.header("connection", "upgrade").header("sec-websocket-version", "13");
+        let request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let mut request = request.body(()).expect("a request");
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        let (mut parts, ()) = request.into_parts();
+        parts.extensions.insert(on_upgrade);
+        futures_executor::block_on(Upgrade::from_request_parts(&mut parts, &())).expect("it asks for a websocket")
+    }
+
+    /// The options of the channel replaced an outbox, and a user, that were set before them.
+    #[test]
+    fn outbox_and_user_count_before_and_after_the_options_of_the_channel() {
+        let ada = UserId::new("ada").expect("an id");
+        let limits = |bytes| OutboxLimits { bytes, ..OutboxLimits::default() };
+        let options = || ChannelOptions::default().outbox(limits(1)).ttl(Duration::from_secs(9));
+        for upgrade in [
+            upgrade().outbox(limits(2)).outbox(limits(3)).user(ada.clone()).channel(options()),
+            upgrade().channel(options()).outbox(limits(2)).outbox(limits(3)).user(ada.clone()),
+        ] {
+            let mut options = upgrade.options;
+            options.settle();
+            assert_eq!((options.channel.outbox, options.channel.user.as_ref()), (limits(3), Some(&ada)));
+            assert_eq!(options.channel.ttl, Some(Duration::from_secs(9)));
+        }
+        let mut options = upgrade().channel(options()).options;
+        options.settle();
+        assert_eq!(options.channel.outbox, limits(1), "nothing overrules it");
+    }
 
     #[test]
     fn a_refusal_tells_how_to_do_better() {

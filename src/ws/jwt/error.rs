@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JwtError {
-    /// It is longer than [`JwtVerifier::max_length`](super::JwtVerifier::max_length) allows.
+    /// It is longer than [`JwtVerifier::max_token_size`](super::JwtVerifier::max_token_size) allows.
     TooLong,
     /// It is not three parts of base64 with JSON objects in the first two.
     Malformed,

@@ -27,4 +27,4 @@ pub use self::error::{JwtError, JwtRejection, RefreshError};
 pub use self::key::{JwtKey, JwtKeyError, MIN_SECRET_LEN};
 pub use self::signer::{JwtSigner, SignError};
 pub use self::token::Jwt;
-pub use self::verifier::{JwtVerifier, MAX_TOKEN_LEN};
+pub use self::verifier::{JwtVerifier, MAX_TOKEN_SIZE};

@@ -17,8 +17,8 @@ use super::key::{JwtKey, JwtKeyError};
 use crate::channel::UserId;
 use crate::sync::Arc;
 
-/// The longest token that is looked at, in bytes, unless [`JwtVerifier::max_length`] says otherwise.
-pub const MAX_TOKEN_LEN: usize = 8 << 10;
+/// The longest token that is looked at, in bytes, unless [`JwtVerifier::max_token_size`] says otherwise.
+pub const MAX_TOKEN_SIZE: usize = 8 << 10;
 
 const LEEWAY: Duration = Duration::from_secs(30);
 
@@ -60,7 +60,7 @@ struct Settings {
     audience: String,
     issuer: Option<String>,
     leeway: Duration,
-    max_length: usize,
+    max_token_size: usize,
     query_parameter: Option<String>,
     check: Option<Arc<Check>>,
     user: Option<Arc<Name>>,
@@ -92,7 +92,7 @@ impl JwtVerifier {
             audience: audience.into(),
             issuer: None,
             leeway: LEEWAY,
-            max_length: MAX_TOKEN_LEN,
+            max_token_size: MAX_TOKEN_SIZE,
             query_parameter: None,
             check: None,
             user: None,
@@ -121,10 +121,10 @@ impl JwtVerifier {
         self.with(|settings| settings.leeway = leeway)
     }
 
-    /// Sets how long a token may be, in bytes; 8 KiB by default. A longer one is not looked at.
+    /// Sets the size of the largest token, in bytes; 8 KiB by default. A larger one is not looked at.
     #[must_use]
-    pub fn max_length(self, bytes: usize) -> Self {
-        self.with(|settings| settings.max_length = bytes)
+    pub fn max_token_size(self, bytes: usize) -> Self {
+        self.with(|settings| settings.max_token_size = bytes)
     }
 
     /// Accepts only tokens for which `check` is true; it is asked last, and each time.
@@ -186,7 +186,7 @@ impl JwtVerifier {
 
     pub(super) fn verify_at(&self, token: &[u8], now: SystemTime) -> Result<Verified, JwtError> {
         let settings = &*self.0;
-        if token.len() > settings.max_length {
+        if token.len() > settings.max_token_size {
             return Err(JwtError::TooLong);
         }
         let claims = TokenClaims(settings.signed_claims(token)?);
@@ -205,7 +205,7 @@ impl JwtVerifier {
 
     /// Returns how long a token may be.
     pub(super) fn longest(&self) -> usize {
-        self.0.max_length
+        self.0.max_token_size
     }
 
     pub(super) fn query_parameter(&self) -> Option<&str> {

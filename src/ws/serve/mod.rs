@@ -29,7 +29,7 @@ pub use self::counters::Counters;
 pub use self::report::ShutdownReport;
 pub(super) use self::tracker::{ConnectionPermit, take_permit};
 
-/// Added to now, no time is out of range.
+/// Longer timeouts are clamped to this, so that `now + timeout` cannot overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Serves `router` on `listener`, with bounds and an end: await what this returns.
 ///
@@ -37,7 +37,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// | | bound by | default |
 /// |---|---|---|
-/// | a head that never ends, a connection without a request | [`header_timeout`](Server::header_timeout) | 10 s |
+/// | a head that never ends, a connection without a request | [`head_timeout`](Server::head_timeout) | 10 s |
 /// | a huge head | [`max_head_size`](Server::max_head_size), [`max_headers`](Server::max_headers) | 16 KiB, 100 |
 /// | too many connections | [`max_connections`](Server::max_connections) | 10 000 |
 /// | too many of one client | [`max_connections_per_address`](Server::max_connections_per_address) | 256, a proxy on this host exempt |
@@ -99,11 +99,11 @@ where
         router: router.with_state(()),
         http,
         caps: Caps { connections: 10_000, per_address: 256, spares_loopback: true },
-        drain_timeout: Duration::from_secs(10),
+        drain_timeout: Some(Duration::from_secs(10)),
         signal: Box::pin(pending()),
         tracker: Tracker::new(),
     };
-    server.header_timeout(Duration::from_secs(10)).max_head_size(16 << 10)
+    server.head_timeout(Duration::from_secs(10)).max_head_size(16 << 10)
 }
 
 /// A server to be configured and awaited: see [`serve`].
@@ -120,7 +120,7 @@ pub struct Server<L> {
     router: Router,
     http: http1::Builder,
     caps: Caps,
-    drain_timeout: Duration,
+    drain_timeout: Option<Duration>,
     signal: Pin<Box<dyn Future<Output = ()> + Send>>,
     tracker: Arc<Tracker>,
 }
@@ -147,12 +147,12 @@ impl<L> Server<L> {
         self
     }
 
-    /// Sets how long a client has for the whole head of a request; 10 s by default.
+    /// Sets how long a client has for the whole head of a request; 10 s by default. `None` does not bound it.
     ///
     /// It counts from when the connection was accepted, and again from the end of each response: a
     /// connection that is kept alive without a next request is closed after this time as well.
-    pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.http.header_read_timeout(timeout.min(LONGEST_TIMEOUT));
+    pub fn head_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.http.header_read_timeout(timeout.into().map(|timeout| timeout.min(LONGEST_TIMEOUT)));
         self
     }
 
@@ -183,9 +183,9 @@ impl<L> Server<L> {
         self
     }
 
-    /// Sets how long a shutdown waits for connections to end; 10 s by default.
-    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
+    /// Sets how long a shutdown waits for connections to end; 10 s by default. `None` waits until all have ended.
+    pub fn drain_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.drain_timeout = timeout.into();
         self
     }
 

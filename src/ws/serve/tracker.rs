@@ -93,8 +93,8 @@ impl Tracker {
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 
-    /// Ends what is open, in order where that takes no longer than `timeout`.
-    pub(super) async fn drain(&self, timeout: Duration) -> ShutdownReport {
+    /// Ends the open connections: in order, and by cutting off those that are left after `timeout`.
+    pub(super) async fn drain(&self, timeout: Option<Duration>) -> ShutdownReport {
         let (open, channels) = self.enter(ServerPhase::Draining);
         observe::draining(open);
         let farewell = async {
@@ -109,7 +109,10 @@ impl Tracker {
                 self.emptied.notified().await;
             }
         };
-        let _ = tokio::time::timeout(timeout, farewell).await;
+        match timeout {
+            Some(timeout) => drop(tokio::time::timeout(timeout, farewell).await),
+            None => farewell.await,
+        }
         let cut = self.cut();
         // Nothing came since: what is not cut has ended.
         let ended = open - cut;

@@ -1,4 +1,4 @@
-//! [`Event`]: what comes out of the decoder.
+//! [`DecoderEvent`]: what comes out of the decoder.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use super::error::ProtocolError;
 
 /// What a client has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum DecoderEvent {
     /// A text message, complete; the bytes are valid UTF-8.
     Text(Bytes),
     /// A binary message, complete.
@@ -26,7 +26,7 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl DecoderEvent {
     /// Makes the event of a close frame.
     pub(super) fn close(payload: &[u8]) -> Result<Self, ProtocolError> {
         let (code, reason) = match payload {

@@ -84,3 +84,26 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
         *byte ^= key;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn unmasking_twice_gives_back_what_was_sent(
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+            mask in any::<[u8; 4]>(),
+        ) {
+            let mut twice = bytes.clone();
+            unmask(&mut twice, mask);
+            for (i, byte) in twice.iter().enumerate() {
+                prop_assert_eq!(*byte, bytes[i] ^ mask[i % 4]);
+            }
+            unmask(&mut twice, mask);
+            prop_assert_eq!(twice, bytes);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use bytes::Buf;
 
 use super::error::ProtocolError;
-use super::event::Event;
+use super::event::DecoderEvent;
 use super::frame::{Frame, Opcode};
 #[cfg(feature = "deflate")]
 use super::inflate::Inflater;
@@ -18,13 +18,13 @@ const MAX_EMPTY_FRAGMENTS: u32 = 128;
 
 /// A compressed message is unmasked this much at a time, and inflated that much: a typical one whole.
 const WIRE_PIECE: usize = 1 << 10;
-const PLAIN_PIECE: usize = 4 << 10;
+pub(super) const PLAIN_PIECE: usize = 4 << 10;
 
 /// A data message from its first frame to its last.
 #[derive(Debug)]
 pub(super) struct PartialMessage {
     is_text: bool,
-    payload: Vec<u8>,
+    pub(super) payload: Vec<u8>,
     /// How much of `payload` is known to be UTF-8; at most three bytes of a started code point follow.
     checked: usize,
     /// Empty frames so far, the last one aside.
@@ -124,17 +124,17 @@ impl PartialMessage {
         Ok(())
     }
 
-    pub(super) fn into_event(mut self) -> Result<Event, ProtocolError> {
+    pub(super) fn into_event(mut self) -> Result<DecoderEvent, ProtocolError> {
         if self.inflater.as_mut().is_some_and(|inflater| !inflater.ends_here()) {
             return Err(ProtocolError::BadDeflate);
         }
         if !self.is_text {
-            return Ok(Event::Binary(self.payload.into()));
+            return Ok(DecoderEvent::Binary(self.payload.into()));
         }
         if self.checked < self.payload.len() {
             return Err(ProtocolError::TextNotUtf8);
         }
-        Ok(Event::Text(self.payload.into()))
+        Ok(DecoderEvent::Text(self.payload.into()))
     }
 }
 

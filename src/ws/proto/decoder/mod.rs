@@ -1,8 +1,8 @@
-//! Reads what a WebSocket client sends (RFC 6455): bytes in, [`Event`]s out, no socket anywhere.
+//! Reads what a WebSocket client sends (RFC 6455): bytes in, [`DecoderEvent`]s out, no socket anywhere.
 //!
-//! The module is public, rather than hidden, for two reasons: [`ProtocolError`] reaches users as the
-//! cause of a lost connection, and whoever brings another transport (or a fuzzer) needs exactly
-//! this and nothing else.
+//! The module is public for programs with a transport of their own, and for fuzzers: they need exactly this
+//! and nothing else. A handler never sees a [`ProtocolError`]: its channel returns
+//! [`RecvError::Protocol`](crate::channel::RecvError::Protocol), with the error's close code and its text.
 //!
 //! What always holds:
 //! - Every byte is looked at once. The decoder keeps no input of its own: it takes bytes from the
@@ -15,7 +15,7 @@
 //! - What comes out does not depend on how the bytes were split on their way in.
 //! - Text is checked as it arrives. The first byte that cannot be UTF-8 ends the connection, whether
 //!   or not its frame is complete; a code point that is split over two frames is accepted.
-//! - A [`Close`](Event::Close) or an error is the last thing that comes out.
+//! - A [`Close`](DecoderEvent::Close) or an error is the last thing that comes out.
 //!
 //! ```text
 //!            14 header bytes or fewer           payload unmasked (and inflated) into `control` or `message`
@@ -47,21 +47,21 @@ use self::header::Header;
 use self::message::PartialMessage;
 
 pub use self::error::ProtocolError;
-pub use self::event::Event;
+pub use self::event::DecoderEvent;
 pub use self::limits::Limits;
 
-/// Turns the bytes of one client into [`Event`]s.
+/// Turns the bytes of one client into [`DecoderEvent`]s.
 ///
 /// # Examples
 ///
 /// ```
-/// use fanfare::ws::decoder::{Decoder, Event, Limits};
+/// use fanfare::ws::decoder::{Decoder, DecoderEvent, Limits};
 ///
 /// // "Hello" as a browser sends it: masked with the four bytes after the length (RFC 6455, 5.7).
 /// let mut input: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
 /// let mut decoder = Decoder::new(Limits::default());
 ///
-/// assert_eq!(decoder.decode(&mut input)?, Some(Event::Text("Hello".into())));
+/// assert_eq!(decoder.decode(&mut input)?, Some(DecoderEvent::Text("Hello".into())));
 /// assert_eq!(decoder.decode(&mut input)?, None);
 /// # Ok::<(), fanfare::ws::decoder::ProtocolError>(())
 /// ```
@@ -90,13 +90,13 @@ impl Decoder {
     /// # Examples
     ///
     /// ```
-    /// use fanfare::ws::decoder::{Decoder, Event, Limits};
+    /// use fanfare::ws::decoder::{Decoder, DecoderEvent, Limits};
     ///
     /// // "Hello", compressed (RFC 7692, 7.2.3.1), with a mask of zeros.
     /// let mut input: &[u8] = b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00";
     /// let mut decoder = Decoder::with_deflate(Limits::default());
     ///
-    /// assert_eq!(decoder.decode(&mut input)?, Some(Event::Text("Hello".into())));
+    /// assert_eq!(decoder.decode(&mut input)?, Some(DecoderEvent::Text("Hello".into())));
     /// assert_eq!(decoder.allocated(), 0);
     /// # Ok::<(), fanfare::ws::decoder::ProtocolError>(())
     /// ```
@@ -109,7 +109,7 @@ impl Decoder {
     /// Takes bytes from the front of `input` until an event is complete, and returns it.
     ///
     /// `Ok(None)` means that all of `input` has been taken and that more is needed; until then, call
-    /// it again with what is left. After a [`Close`](Event::Close) the rest is taken and ignored.
+    /// it again with what is left. After a [`Close`](DecoderEvent::Close) the rest is taken and ignored.
     ///
     /// # Errors
     ///
@@ -122,21 +122,21 @@ impl Decoder {
     ///
     /// ```
     /// use bytes::BytesMut;
-    /// use fanfare::ws::decoder::{Decoder, Event, Limits};
+    /// use fanfare::ws::decoder::{Decoder, DecoderEvent, Limits};
     ///
     /// let mut decoder = Decoder::new(Limits::default());
     /// let mut received = BytesMut::from(&b"\x89\x80\x01\x02"[..]);
     /// assert_eq!(decoder.decode(&mut received)?, None);
     ///
     /// received.extend_from_slice(b"\x03\x04");
-    /// assert_eq!(decoder.decode(&mut received)?, Some(Event::Ping("".into())));
+    /// assert_eq!(decoder.decode(&mut received)?, Some(DecoderEvent::Ping("".into())));
     /// assert!(received.is_empty());
     /// # Ok::<(), fanfare::ws::decoder::ProtocolError>(())
     /// ```
-    pub fn decode(&mut self, input: &mut impl Buf) -> Result<Option<Event>, ProtocolError> {
+    pub fn decode(&mut self, input: &mut impl Buf) -> Result<Option<DecoderEvent>, ProtocolError> {
         match self.next_event(input) {
             Ok(event) => {
-                if let Some(Event::Close { .. }) = event {
+                if let Some(DecoderEvent::Close { .. }) = event {
                     self.end(Reading::Closed);
                 }
                 Ok(event)
@@ -154,7 +154,7 @@ impl Decoder {
         self.message.as_ref().map_or(0, PartialMessage::allocated) + self.control.capacity()
     }
 
-    fn next_event(&mut self, input: &mut impl Buf) -> Result<Option<Event>, ProtocolError> {
+    fn next_event(&mut self, input: &mut impl Buf) -> Result<Option<DecoderEvent>, ProtocolError> {
         loop {
             match &mut self.state {
                 Reading::Header(header) => {
@@ -213,11 +213,11 @@ impl Decoder {
     }
 
     /// Makes the event of a frame whose payload is complete; a fragment makes none.
-    fn complete(&mut self, opcode: Opcode, fin: bool) -> Result<Option<Event>, ProtocolError> {
+    fn complete(&mut self, opcode: Opcode, fin: bool) -> Result<Option<DecoderEvent>, ProtocolError> {
         match opcode {
-            Opcode::Ping => Ok(Some(Event::Ping(mem::take(&mut self.control).into()))),
-            Opcode::Pong => Ok(Some(Event::Pong(mem::take(&mut self.control).into()))),
-            Opcode::Close => Event::close(&self.control).map(Some),
+            Opcode::Ping => Ok(Some(DecoderEvent::Ping(mem::take(&mut self.control).into()))),
+            Opcode::Pong => Ok(Some(DecoderEvent::Pong(mem::take(&mut self.control).into()))),
+            Opcode::Close => DecoderEvent::close(&self.control).map(Some),
             Opcode::Continuation | Opcode::Text | Opcode::Binary if !fin => Ok(None),
             Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                 self.message.take().map(PartialMessage::into_event).transpose()
