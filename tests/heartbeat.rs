@@ -173,6 +173,21 @@ async fn without_a_heartbeat_nobody_is_asked() {
 }
 
 #[tokio::test]
+async fn without_a_time_for_the_answer_a_silent_client_is_pinged_again_and_kept() {
+    let (tell, mut tells) = tells();
+    let address =
+        serve_with(|upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(None), move |c| tell_all(c, tell.clone()))
+            .await;
+    let mut client = Raw::connect(address).await;
+    let start = Instant::now();
+    for beat in 1..=3 {
+        assert_eq!(client.frame().await, Some((PING, Vec::new())));
+        assert!(start.elapsed() >= SILENCE * beat, "a ping came before the silence was over");
+    }
+    assert!(open(&mut tells).await.is_active());
+}
+
+#[tokio::test]
 async fn a_time_without_end_is_no_time() {
     let never = Duration::MAX;
     let (tell, mut tells) = tells();

@@ -742,7 +742,7 @@ async fn a_refresh_extends_the_connection_and_no_other_users_token_does() {
         answer(&mut other, refresh(&sign(&without("exp")))).await,
         refused("token does not say when it expires")
     );
-    let none = refused("token is no json web token: three parts of base64, joined by dots");
+    let none = refused("token is not a json web token: three parts of base64, joined by dots");
     assert_eq!(answer(&mut other, json!({ "type": "refresh" })).await, none);
     assert_eq!(answer(&mut other, json!({ "type": "refresh", "token": 7 })).await, none);
     other.send(Message::text(r#"{"type":"refreshing","token":"x"}"#)).await.expect("it is sent");

@@ -364,6 +364,24 @@ async fn a_shutdown_ends_requests_and_channels_in_order() {
 }
 
 #[tokio::test]
+async fn without_a_drain_timeout_a_shutdown_waits_for_the_last_connection() {
+    let route = async |upgrade: Upgrade| upgrade.run(async |mut channel| Ok(channel.discard().await));
+    let router = Router::new().route("/", get(route));
+    let server = Running::start(router, |server| server.drain_timeout(None).head_timeout(None)).await;
+    let mut silent = server.connect().await;
+    ask(&mut silent, UPGRADE).await;
+    assert_eq!(status(&mut silent).await, "101");
+
+    drop(server.stop);
+    let mut task = server.task;
+    let early = tokio::time::timeout(SHORT, &mut task).await;
+    assert!(early.is_err(), "it has ended: {early:?}");
+    drop(silent);
+    let drained = soon(task).await.expect("the server does not panic");
+    assert_eq!((drained.ended, drained.cut), (1, 0));
+}
+
+#[tokio::test]
 async fn who_does_not_answer_in_time_is_cut_off() {
     let (told, mut tells) = mpsc::unbounded_channel();
     let stuck = {

@@ -90,7 +90,7 @@ impl HandlerFailed {
             || error.downcast_ref::<AttachError>().is_some_and(by_attach)
     }
 
-    /// Returns the code and the reason that tell the client.
+    /// Returns the code and the reason to close with.
     fn close(&self) -> (u16, &'static str) {
         let received = match &self.cause {
             Cause::Error(error) => error.downcast_ref::<RecvError>(),
@@ -203,8 +203,8 @@ where
     Some(result.and(dropped))
 }
 
-/// Closes the connection, and tells who listens, and a subscriber. When there is neither it is one line to stderr,
-/// unless all it says is about the client: clients do not fill the log.
+/// Closes the connection, emits [`HANDLER_FAILED`] and logs the failure. Without a listener and a subscriber it writes
+/// one line to stderr, unless the failure is the client's fault: clients do not fill the log.
 fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
     let out = connection.out();
     let failed = HandlerFailed { channel: out.id(), peer_addr: out.peer_addr(), cause };

@@ -1,6 +1,6 @@
-//! One message on its way from a connection's driver to whoever receives on the channel.
+//! [`Mailbox`]: one message on its way from a connection's driver to the receiver of its channel.
 //!
-//! The driver reads on only when the message is taken: so much is read ahead, and no more. Both sides
+//! The driver reads on only when the message is taken: one message is read ahead, and no more. Both sides
 //! are often the same task; then neither wakes the other, since the driver looks again after the
 //! handler has run.
 
@@ -21,7 +21,7 @@ struct Slot {
     error: Option<RecvError>,
     /// Nothing comes after these.
     ended: bool,
-    /// The channel was dropped: nobody will take anything.
+    /// The channel was dropped: no message will be taken.
     abandoned: bool,
     receiver: Option<Waker>,
     /// The driver, while it sleeps.
@@ -34,7 +34,7 @@ pub(super) enum MailboxState {
     Free,
     /// A message waits to be received.
     Taken,
-    /// The channel is gone: what comes is for nobody.
+    /// The channel is gone: messages that come are dropped.
     Abandoned,
 }
 

@@ -70,9 +70,9 @@ pub(super) struct Options {
     pub(super) outbox: Option<OutboxLimits>,
     /// Kept apart as well.
     pub(super) user: Option<UserId>,
-    /// An id of the time of the request: who its user is was not known before.
+    /// An id of the time of the request: before it, the user was not known.
     asked: ChannelId,
-    /// What proves whose connection it is. It overrules the channel's options, set before or after.
+    /// What a token proves. It overrules the user that is set otherwise.
     pub(super) signed: Option<Signed>,
     pub(super) send_buffer_size: usize,
     pub(super) pace: Pace,
@@ -84,7 +84,7 @@ pub(super) struct Signed {
     pub(super) user: UserId,
     /// An id of the time when it was checked.
     pub(super) checked: ChannelId,
-    /// `None` is further away than any clock shows.
+    /// `None` is further away than the clock reaches.
     pub(super) until: Option<Instant>,
     pub(super) refresh: Arc<dyn Refresh>,
 }

@@ -31,8 +31,8 @@ const LEAST_HEARTBEAT: Duration = Duration::from_millis(1);
 
 /// Turns a request into a WebSocket: an axum extractor.
 ///
-/// The handshake is checked when it is extracted; a request that is none, or a page of another site
-/// (its `Origin` does not match `Host`), gets an error response that says so.
+/// The handshake is checked when it is extracted. A request that does not ask for a WebSocket, or comes from a page of
+/// another site (its `Origin` does not match `Host`), gets an error response that says so.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};
@@ -62,9 +62,8 @@ const LEAST_HEARTBEAT: Duration = Duration::from_millis(1);
 /// # Ok::<(), fanfare::ws::handshake::NotAnOrigin>(())
 /// ```
 ///
-/// Run the router with [`fanfare::ws::serve`](super::serve()). Plain `axum::serve` works too, but has no
-/// deadline for a request's head, no cap on connections, and a shutdown that does not know of channels:
-/// it neither closes them nor waits for them.
+/// Run the router with [`fanfare::ws::serve`](super::serve()). Plain `axum::serve` works too, but has no deadline
+/// for a request's head and no cap on connections, and its shutdown neither closes channels nor waits for them.
 #[must_use = "the request is refused unless `run` or `consume` answers it"]
 pub struct Upgrade {
     on_upgrade: OnUpgrade,
@@ -72,7 +71,7 @@ pub struct Upgrade {
     peer_addr: Option<SocketAddr>,
     /// The headers of what the client offers: subprotocols and extensions.
     offers: HeaderMap,
-    /// What was chosen of them, for the answer.
+    /// The subprotocol that was chosen, for the answer.
     protocol: Option<HeaderValue>,
     /// Its token came behind the subprotocol `bearer`, which is the answer when no other is chosen.
     bearer: bool,
@@ -132,7 +131,7 @@ impl Upgrade {
     /// Sets whose connection it is, as its token says, and until when: with the token it ends, by code
     /// [4401](crate::channel::close_code::UNAUTHORIZED), unless a [refresh](super::JwtVerifier::refresh) extends it.
     ///
-    /// This counts whatever else says who the user is, before or after it. A browser that offers its token as a
+    /// This overrules [`user`](Self::user) and [`channel`](Self::channel), called before or after it. A browser that offers its token as a
     /// subprotocol is answered `bearer`, unless [`protocols`](Self::protocols) choose another one that it offers.
     ///
     /// With the feature `jwt`.

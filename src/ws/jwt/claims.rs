@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub struct TokenClaims(pub(super) Map<String, Value>);
 
 impl TokenClaims {
-    /// Returns the subject, `sub`: who the token is about.
+    /// Returns the subject, `sub`: by default, the user.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.get("sub")?.as_str()

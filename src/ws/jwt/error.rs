@@ -45,7 +45,7 @@ impl fmt::Display for JwtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLong => "token is too long",
-            Self::Malformed => "token is no json web token: three parts of base64, joined by dots",
+            Self::Malformed => "token is not a json web token: three parts of base64, joined by dots",
             Self::Critical => "token has a critical header that is not known here",
             Self::UnknownKey => "token names no key that is known here",
             Self::Algorithm => "token is not signed by the algorithm of its key",

@@ -47,7 +47,7 @@ pub struct Jwt<C = serde_json::Value> {
     /// An id of the time when it was checked: channels and revocations of later have higher ones.
     checked: ChannelId,
     source: Source,
-    /// Who accepted it, and takes the next one.
+    /// Accepted it, and accepts the one that replaces it.
     verifier: JwtVerifier,
 }
 
@@ -86,7 +86,7 @@ impl<C> Jwt<C> {
         self.checked
     }
 
-    /// Returns who accepted it.
+    /// Returns the verifier that accepted it.
     pub(in crate::ws) fn verifier(&self) -> &JwtVerifier {
         &self.verifier
     }
@@ -117,7 +117,7 @@ impl JwtVerifier {
     }
 
     pub(super) fn verify_from<C: DeserializeOwned>(&self, token: &[u8], source: Source) -> Result<Jwt<C>, JwtError> {
-        // Before `check` is asked: who is revoked after it said yes is revoked after this.
+        // Before `check` is called: a user who is revoked after `check` returned true is revoked after this id.
         let checked = ChannelId::next();
         let verified = self.verify_at(token, SystemTime::now())?;
         let claims = serde_json::from_value(Value::Object(verified.claims.0)).map_err(|_| JwtError::Claims)?;

@@ -108,7 +108,7 @@ impl JwtVerifier {
         Self::new([JwtKey::hs256(secret)?], audience)
     }
 
-    /// Accepts only tokens of this issuer (`iss`). By default any is good who has the key.
+    /// Accepts only tokens of this issuer (`iss`). By default, any issuer that has the key is accepted.
     #[must_use]
     pub fn issuer(self, issuer: impl Into<String>) -> Self {
         self.with(|settings| settings.issuer = Some(issuer.into()))
@@ -166,9 +166,9 @@ impl JwtVerifier {
         self.with(|settings| settings.check = Some(Arc::new(check)))
     }
 
-    /// Says who the user of a token is, where that is not its subject (`sub`).
+    /// Sets how the user is read from a token's claims; by default it is the subject (`sub`).
     ///
-    /// What comes out has to be a [`UserId`]; otherwise the token is refused.
+    /// The text has to be a [`UserId`]; otherwise the token is refused.
     #[must_use]
     pub fn user(self, user: impl Fn(&TokenClaims) -> Option<String> + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.user = Some(Arc::new(user)))
@@ -177,7 +177,7 @@ impl JwtVerifier {
     /// Takes a token from this parameter of the address too, where the request brings none in a header.
     ///
     /// **A danger.** Addresses are written down: in the logs of every proxy on the way, in a browser's history, in
-    /// traces. Whoever reads these can be the user until the token ends. Only for clients that can send neither a
+    /// traces. A reader of these can act as the user until the token ends. Only for clients that can send neither a
     /// header nor a subprotocol, and with tokens that live for seconds.
     #[must_use]
     pub fn allow_query_parameter(self, name: impl Into<String>) -> Self {

@@ -25,9 +25,9 @@ use super::tracker::{ConnectionPermit, PermitHandle, ServerPhase, Tracker};
 use crate::observe::connections as observe;
 use crate::sync::Arc;
 
-/// How many that are turned away are told why at a time; others are closed without a word.
+/// How many refused clients get a response at the same time; others are closed without one.
 const REFUSALS_AT_A_TIME: usize = 64;
-/// How long one that is turned away may take to read why.
+/// How long a refused client may take to read its response.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What every connection needs of its server.
@@ -36,7 +36,7 @@ pub(super) struct Acceptor {
     http: http1::Builder,
     caps: Caps,
     tracker: Arc<Tracker>,
-    /// The right to tell one that is turned away why.
+    /// Permits to send a response to a refused client.
     refusals: Arc<Semaphore>,
 }
 
@@ -97,7 +97,7 @@ impl Acceptor {
         }
     }
 
-    /// Turns a client away, and tells it why where that is cheap.
+    /// Refuses a client, with a response that says why where that is cheap.
     fn refuse<I>(&self, io: I, full: Full)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -52,7 +52,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// Other listeners are served alike, for TLS say. Its `accept` should hand out connections that are
 /// ready: while it waits for the handshake of one client no other gets in. Connections whose address
-/// is not a [`SocketAddr`] are not counted per address.
+/// is not a [`SocketAddr`](std::net::SocketAddr) are not counted per address.
 ///
 /// # Examples
 ///
@@ -229,7 +229,7 @@ impl<L> fmt::Debug for Server<L> {
     }
 }
 
-/// A server that is dropped leaves no connection behind that nobody would end.
+/// Cuts off all connections of a server that is dropped: otherwise nothing would end them.
 struct CutOnDrop(Arc<Tracker>);
 
 impl Drop for CutOnDrop {

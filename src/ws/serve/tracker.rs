@@ -1,4 +1,4 @@
-//! [`Tracker`]: what holds for all connections of a server together.
+//! [`Tracker`]: counts and lists the connections of a server, and ends them when it shuts down.
 //!
 //! One short lock, taken when a connection comes, becomes a channel, or goes. The phase changes under
 //! that lock too, so that a channel is either in the list which a shutdown takes, or sees the phase
@@ -34,7 +34,7 @@ pub(super) struct Tracker {
     inner: Mutex<Inner>,
     /// Changed under the lock of `inner` only.
     phase: watch::Sender<ServerPhase>,
-    /// Told whenever the last connection goes: asked for by the one shutdown.
+    /// Notified when the last connection ends; the shutdown waits for it.
     emptied: Notify,
 }
 
@@ -146,7 +146,7 @@ impl Tracker {
     }
 }
 
-/// The close goes out behind what waits.
+/// Closes a channel, behind the messages that wait in its outbox.
 fn say_goodbye(out: &Arc<Out>) {
     out.close(GOING_AWAY, "the server is going away");
 }
