@@ -112,7 +112,7 @@ impl Room {
 }
 
 fn beating(upgrade: Upgrade) -> Upgrade {
-    upgrade.heartbeat(SILENCE, ANSWER)
+    upgrade.heartbeat(SILENCE).heartbeat_timeout(ANSWER)
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn one_that_vanishes_in_the_middle_of_a_message_is_lost_as_well() {
 
 #[tokio::test]
 async fn one_that_vanishes_does_not_hold_up_its_close() {
-    let mut room = Room::open(|upgrade| upgrade.no_heartbeat().idle_timeout(SILENCE)).await;
+    let mut room = Room::open(|upgrade| upgrade.heartbeat(None).idle_timeout(SILENCE)).await;
     let _client = Raw::connect(room.network.address).await;
     let sender = told(&mut room.senders).await;
     room.network.go_dead();
@@ -222,7 +222,7 @@ async fn a_handshake_has_its_deadline_at_every_point_of_it() {
     let route = get(async |upgrade: Upgrade| upgrade.run(echo));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
-    let server = serve(listener, Router::new().route("/", route)).header_timeout(SILENCE);
+    let server = serve(listener, Router::new().route("/", route)).head_timeout(SILENCE);
     let counters = server.counters();
     tokio::spawn(server.into_future());
     let whole = upgrade(address, "");

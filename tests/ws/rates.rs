@@ -125,7 +125,7 @@ async fn what_was_read_before_a_client_had_to_wait_is_gone_through_to_its_end() 
     let (tell, mut tells) = tells();
     // No heartbeat: nothing else would wake the connection.
     let limit = RateLimit::per_second(100_000, 6000);
-    let configure = move |upgrade: fanfare::ws::Upgrade| upgrade.no_heartbeat().rate_limit(limit);
+    let configure = move |upgrade: fanfare::ws::Upgrade| upgrade.heartbeat(None).rate_limit(limit);
     let address = serve_with(configure, move |c| tell_all(c, tell.clone())).await;
     let mut client = Raw::connect(address).await;
     // More frames than a turn takes, in one read that is over the rate.

@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::{JwtVerifier, RefreshError, ends_at};
+use super::claims::ends_at;
+use super::error::RefreshError;
+use super::verifier::JwtVerifier;
 use crate::channel::{Refresh, SendError, Sender};
 use crate::frame::unix_millis;
 
