@@ -89,7 +89,7 @@ impl Server {
         events.on(HANDLER_FAILED, |failed| assert!(!failed.is_panic(), "{failed}")).expect("the key is good");
         let route = async move |upgrade: Upgrade| {
             let limits = OutboxLimits { bytes: 64 << 10, messages: 32, overflow: Overflow::DropNewest };
-            let upgrade = upgrade.events(&events).send_buffer(4096).outbox(limits);
+            let upgrade = upgrade.events(&events).send_buffer_size(4096).outbox(limits);
             upgrade.run(async move |channel| self.handle(channel).await)
         };
         serve_router(Router::new().route("/", get(route))).await

@@ -8,6 +8,7 @@ mod calls;
 mod sockets;
 
 use std::fmt;
+use std::thread;
 
 use alone::run_alone;
 use calls::{Grenade, TICK, fall, tick};

@@ -10,7 +10,7 @@
 mod wire;
 
 use arbitrary::Arbitrary;
-use fanfare::ws::decoder::{Decoder, Event, Limits, ProtocolError};
+use fanfare::ws::decoder::{Decoder, DecoderEvent, Limits, ProtocolError};
 use libfuzzer_sys::fuzz_target;
 use wire::{pieces, push_frame, push_message};
 
@@ -18,7 +18,7 @@ use wire::{pieces, push_frame, push_message};
 const LIMITS: Limits = limits(300, 1000);
 
 const fn limits(max_frame_size: usize, max_message_size: usize) -> Limits {
-    Limits { max_frame_size, max_message_size }
+    Limits::new().max_frame_size(max_frame_size).max_message_size(max_message_size)
 }
 
 #[derive(Arbitrary, Debug)]
@@ -43,13 +43,16 @@ fuzz_target!(|input: Input| match input {
     }
     Input::Messages { reads, mask, frames, messages } => {
         let bytes = encode(&messages, &frames, mask);
-        let expected: Vec<Event> = messages.iter().map(Sent::event).collect();
+        let expected: Vec<DecoderEvent> = messages.iter().map(Sent::event).collect();
         let decoded = decode(Limits::default(), pieces(&bytes, &reads));
         assert_eq!(decoded, (expected, None));
     }
 });
 
-fn decode<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<ProtocolError>) {
+fn decode<'a>(
+    limits: Limits,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     let mut decoder = Decoder::new(limits);
     let mut events = Vec::new();
     let mut arrived = 0;
@@ -74,12 +77,12 @@ fn decode<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Ve
 
 impl Sent<'_> {
     /// What comes out of the decoder.
-    fn event(&self) -> Event {
+    fn event(&self) -> DecoderEvent {
         match *self {
-            Self::Text(text) => Event::Text(text.to_owned().into()),
-            Self::Binary(bytes) => Event::Binary(bytes.to_vec().into()),
-            Self::Ping(bytes) => Event::Ping(fitting(bytes).to_vec().into()),
-            Self::Pong(bytes) => Event::Pong(fitting(bytes).to_vec().into()),
+            Self::Text(text) => DecoderEvent::Text(text.to_owned().into()),
+            Self::Binary(bytes) => DecoderEvent::Binary(bytes.to_vec().into()),
+            Self::Ping(bytes) => DecoderEvent::Ping(fitting(bytes).to_vec().into()),
+            Self::Pong(bytes) => DecoderEvent::Pong(fitting(bytes).to_vec().into()),
         }
     }
 }

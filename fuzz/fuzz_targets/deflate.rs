@@ -11,7 +11,7 @@ mod wire;
 
 use arbitrary::Arbitrary;
 use fanfare::frame::Frame;
-use fanfare::ws::decoder::{Decoder, Event, Limits, ProtocolError};
+use fanfare::ws::decoder::{Decoder, DecoderEvent, Limits, ProtocolError};
 use libfuzzer_sys::fuzz_target;
 use miniz_oxide::deflate::core::{CompressorOxide, create_comp_flags_from_zip_params};
 use miniz_oxide::deflate::stream::deflate;
@@ -19,7 +19,7 @@ use miniz_oxide::{MZFlush, MZStatus};
 use wire::{pieces, push_message};
 
 /// Small, so that the fuzzer gets past them.
-const LIMITS: Limits = Limits { max_frame_size: 300, max_message_size: 1000 };
+const LIMITS: Limits = Limits::new().max_frame_size(300).max_message_size(1000);
 
 /// What an inflater takes, and a control frame.
 const FIXED: usize = (48 << 10) + 2 * 125;
@@ -73,7 +73,7 @@ fuzz_target!(|input: Input| match input {
             let (first, payload) = message.encode();
             push_message(&mut bytes, first, &payload, &mut cuts, &mut Vec::new(), mask);
         }
-        let expected: Vec<Event> = messages.iter().map(Message::event).collect();
+        let expected: Vec<DecoderEvent> = messages.iter().map(Message::event).collect();
         let decoded = decode(Limits::default(), pieces(&bytes, &reads));
         assert_eq!(decoded, (expected, None));
     }
@@ -92,7 +92,10 @@ fn assert_split_is_no_matter(bytes: &[u8], reads: &[u8]) {
     assert_eq!(whole, decode(LIMITS, bytes.chunks(1)), "byte by byte");
 }
 
-fn decode<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<ProtocolError>) {
+fn decode<'a>(
+    limits: Limits,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     let mut decoder = Decoder::with_deflate(limits);
     let mut events = Vec::new();
     let mut arrived = 0;
@@ -131,10 +134,10 @@ impl Message<'_> {
     }
 
     /// What comes out of the decoder.
-    fn event(&self) -> Event {
+    fn event(&self) -> DecoderEvent {
         match self.data {
-            Data::Text(_) => Event::Text(self.plain().into()),
-            Data::Binary(_) => Event::Binary(self.plain().into()),
+            Data::Text(_) => DecoderEvent::Text(self.plain().into()),
+            Data::Binary(_) => DecoderEvent::Binary(self.plain().into()),
         }
     }
 

@@ -60,7 +60,7 @@ impl GroupOptions {
     ///
     /// What waits in the kernels, ours and the client's, comes before the outbox and cannot be taken back:
     /// many small messages. Where a slow client is to skip to the latest value soon, set a small
-    /// `Upgrade::send_buffer` too, of 4 KiB say.
+    /// `Upgrade::send_buffer_size` too, of 4 KiB say.
     #[must_use]
     pub fn overflow(mut self, overflow: impl Into<Option<Overflow>>) -> Self {
         self.overflow = overflow.into();

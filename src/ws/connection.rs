@@ -13,16 +13,17 @@
 //! ```
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::decoder::{Decoder, Event, ProtocolError};
-use super::mailbox::{Mailbox, Receiver, Room};
-use super::rate::{Allowance, Excess, RateLimit};
+use super::mailbox::{Mailbox, MailboxState, Receiver};
+use super::proto::decoder::{Decoder, DecoderEvent, ProtocolError};
+use super::rate::Excess;
+use super::times::{Alarm, Pace, Times, later};
 use super::transport::Socket;
 use crate::channel::{Channel, CloseCode, Message, Out, RecvError, State};
 use crate::sync::Arc;
@@ -50,15 +51,6 @@ pub(super) struct Connection {
     events_left: u32,
     times: Times,
     alarm: Alarm,
-}
-
-/// What a connection may take, in time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// A ping after so long a silence, and how long an answer may take.
-    pub(super) heartbeat: Option<(Duration, Duration)>,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) rate_limit: Option<RateLimit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,10 +106,10 @@ impl Connection {
     /// Tells whether there is more to do since the handler has run: the message that reading waits for
     /// was received, or the channel was dropped. If not, the task is woken when it is so.
     pub(super) fn poll_more(&self, cx: &Context<'_>) -> bool {
-        match self.mailbox.poll_room(cx) {
-            Room::Free => self.paused,
-            Room::Taken => false,
-            Room::Abandoned => self.out.close(CloseCode::NORMAL, "") || self.paused,
+        match self.mailbox.poll_state(cx) {
+            MailboxState::Free => self.paused,
+            MailboxState::Taken => false,
+            MailboxState::Abandoned => self.out.close(CloseCode::NORMAL, "") || self.paused,
         }
     }
 
@@ -170,7 +162,7 @@ impl Connection {
     }
 
     fn is_reading(&mut self) -> bool {
-        self.paused = self.phase == Phase::Talking && self.mailbox.room() == Room::Taken;
+        self.paused = self.phase == Phase::Talking && self.mailbox.state() == MailboxState::Taken;
         if self.events_left == 0 {
             return false;
         }
@@ -216,7 +208,7 @@ impl Connection {
                 self.times.spoke();
                 self.out.touch();
                 self.mailbox.put(message, cx);
-                if self.mailbox.room() == Room::Taken {
+                if self.mailbox.state() == MailboxState::Taken {
                     return;
                 }
             }
@@ -224,21 +216,21 @@ impl Connection {
     }
 
     /// Answers a control frame, or returns the message.
-    fn take(&mut self, event: Event, cx: &Context<'_>) -> Option<Message> {
+    fn take(&mut self, event: DecoderEvent, cx: &Context<'_>) -> Option<Message> {
         self.events_left -= 1;
         let inflated = self.inflated(&event);
         self.charge(1, inflated, cx);
         match event {
-            Event::Text(text) => {
+            DecoderEvent::Text(text) => {
                 Some(Message::Text(String::from_utf8(text.into()).expect("the decoder lets only UTF-8 through")))
             }
-            Event::Binary(bytes) => Some(Message::Binary(bytes)),
-            Event::Ping(payload) => {
+            DecoderEvent::Binary(bytes) => Some(Message::Binary(bytes)),
+            DecoderEvent::Ping(payload) => {
                 self.out.send_pong(&payload);
                 None
             }
-            Event::Pong(_) => None,
-            Event::Close { code, .. } => {
+            DecoderEvent::Pong(_) => None,
+            DecoderEvent::Close { code, .. } => {
                 // Ours goes out behind what was sent before; when we closed first it is out already.
                 self.out.close(code.unwrap_or(CloseCode::NORMAL), "");
                 self.leave(Phase::Left, None, cx);
@@ -248,9 +240,9 @@ impl Connection {
     }
 
     /// Returns how many bytes a message has more than it took on the wire, which were counted as they came.
-    fn inflated(&mut self, event: &Event) -> usize {
+    fn inflated(&mut self, event: &DecoderEvent) -> usize {
         match event {
-            Event::Text(payload) | Event::Binary(payload) => {
+            DecoderEvent::Text(payload) | DecoderEvent::Binary(payload) => {
                 payload.len().saturating_sub(std::mem::take(&mut self.wire))
             }
             _ => 0,
@@ -344,11 +336,12 @@ impl Connection {
 
     /// The silence, or the wait for an answer, has lasted its time.
     fn beat(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some((interval, deadline)) = self.times.pace.heartbeat else { return Ok(()) };
-        // Whoever does not receive cannot hear an answer either; that the client has gone may still be seen.
+        let Some(interval) = self.times.pace.heartbeat else { return Ok(()) };
+        let timeout = self.times.pace.heartbeat_timeout;
+        // While no message is received no answer is read either; that the client has gone may still be seen.
         let is_deaf = self.is_deaf();
         // A throttled client is read to its end in time; nobody knows when a message will be received.
-        if self.mailbox.room() == Room::Taken && self.socket.has_hung_up(cx) {
+        if self.mailbox.state() == MailboxState::Taken && self.socket.has_hung_up(cx) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // A socket that was full takes more only when the client has read: our ping is still before it.
@@ -356,19 +349,19 @@ impl Connection {
         let asked = std::mem::take(&mut self.times.asked);
         if std::mem::take(&mut self.times.heard) || is_deaf || reads {
             self.times.beat_due = Some(later(now, interval));
-        } else if asked {
+        } else if asked && timeout.is_some() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "client does not answer pings"));
         } else {
             self.out.send_ping();
             self.times.asked = true;
-            self.times.beat_due = Some(later(now, deadline));
+            self.times.beat_due = Some(later(now, timeout.unwrap_or(interval)));
         }
         Ok(())
     }
 
     /// Tells whether the client is not read now, whatever it says.
     fn is_deaf(&self) -> bool {
-        self.mailbox.room() == Room::Taken || self.times.resume.is_some()
+        self.mailbox.state() == MailboxState::Taken || self.times.resume.is_some()
     }
 
     fn end(&mut self, error: io::Error, cx: &Context<'_>) {
@@ -380,7 +373,7 @@ impl Connection {
 
     fn finish(&mut self, cx: &Context<'_>) {
         self.phase = Phase::Over;
-        // Whoever takes the last message now makes nothing possible.
+        // Taking the last message no longer frees anything: reading has stopped for good.
         self.paused = false;
         self.input = BytesMut::new();
         self.mailbox.end(None, cx);
@@ -397,106 +390,5 @@ impl Connection {
 
     pub(super) fn out(&self) -> &Arc<Out> {
         &self.out
-    }
-}
-
-/// When what is due.
-struct Times {
-    pace: Pace,
-    /// Something has come since the last look.
-    heard: bool,
-    /// A ping is out that nothing has followed yet.
-    asked: bool,
-    /// How much had left the outbox at the last beat, if more waited in it then.
-    stalled_at: Option<u64>,
-    beat_due: Option<Instant>,
-    /// When the last message came; kept only for an idle timeout.
-    last_message: Option<Instant>,
-    close_due: Option<Instant>,
-    extended: bool,
-    allowance: Option<Allowance>,
-    /// A client that sent too fast is read again from then on.
-    resume: Option<Instant>,
-}
-
-impl Times {
-    fn new(pace: Pace) -> Self {
-        let now = Instant::now();
-        Self {
-            pace,
-            heard: false,
-            asked: false,
-            stalled_at: None,
-            beat_due: pace.heartbeat.map(|(interval, _)| later(now, interval)),
-            last_message: pace.idle_timeout.map(|_| now),
-            close_due: None,
-            extended: false,
-            allowance: pace.rate_limit.map(|limit| Allowance::new(limit, now)),
-            resume: None,
-        }
-    }
-
-    /// Something has come from the client. The answer to a ping begins the silence anew.
-    fn hear(&mut self) {
-        self.heard = true;
-        if std::mem::take(&mut self.asked) {
-            self.beat_due = self.pace.heartbeat.map(|(interval, _)| later(Instant::now(), interval));
-        }
-    }
-
-    /// Tells whether some of what waited at the last look is out.
-    fn see_reading(&mut self, out: &Out) -> bool {
-        let progress = out.progress();
-        let before = std::mem::replace(&mut self.stalled_at, (!progress.is_empty).then_some(progress.taken));
-        before.is_some_and(|before| progress.taken > before)
-    }
-
-    fn spoke(&mut self) {
-        if let Some(last) = &mut self.last_message {
-            *last = Instant::now();
-        }
-    }
-
-    fn idle_due(&self) -> Option<Instant> {
-        Some(later(self.last_message?, self.pace.idle_timeout?))
-    }
-
-    fn next(&self) -> Option<Instant> {
-        match self.close_due {
-            // Nothing else matters to a connection that is about to end.
-            Some(due) => Some(due),
-            None => [self.beat_due, self.idle_due(), self.resume].into_iter().flatten().min(),
-        }
-    }
-}
-
-/// Returns the time after `wait`; one that no clock shows is as good as never.
-fn later(now: Instant, wait: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-    now.checked_add(wait).unwrap_or_else(|| now + FAR)
-}
-
-/// Wakes the task at a time. Set anew only for an earlier one, or when it has rung: times mostly move on.
-#[derive(Default)]
-struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Alarm {
-    /// Ready when `due` has come.
-    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        loop {
-            if due < sleep.deadline() {
-                sleep.as_mut().reset(due);
-            }
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
     }
 }

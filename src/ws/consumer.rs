@@ -28,12 +28,12 @@ use crate::sync::guard;
 /// ```
 /// use axum::{Router, extract::{Path, State}, response::Response, routing::get};
 /// use fanfare::group::ChannelBox;
-/// use fanfare::ws::{Consumer, Json, Session, Upgrade};
+/// use fanfare::ws::{Consumer, JsonMessage, Session, Upgrade};
 ///
 /// struct Chat { room: String, said: usize }
 ///
 /// impl Consumer for Chat {
-///     type Message = Json<String>;
+///     type Message = JsonMessage<String>;
 ///
 ///     async fn on_connect(&mut self, session: &mut Session) -> Result<(), fanfare::Error> {
 ///         session.join(&self.room)?;
@@ -41,7 +41,8 @@ use crate::sync::guard;
 ///         Ok(())
 ///     }
 ///
-///     async fn on_receive(&mut self, session: &mut Session, Json(text): Json<String>) -> Result<(), fanfare::Error> {
+///     async fn on_receive(&mut self, session: &mut Session, message: Self::Message) -> Result<(), fanfare::Error> {
+///         let JsonMessage(text) = message;
 ///         self.said += 1;
 ///         session.broadcast(&self.room, &text)?;
 ///         Ok(())
@@ -61,11 +62,12 @@ use crate::sync::guard;
 /// let app: Router = Router::new().route("/chat/{room}", get(chat)).with_state(ChannelBox::new());
 /// ```
 pub trait Consumer: Send + 'static {
-    /// What the client sends: [`Json<T>`](Json), `String` for text, `Bytes` for binary, or
+    /// What the client sends: [`JsonMessage<T>`](JsonMessage), `String` for text, `Bytes` for binary, or
     /// [`Message`] for either.
     type Message: Decode;
 
-    /// The connection is open. An error closes it with code 1011, as one of the other methods does.
+    /// The connection is open. An error that this or another method returns closes it, with the
+    /// [code of that error](super::HandlerFailed#close-codes): 1011 for most.
     fn on_connect(&mut self, session: &mut Session) -> impl Future<Output = Result<(), crate::Error>> + Send {
         let _ = session;
         async { Ok(()) }
@@ -80,9 +82,9 @@ pub trait Consumer: Send + 'static {
 
     /// A message was not what [`Message`](Self::Message) asks for, or the connection broke.
     ///
-    /// Unless it says otherwise, the first closes the connection, with code 1003 for a wrong type and
-    /// 1007 for wrong content, and the second is left to `on_disconnect`. Neither is a failure of the
-    /// handler: [`HANDLER_FAILED`](super::HANDLER_FAILED) is emitted for errors that a method returns.
+    /// By default, a wrong message closes the connection, with code 1003 for a wrong type and 1007 for wrong content,
+    /// and a broken connection is left to `on_disconnect`. Neither is a failure of the handler:
+    /// [`HANDLER_FAILED`](super::HANDLER_FAILED) is emitted for errors that a method returns, and for panics.
     fn on_error(
         &mut self,
         session: &mut Session,
@@ -113,14 +115,14 @@ pub trait Decode: Sized + Send {
     fn decode(message: Message) -> Result<Self, RecvError>;
 }
 
-/// A message that is JSON text.
+/// A [`Consumer`]'s message that is JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Json<T>(
+pub struct JsonMessage<T>(
     /// The value.
     pub T,
 );
 
-impl<T: DeserializeOwned + Send> Decode for Json<T> {
+impl<T: DeserializeOwned + Send> Decode for JsonMessage<T> {
     fn decode(message: Message) -> Result<Self, RecvError> {
         match message {
             Message::Text(text) => serde_json::from_str(&text).map(Self).map_err(RecvError::Json),

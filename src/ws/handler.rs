@@ -31,7 +31,20 @@ use crate::sync::{Arc, guard};
 /// ```
 pub const HANDLER_FAILED: Key<HandlerFailed> = Key::new("ws.handler_failed");
 
-/// A connection's handler returned an error, or panicked. The connection is closed with code 1011.
+/// A connection's handler returned an error, or panicked.
+///
+/// # Close codes
+///
+/// The connection is closed then, unless a close has begun before. The code depends on what the handler returned:
+///
+/// | the handler | code |
+/// |---|---|
+/// | returned [`RecvError::Json`] | 1007 |
+/// | returned [`RecvError::Binary`] or [`RecvError::Text`] | 1003 |
+/// | returned [`RecvError::Protocol`] | none: the engine has closed with the code in the error |
+/// | returned [`RecvError::Lost`] | none: the connection is gone |
+/// | returned another error that is the [client's fault](Self::is_clients_fault) | 1008 |
+/// | returned any other error, or panicked | 1011 |
 #[derive(Clone, Debug)]
 pub struct HandlerFailed {
     channel: ChannelId,
@@ -76,7 +89,7 @@ impl HandlerFailed {
             || error.downcast_ref::<AttachError>().is_some_and(by_attach)
     }
 
-    /// Returns the code and the reason that tell the client.
+    /// Returns the code and the reason to close with.
     fn close(&self) -> (CloseCode, &'static str) {
         let received = match &self.cause {
             Cause::Error(error) => error.downcast_ref::<RecvError>(),
@@ -189,8 +202,8 @@ where
     Some(result.and(dropped))
 }
 
-/// Closes the connection, and tells who listens, and a subscriber. When there is neither it is one line to stderr,
-/// unless all it says is about the client: clients do not fill the log.
+/// Closes the connection, emits [`HANDLER_FAILED`] and logs the failure. Without a listener and a subscriber it writes
+/// one line to stderr, unless the failure is the client's fault: clients do not fill the log.
 fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
     let out = connection.out();
     let failed = HandlerFailed { channel: out.id(), peer_addr: out.peer_addr(), cause };

@@ -1,6 +1,6 @@
-//! One message on its way from a connection's driver to whoever receives on the channel.
+//! [`Mailbox`]: one message on its way from a connection's driver to the receiver of its channel.
 //!
-//! The driver reads on only when the message is taken: so much is read ahead, and no more. Both sides
+//! The driver reads on only when the message is taken: one message is read ahead, and no more. Both sides
 //! are often the same task; then neither wakes the other, since the driver looks again after the
 //! handler has run.
 
@@ -21,7 +21,7 @@ struct Slot {
     error: Option<RecvError>,
     /// Nothing comes after these.
     ended: bool,
-    /// The channel was dropped: nobody will take anything.
+    /// The channel was dropped: no message will be taken.
     abandoned: bool,
     receiver: Option<Waker>,
     /// The driver, while it sleeps.
@@ -30,26 +30,26 @@ struct Slot {
 
 /// What the driver sees of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum MailboxState {
     Free,
     /// A message waits to be received.
     Taken,
-    /// The channel is gone: what comes is for nobody.
+    /// The channel is gone: messages that come are dropped.
     Abandoned,
 }
 
 impl Mailbox {
-    pub(super) fn room(&self) -> Room {
-        lock(&self.0).room()
+    pub(super) fn state(&self) -> MailboxState {
+        lock(&self.0).state()
     }
 
-    /// As `room`, when the driver is about to sleep: it is woken when that changes.
-    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Room {
+    /// As `state`, when the driver is about to sleep: it is woken when that changes.
+    pub(super) fn poll_state(&self, cx: &Context<'_>) -> MailboxState {
         let mut slot = lock(&self.0);
         if !slot.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
             slot.driver = Some(cx.waker().clone());
         }
-        slot.room()
+        slot.state()
     }
 
     /// Puts a message in, for the channel to receive. There is room.
@@ -87,11 +87,11 @@ impl Mailbox {
 }
 
 impl Slot {
-    fn room(&self) -> Room {
+    fn state(&self) -> MailboxState {
         match (&self.message, self.abandoned) {
-            (_, true) => Room::Abandoned,
-            (Some(_), false) => Room::Taken,
-            (None, false) => Room::Free,
+            (_, true) => MailboxState::Abandoned,
+            (Some(_), false) => MailboxState::Taken,
+            (None, false) => MailboxState::Free,
         }
     }
 }

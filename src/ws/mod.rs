@@ -8,35 +8,40 @@
 //! [`serve`] runs a router that has such routes, with the bounds and the orderly end that a public
 //! port needs. A [`Consumer`] is a handler as a type with a method per event.
 //!
-//! Whose connection it is, a token says: `Jwt`, with the feature `jwt`.
+//! A token says whose connection it is: `Jwt`, with the feature `jwt`.
+//!
+//! axum's types stand in the signatures of this module only, of all of fanfare: in routes, extractors and responses.
+//! What `decoder`, `handshake` and `deflate` offer needs the crates `http` and `bytes` alone, for other servers.
 //!
 //! All bounds with their defaults, the close codes, and where TLS differs, are in
 //! [`docs::groups`](crate::docs::groups); the [tutorial](crate::docs::tutorial) goes there step by step.
 
 mod connection;
 mod consumer;
-pub mod decoder;
-
-#[cfg(feature = "deflate")]
-pub mod deflate;
 mod handler;
-pub mod handshake;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod mailbox;
+mod open;
+mod proto;
 mod rate;
 mod recover;
 mod serve;
+mod times;
 mod transport;
 mod upgrade;
 
-pub use consumer::{Consumer, Decode, Json, Session};
+pub use consumer::{Consumer, Decode, JsonMessage, Session};
 pub use handler::{HANDLER_FAILED, HandlerFailed};
-pub use handshake::{HandshakeError, Origins};
 #[cfg(feature = "jwt")]
 pub use jwt::{Jwt, JwtVerifier};
+#[cfg(feature = "deflate")]
+pub use proto::deflate;
+pub use proto::origins::Origins;
+pub use proto::refusal::HandshakeError;
+pub use proto::{decoder, handshake};
 pub use rate::{Excess, RateLimit};
-pub use serve::{Counters, Drained, Server, serve};
+pub use serve::{Counters, Server, ShutdownReport, serve};
 pub use upgrade::Upgrade;
 
 /// The client for browsers, as the text of an ES module: what a route of yours hands out to pages.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// The least burst, in time at the rate.
+const LEAST_BURST: Duration = Duration::from_secs(1);
+
 /// How much one client may send over time: [`Upgrade::rate_limit`](super::Upgrade::rate_limit).
 ///
 /// Pings, pongs and closes count as messages too, a message once it is complete; bytes count as they
@@ -13,17 +16,19 @@ use tokio::time::Instant;
 /// cost the server most: the limit is per connection.
 ///
 /// ```
+/// use std::time::Duration;
 /// use fanfare::ws::{Excess, RateLimit};
 ///
-/// // Ten messages and 64 KiB a second, twice that at once; who sends more is closed with code 1008.
-/// let limit = RateLimit::per_second(10, 64 << 10).burst_seconds(2).excess(Excess::Close);
+/// // Ten messages and 64 KiB a second, twice that at once; a client that sends more is closed with code 1008.
+/// let limit = RateLimit::per_second(10, 64 << 10).burst(Duration::from_secs(2)).excess(Excess::Close);
 /// # let _ = limit;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a rate limit does nothing until it is given to `Upgrade::rate_limit`"]
 pub struct RateLimit {
     messages: u32,
     bytes: usize,
-    burst_seconds: u32,
+    burst: Duration,
     pub(super) excess: Excess,
 }
 
@@ -40,20 +45,17 @@ pub enum Excess {
 
 impl RateLimit {
     /// Limits a client to so many messages and bytes per second; either at least 1.
-    #[must_use]
     pub fn per_second(messages: u32, bytes: usize) -> Self {
-        Self { messages: messages.max(1), bytes: bytes.max(1), burst_seconds: 1, excess: Excess::Throttle }
+        Self { messages: messages.max(1), bytes: bytes.max(1), burst: LEAST_BURST, excess: Excess::Throttle }
     }
 
-    /// Sets how much may come at once, as what the rate makes in so many seconds; 1 by default, and at least.
-    #[must_use]
-    pub fn burst_seconds(mut self, seconds: u32) -> Self {
-        self.burst_seconds = seconds.max(1);
+    /// Sets how much may come at once: as much as the rate allows in this time; 1 s by default, and at least.
+    pub fn burst(mut self, time: Duration) -> Self {
+        self.burst = time.max(LEAST_BURST);
         self
     }
 
     /// Sets what happens to a client that sends more; it is throttled by default.
-    #[must_use]
     pub fn excess(mut self, excess: Excess) -> Self {
         self.excess = excess;
         self
@@ -80,7 +82,7 @@ struct Bucket {
 impl Allowance {
     pub(super) fn new(limit: RateLimit, now: Instant) -> Self {
         let bucket = |per_second: f64| {
-            let most = per_second * f64::from(limit.burst_seconds);
+            let most = per_second * limit.burst.as_secs_f64();
             Bucket { tokens: most, per_second, most }
         };
         Self { limit, messages: bucket(limit.messages.into()), bytes: bucket(limit.bytes as f64), last: now }
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_what_is_over_it_waits_its_time() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(RateLimit::per_second(10, 1000).burst_seconds(2), start);
+        let mut allowance = Allowance::new(RateLimit::per_second(10, 1000).burst(Duration::from_secs(2)), start);
         assert!((0..20).all(|_| allowance.take(1, 1, start).is_none()));
         assert_eq!(allowance.take(5, 5, start), Some(Duration::from_millis(500)));
         let later = start + Duration::from_millis(500);

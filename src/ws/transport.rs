@@ -1,7 +1,7 @@
 //! The two kinds of socket below a channel: plain TCP, and anything that reads and writes.
 //!
-//! Plain TCP is written by whoever sends; the connection's own task, its driver, goes on when the
-//! socket takes bytes again. Anything else needs `&mut` and a task to be woken: the driver writes.
+//! A sender writes plain TCP itself, on its own thread; the connection's own task, its driver, goes on when
+//! the socket takes bytes again. Anything else needs `&mut` and a task to be woken: the driver writes.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -110,7 +110,7 @@ impl Socket {
         }
     }
 
-    /// Tells the peer that nothing more will come. Called again until it is ready.
+    /// Ends our side of the stream. Called again until it is ready.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             // A peer that is gone makes either fail, and needs it no more.
@@ -148,7 +148,7 @@ impl Transport for Tcp {
     }
 }
 
-/// Takes nothing: all goes to the outbox, and wakes the driver, which also ends the connection.
+/// Writes nothing: everything goes to the outbox and wakes the driver, which also ends the connection.
 struct ByDriver;
 
 impl Transport for ByDriver {

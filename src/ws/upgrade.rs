@@ -2,42 +2,37 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::response::Response;
-use bytes::Bytes;
+use axum::response::{IntoResponse, Response};
 use http::header::{
-    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    ALLOW, CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, request};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::downcast;
-use socket2::SockRef;
-use tokio::net::TcpStream;
-use tokio::runtime::Handle;
-use tokio::time::Instant;
+use hyper::upgrade::OnUpgrade;
 
-use super::connection::{Connection, Pace};
-use super::decoder::{Decoder, Limits};
-use super::handler::run;
-use super::handshake::{BEARER, HandshakeError, Origins, check_origin, check_upgrade, choose_protocol};
+use super::open::{Deflate, Opening, Options};
+use super::proto::handshake::{BEARER, check_upgrade, choose_protocol};
+use super::proto::origins::{Origins, check_origin};
+use super::proto::refusal::HandshakeError;
 use super::rate::RateLimit;
-use super::serve::{Place, take_place};
-use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Refresh, Terms, UserId};
+use super::serve::{ConnectionPermit, take_permit};
+use crate::channel::{Channel, ChannelOptions, OutboxLimits, UserId};
 use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
 
+/// The shortest time of a heartbeat, and of its timeout.
+const LEAST_HEARTBEAT: Duration = Duration::from_millis(1);
+
 /// Turns a request into a WebSocket: an axum extractor.
 ///
-/// The handshake is checked when it is extracted; a request that is none, or a page of another site
-/// (its `Origin` does not match `Host`), gets an error response that says so.
+/// The handshake is checked when it is extracted. A request that does not ask for a WebSocket, or comes from a page of
+/// another site (its `Origin` does not match `Host`), gets an error response that says so.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};
@@ -67,16 +62,16 @@ use crate::sync::Arc;
 /// # Ok::<(), fanfare::ws::handshake::NotAnOrigin>(())
 /// ```
 ///
-/// Run the router with [`fanfare::ws::serve`](super::serve()). Plain `axum::serve` works too, but has no
-/// deadline for a request's head, no cap on connections, and a shutdown that does not know of channels:
-/// it neither closes them nor waits for them.
+/// Run the router with [`fanfare::ws::serve`](super::serve()). Plain `axum::serve` works too, but has no deadline
+/// for a request's head and no cap on connections, and its shutdown neither closes channels nor waits for them.
+#[must_use = "the request is refused unless `run` or `consume` answers it"]
 pub struct Upgrade {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
     peer_addr: Option<SocketAddr>,
     /// The headers of what the client offers: subprotocols and extensions.
     offers: HeaderMap,
-    /// What was chosen of them, for the answer.
+    /// The subprotocol that was chosen, for the answer.
     protocol: Option<HeaderValue>,
     /// Its token came behind the subprotocol `bearer`, which is the answer when no other is chosen.
     bearer: bool,
@@ -86,49 +81,8 @@ pub struct Upgrade {
     /// Not in place: they would be in the future of each connection for as long as that lives.
     options: Box<Options>,
     events: Option<Dispatcher>,
-    /// The connection's place in its server, where that is [`serve`](super::serve()).
-    place: Option<Arc<Place>>,
-}
-
-/// How a connection is treated once it is one.
-#[derive(Clone, Debug)]
-struct Options {
-    limits: Limits,
-    channel: ChannelOptions,
-    /// An id of the time of the request: who its user is was not known before.
-    asked: ChannelId,
-    /// What proves whose connection it is. It overrules the channel's options, set before or after.
-    signed: Option<Signed>,
-    send_buffer: usize,
-    pace: Pace,
-}
-
-/// What a token says about a connection.
-#[derive(Clone, Debug)]
-struct Signed {
-    user: UserId,
-    /// An id of the time when it was checked.
-    checked: ChannelId,
-    /// `None` is further away than any clock shows.
-    until: Option<Instant>,
-    refresh: Arc<dyn Refresh>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            channel: ChannelOptions::default(),
-            asked: ChannelId::next(),
-            signed: None,
-            send_buffer: 64 << 10,
-            pace: Pace {
-                heartbeat: Some((Duration::from_secs(30), Duration::from_secs(20))),
-                idle_timeout: None,
-                rate_limit: None,
-            },
-        }
-    }
+    /// The connection's permit from its server, where that is [`serve`](super::serve()).
+    permit: Option<Arc<ConnectionPermit>>,
 }
 
 impl Upgrade {
@@ -136,7 +90,6 @@ impl Upgrade {
     /// by default.
     ///
     /// A larger one closes the connection with code 1009.
-    #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.limits.max_message_size = bytes;
         self
@@ -144,7 +97,6 @@ impl Upgrade {
 
     /// Sets the size of the largest frame taken from the client, as on the wire, if that is to be less than
     /// the [largest message](Self::max_message_size).
-    #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.options.limits.max_frame_size = bytes;
         self
@@ -164,24 +116,22 @@ impl Upgrade {
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(prices));
     /// ```
-    #[must_use]
     pub fn outbox(mut self, limits: OutboxLimits) -> Self {
-        self.options.channel.outbox = limits;
+        self.options.outbox = Some(limits);
         self
     }
 
     /// Sets whose connection it is: what [`Channel::user`] returns, and
     /// [`ChannelBox::channels_of`](crate::group::ChannelBox::channels_of) finds its channels by.
-    #[must_use]
     pub fn user(mut self, user: UserId) -> Self {
-        self.options.channel.user = Some(user);
+        self.options.user = Some(user);
         self
     }
 
     /// Sets whose connection it is, as its token says, and until when: with the token it ends, by code
     /// [4401](crate::channel::CloseCode::UNAUTHORIZED), unless a [refresh](super::JwtVerifier::refresh) extends it.
     ///
-    /// This counts whatever else says who the user is, before or after it. A browser that offers its token as a
+    /// This overrules [`user`](Self::user) and [`channel`](Self::channel), called before or after it. A browser that offers its token as a
     /// subprotocol is answered `bearer`, unless [`protocols`](Self::protocols) choose another one that it offers.
     ///
     /// With the feature `jwt`.
@@ -199,9 +149,8 @@ impl Upgrade {
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(chat));
     /// ```
     #[cfg(feature = "jwt")]
-    #[must_use]
-    pub fn signed_in<C>(mut self, token: &super::Jwt<C>) -> Self {
-        self.options.signed = Some(Signed {
+    pub fn signed_in<C>(mut self, token: &super::jwt::Jwt<C>) -> Self {
+        self.options.signed = Some(super::open::Signed {
             user: token.user().clone(),
             checked: token.checked(),
             until: token.expires_at(),
@@ -211,7 +160,10 @@ impl Upgrade {
         self
     }
 
-    /// Sets all that is settled about the channel: what was set of it before is replaced.
+    /// Sets the options of the channel. Of two calls the last one counts, whole.
+    ///
+    /// What [`outbox`](Self::outbox), [`user`](Self::user) and `signed_in` set counts more than these options,
+    /// whether it is set before or after them.
     ///
     /// ```
     /// use std::time::Duration;
@@ -225,55 +177,69 @@ impl Upgrade {
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(feed));
     /// ```
-    #[must_use]
     pub fn channel(mut self, options: ChannelOptions) -> Self {
         self.options.channel = options;
         self
     }
 
-    /// Sets the kernel's send buffer, in bytes; 64 KiB by default. It belongs to what may wait for a
-    /// client: left to itself, the kernel of Linux takes up to 4 MiB for one that does not read. Of a
-    /// socket that is not plain TCP (TLS) it is set by whoever listens on it.
-    #[must_use]
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.options.send_buffer = bytes;
-        self
-    }
-
-    /// Sets after how long a silence of the client it is pinged, and how long it may take to answer;
-    /// 30 s and 20 s by default. Anything that comes from it is an answer, and so is that it reads on
-    /// when much waits for it.
+    /// Sets the size of the kernel's send buffer, in bytes; 64 KiB by default.
     ///
-    /// A client that does not answer is lost: `recv` says so, and the channel leaves its groups. One
-    /// that has gone without a word is thus noticed within twice the first time and the second. While a
-    /// message waits to be received, the client is not read and not judged.
-    #[must_use]
-    pub fn heartbeat(mut self, silence: Duration, answer: Duration) -> Self {
-        // A ping without end would be one after the other.
-        let least = Duration::from_millis(1);
-        self.options.pace.heartbeat = Some((silence.max(least), answer.max(least)));
+    /// It adds to what may wait for a client: by itself, the kernel of Linux buffers up to 4 MiB for a client that does
+    /// not read. It is set for plain TCP only; for a socket behind TLS, the program sets it where it listens.
+    pub fn send_buffer_size(mut self, bytes: usize) -> Self {
+        self.options.send_buffer_size = bytes;
         self
     }
 
-    /// Sends no pings: a client that is gone without a word is noticed only when something is sent to it.
-    #[must_use]
-    pub fn no_heartbeat(mut self) -> Self {
-        self.options.pace.heartbeat = None;
+    /// Sets after how long a silence the client is pinged; 30 s by default. `None` sends no pings: then a client that
+    /// is gone without a close is noticed only when something is sent to it.
+    ///
+    /// Anything that the client sends ends a silence. A ping counts as answered when the client has sent anything
+    /// after it, or has read on while much waits for it.
+    ///
+    /// A client that does not answer in [time](Self::heartbeat_timeout) is lost: `recv` returns an error, and the
+    /// channel leaves its groups. A client that is gone without a close is thus noticed within twice this time and the
+    /// timeout. While a message waits to be received, the client is not read and not judged.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use axum::response::Response;
+    /// use fanfare::ws::Upgrade;
+    ///
+    /// async fn game(upgrade: Upgrade) -> Response {
+    ///     let upgrade = upgrade.heartbeat(Duration::from_secs(5)).heartbeat_timeout(Duration::from_secs(2));
+    ///     upgrade.run(async |mut channel| Ok(channel.discard().await))
+    /// }
+    ///
+    /// async fn feed(upgrade: Upgrade) -> Response {
+    ///     upgrade.heartbeat(None).run(async |mut channel| Ok(channel.discard().await))
+    /// }
+    /// # let _ = axum::Router::<()>::new()
+    /// #     .route("/game", axum::routing::get(game)).route("/feed", axum::routing::get(feed));
+    /// ```
+    pub fn heartbeat(mut self, silence: impl Into<Option<Duration>>) -> Self {
+        // Without a least time, pings would follow each other without end.
+        self.options.pace.heartbeat = silence.into().map(|silence| silence.max(LEAST_HEARTBEAT));
         self
     }
 
-    /// Closes the connection with code 1001 when the client sends no message for so long; pongs are
-    /// none. Never by default. The time counts also while the handler is busy with a message.
-    #[must_use]
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.options.pace.idle_timeout = Some(timeout);
+    /// Sets how long the client may take to answer a ping; 20 s by default. With `None` a client is pinged again after
+    /// the next silence, and never lost for not answering.
+    pub fn heartbeat_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.pace.heartbeat_timeout = timeout.into().map(|timeout| timeout.max(LEAST_HEARTBEAT));
         self
     }
 
-    /// Limits how much the client may send over time. Not limited by default.
-    #[must_use]
-    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
-        self.options.pace.rate_limit = Some(limit);
+    /// Closes the connection with code 1001 when the client sends no message for this long; pongs are not messages.
+    /// `None`, the default, never does. The time counts also while the handler is busy with a message.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.pace.idle_timeout = timeout.into();
+        self
+    }
+
+    /// Limits how much the client may send over time. `None`, the default, does not.
+    pub fn rate_limit(mut self, limit: impl Into<Option<RateLimit>>) -> Self {
+        self.options.pace.rate_limit = limit.into();
         self
     }
 
@@ -294,7 +260,6 @@ impl Upgrade {
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(route));
     /// ```
-    #[must_use]
     pub fn protocols(mut self, supported: &[&str]) -> Self {
         let chosen = choose_protocol(&self.offers, supported);
         self.protocol = chosen.and_then(|protocol| HeaderValue::from_str(protocol).ok());
@@ -316,9 +281,8 @@ impl Upgrade {
     ///
     /// With the feature `deflate`.
     #[cfg(feature = "deflate")]
-    #[must_use]
     pub fn deflate(mut self) -> Self {
-        let agreed = super::deflate::negotiate(&self.offers);
+        let agreed = super::proto::deflate::negotiate(&self.offers);
         self.extensions = agreed.map(|agreed| agreed.answer());
         self.compresses = agreed.is_some_and(|agreed| agreed.compresses());
         self
@@ -329,7 +293,6 @@ impl Upgrade {
     /// Without a listener for it, one line goes to stderr, unless the error is only that the client
     /// [is gone or broke the protocol](super::HandlerFailed::is_clients_fault), or a subscriber of the crate `tracing`
     /// takes it, with the feature of that name.
-    #[must_use]
     pub fn events(mut self, events: &Dispatcher) -> Self {
         self.events = Some(events.clone());
         self
@@ -337,11 +300,10 @@ impl Upgrade {
 
     /// Answers the handshake and runs `handler` with the channel, in a task of its own.
     ///
-    /// When the handler returns `Ok` the connection is closed with code 1000, unless it is closed
-    /// already; a channel that it has handed to another task is closed when that drops it. On `Err`, or
-    /// a panic, it is closed with 1011 (with 1003, 1007 or 1008 for an error that says that the
-    /// [client](super::HandlerFailed::is_clients_fault) was wrong) and [`events`](Self::events) are told. Nothing of that touches
-    /// another connection.
+    /// When the handler returns `Ok`, the connection is closed with code 1000, unless it is closed already; a channel
+    /// that the handler has handed to another task is closed when that task drops it. When the handler returns an error
+    /// or panics, the connection is closed with the [code of that error](super::HandlerFailed#close-codes), 1011 for
+    /// most, and [`events`](Self::events) get [`HANDLER_FAILED`](super::HANDLER_FAILED). Other connections go on.
     ///
     /// The handler runs in the task that also reads, writes what waits and answers pings: one that
     /// blocks its thread stops these for its own client. It is not cancelled when the connection ends, but
@@ -353,20 +315,9 @@ impl Upgrade {
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
         let protocol = self.answer();
-        let Self { on_upgrade, accept, peer_addr, extensions, compresses, options, events, place, .. } = self;
+        let Self { on_upgrade, accept, peer_addr, extensions, compresses, options, events, permit, .. } = self;
         let deflate = Deflate { reads: extensions.is_some(), writes: compresses };
-        let request = observe::Request::current();
-        // Ends with its connection.
-        tokio::spawn(async move {
-            let opened =
-                on_upgrade.await.map_err(io::Error::other).and_then(|io| open(io, peer_addr, deflate, options));
-            // Otherwise the client went away between its request and our answer: there is nobody to tell.
-            if let Ok(connection) = opened {
-                let _stay = place.map(|place| place.enlist(connection.out()));
-                let span = observe::Connection::new(&request, connection.out().id(), connection.out().peer_addr());
-                run(connection, handler, events, &span).await;
-            }
-        });
+        Opening { on_upgrade, peer_addr, deflate, options, events, permit }.spawn(observe::Request::current(), handler);
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -404,7 +355,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             compresses: false,
             options: Box::default(),
             events: None,
-            place: take_place(&mut parts.extensions),
+            permit: take_permit(&mut parts.extensions),
         })
     }
 }
@@ -430,73 +381,73 @@ fn offered<'h>(headers: &'h HeaderMap, name: &'h HeaderName) -> impl Iterator<It
     headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone()))
 }
 
-/// What of permessage-deflate was agreed.
-#[derive(Clone, Copy)]
-struct Deflate {
-    reads: bool,
-    writes: bool,
-}
-
-/// Puts a connection on top of the upgraded io.
-fn open(
-    upgraded: Upgraded,
-    peer_addr: Option<SocketAddr>,
-    deflate: Deflate,
-    mut options: Box<Options>,
-) -> io::Result<Connection> {
-    let (socket, socket_addr, input) = socket(upgraded, options.send_buffer)?;
-    options.channel.identified = Some(options.asked);
-    let signed_until = options.signed.and_then(|signed| {
-        options.channel.user = Some(signed.user);
-        options.channel.identified = Some(options.asked.min(signed.checked));
-        options.channel.refresh = Some(signed.refresh);
-        signed.until
-    });
-    let terms = Terms {
-        peer_addr: socket_addr.or(peer_addr),
-        options: options.channel,
-        deflates: deflate.writes,
-        runtime: Some(Handle::current()),
-    };
-    let out = Out::new(terms, socket.transport());
-    if signed_until.is_some() {
-        out.change_life(|life| life.sign_until(signed_until));
-    }
-    Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, out))
-}
-
-fn decoder(limits: Limits, deflates: bool) -> Decoder {
-    #[cfg(feature = "deflate")]
-    if deflates {
-        return Decoder::with_deflate(limits);
-    }
-    #[cfg(not(feature = "deflate"))]
-    let _ = deflates;
-    Decoder::new(limits)
-}
-
-/// Gets at the socket itself where that is plain TCP, and returns it with what was read from it too much.
-fn socket(upgraded: Upgraded, send_buffer: usize) -> io::Result<(Socket, Option<SocketAddr>, Bytes)> {
-    match into_tcp(upgraded) {
-        Ok((stream, input)) => {
-            // Neither is needed for a connection to work; some systems refuse large buffers.
-            let _ = stream.set_nodelay(true);
-            let _ = SockRef::from(&stream).set_send_buffer_size(send_buffer);
-            let peer_addr = stream.peer_addr().ok();
-            Ok((Socket::tcp(stream), peer_addr, input))
+/// A response of one line that names the header and the fix.
+impl IntoResponse for HandshakeError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.to_string()).into_response();
+        let headers = response.headers_mut();
+        if self == Self::NotGet {
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
         }
-        Err(upgraded) => Ok((Socket::io(TokioIo::new(upgraded)), None, Bytes::new())),
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        response
     }
 }
 
-/// Returns the socket and what was read from it already, if it is plain TCP; the two servers wrap it differently.
-fn into_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
-    // `axum::serve`.
-    let upgraded = match downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
-        Err(upgraded) => upgraded,
-    };
-    // Ours.
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
-    Ok((parts.io.into_inner(), parts.read_buf))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgrade() -> Upgrade {
+        let request = http::Request::get("/").header("host", "example.com").header("upgrade", "websocket");
+        let request = request.header("connection", "upgrade").header("sec-websocket-version", "13");
+        let request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let mut request = request.body(()).expect("a request");
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        let (mut parts, ()) = request.into_parts();
+        parts.extensions.insert(on_upgrade);
+        futures_executor::block_on(Upgrade::from_request_parts(&mut parts, &())).expect("it asks for a websocket")
+    }
+
+    /// The options of the channel replaced an outbox, and a user, that were set before them.
+    #[test]
+    fn outbox_and_user_count_before_and_after_the_options_of_the_channel() {
+        let ada = UserId::new("ada").expect("an id");
+        let limits = |bytes| OutboxLimits { bytes, ..OutboxLimits::default() };
+        let options = || ChannelOptions::default().outbox(limits(1)).ttl(Duration::from_secs(9));
+        for upgrade in [
+            upgrade().outbox(limits(2)).outbox(limits(3)).user(ada.clone()).channel(options()),
+            upgrade().channel(options()).outbox(limits(2)).outbox(limits(3)).user(ada.clone()),
+        ] {
+            let mut options = upgrade.options;
+            options.settle();
+            assert_eq!((options.channel.outbox, options.channel.user.as_ref()), (limits(3), Some(&ada)));
+            assert_eq!(options.channel.ttl, Some(Duration::from_secs(9)));
+        }
+        let mut options = upgrade().channel(options()).options;
+        options.settle();
+        assert_eq!(options.channel.outbox, limits(1), "nothing overrules it");
+    }
+
+    #[test]
+    fn a_refusal_tells_how_to_do_better() {
+        let response = HandshakeError::UnsupportedVersion.into_response();
+        assert_eq!(response.status(), 426);
+        assert_eq!(response.headers()["sec-websocket-version"], "13");
+        assert_eq!(response.headers()["upgrade"], "websocket");
+
+        let response = HandshakeError::NotGet.into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "GET");
+
+        let response = HandshakeError::ForeignOrigin.into_response();
+        assert_eq!(response.status(), 403);
+        assert!(HandshakeError::BadKey.to_string().contains("sec-websocket-key"));
+        assert_eq!(HandshakeError::BadKey.status(), 400);
+        assert_eq!(HandshakeError::NotHttp11.status(), 505);
+    }
 }

@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use fanfare::channel::{Channel, CloseCode, Message};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Request, Since};
-use fanfare::ws::{CLIENT_JS, Drained, Upgrade, serve};
+use fanfare::ws::{CLIENT_JS, ShutdownReport, Upgrade, serve};
 use serde_json::{Value, json};
 use stage::{Driver, Tab};
 use tokio::net::TcpListener;
@@ -56,7 +56,7 @@ struct Site {
     address: SocketAddr,
     arrivals: Receiver<Peer>,
     stop: oneshot::Sender<()>,
-    server: JoinHandle<Drained>,
+    server: JoinHandle<ShutdownReport>,
 }
 
 /// A page that has connected.

@@ -21,7 +21,7 @@ use fanfare::channel::{Channel, CloseCode, UserId};
 use fanfare::group::offline::{OfflineOptions, RedbStore, Sent};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Since};
 use fanfare::ws::jwt::JwtSigner;
-use fanfare::ws::{CLIENT_JS, Drained, Jwt, JwtVerifier, Upgrade, serve};
+use fanfare::ws::{CLIENT_JS, Jwt, JwtVerifier, ShutdownReport, Upgrade, serve};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stage::{Driver, Tab};
@@ -189,7 +189,7 @@ struct Site {
     app: App,
     settings: Settings,
     stop: oneshot::Sender<()>,
-    server: JoinHandle<Drained>,
+    server: JoinHandle<ShutdownReport>,
 }
 
 impl Site {
@@ -619,7 +619,7 @@ fn a_connection_lives_as_long_as_its_token_and_comes_back_with_a_new_one() {
     site.set_lifetime(HOUR);
     ada.switch_to(&refreshed);
     let refused = "return connection.refresh('nonsense').then(() => 'taken', ({ message }) => message)";
-    assert_eq!(ada.run(refused), json!("token is no json web token: three parts of base64, joined by dots"));
+    assert_eq!(ada.run(refused), json!("token is not a json web token: three parts of base64, joined by dots"));
     let of_bob =
         "return fresh('bob').then((token) => connection.refresh(token)).then(() => 'taken', ({ message }) => message)";
     assert_eq!(ada.run(of_bob), json!("token is of another user"));

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::sockets::{soon, until};
+use crate::sockets::{serve_router, soon, until};
 
 /// What the history keeps: less than is sent, so that who stays away for long is told so.
 const KEPT: usize = 200;
@@ -187,7 +187,7 @@ async fn who_is_cut_off_misses_nothing_or_is_told() {
     let limits = HistoryLimits::default().max_messages(KEPT);
     let channels = ChannelBox::builder().groups(move |_| GroupOptions::default().history(limits)).build();
     let router = Router::new().route("/", get(room)).with_state(channels.clone());
-    let server = sockets::serve_router(router).await;
+    let server = serve_router(router).await;
     // About as long as a cut for every twentieth of what a client receives.
     let (network, cuts) = network(server, messages * 90 / CUTS as u64).await;
     let (told, sent) = watch::channel(0);

@@ -293,13 +293,13 @@ fn a_token_that_was_changed_anywhere_is_refused() {
 fn a_long_token_is_refused_unread_and_costs_linear_time() {
     let token = sign(&with("more", "x".repeat(8 << 10)));
     assert_eq!(verdict(&verifier(), &token), Err(JwtError::TooLong));
-    assert_eq!(verdict(&verifier().max_length(16 << 10), &token), Ok(ada()));
+    assert_eq!(verdict(&verifier().max_token_size(16 << 10), &token), Ok(ada()));
     // Quadratic time would be hours.
     let started = Instant::now();
     for piece in [".", "a", "a.", "e30.", "=", " ", "\u{e4}"] {
         let long = piece.repeat((4 << 20) / piece.len());
         assert_eq!(verdict(&verifier(), &long), Err(JwtError::TooLong));
-        assert_eq!(verdict(&verifier().max_length(usize::MAX), &long), Err(JwtError::Malformed));
+        assert_eq!(verdict(&verifier().max_token_size(usize::MAX), &long), Err(JwtError::Malformed));
     }
     assert!(started.elapsed() < Duration::from_secs(30));
 }
@@ -738,7 +738,7 @@ async fn a_refresh_extends_the_connection_and_no_other_users_token_does() {
         answer(&mut other, refresh(&sign(&without("exp")))).await,
         refused("token does not say when it expires")
     );
-    let none = refused("token is no json web token: three parts of base64, joined by dots");
+    let none = refused("token is not a json web token: three parts of base64, joined by dots");
     assert_eq!(answer(&mut other, json!({ "type": "refresh" })).await, none);
     assert_eq!(answer(&mut other, json!({ "type": "refresh", "token": 7 })).await, none);
     other.send(Message::text(r#"{"type":"refreshing","token":"x"}"#)).await.expect("it is sent");

@@ -185,7 +185,7 @@ async fn what_waits_when_a_connection_breaks_is_lost_and_counted() {
     let _recording = kept.install();
     let (tell, mut tells) = tells();
     let address = sockets::serve_with(
-        |upgrade| upgrade.send_buffer(4096),
+        |upgrade| upgrade.send_buffer_size(4096),
         move |mut channel: Channel| {
             tell.send(channel.sender()).expect("the test waits");
             async move {

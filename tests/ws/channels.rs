@@ -135,7 +135,7 @@ async fn order_holds_on_real_sockets_that_push_back() {
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
         let wide = OutboxLimits { bytes: 1 << 30, messages: 1 << 20, ..OutboxLimits::default() };
-        upgrade.send_buffer(4096).outbox(wide).run(async move |mut channel| {
+        upgrade.send_buffer_size(4096).outbox(wide).run(async move |mut channel| {
             let _membership = in_box.join(&channel, "room")?;
             joined.send(channel.id())?;
             while channel.recv_message().await.is_some_and(|received| received.is_ok()) {}

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 #[cfg(target_os = "linux")]
 use crate::alone::run_alone;
 use crate::sockets::{
-    BINARY, CLOSE, PING, PONG, Raw, TEXT, echo, masked, serve_ours, serve_router, serve_with, tells, told,
+    BINARY, CLOSE, PING, PONG, Raw, TEXT, echo, masked, serve_ours, serve_router, serve_with, soon, tells, told,
 };
 
 /// The first reserved bit: the message is compressed.
@@ -208,7 +208,7 @@ async fn endless_blocks_that_hold_nothing_end() {
                 tokio::task::yield_now().await;
             }
         };
-        assert_eq!(sockets::soon(ends).await, 4, "a close");
+        assert_eq!(soon(ends).await, 4, "a close");
         assert!(sent * fragment.len() < 100 * LIMIT, "{sent} fragments");
     }
 }

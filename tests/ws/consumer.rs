@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use fanfare::group::ChannelBox;
-use fanfare::ws::{Consumer, HANDLER_FAILED, Json, Session, Upgrade};
+use fanfare::ws::{Consumer, HANDLER_FAILED, JsonMessage, Session, Upgrade};
 use fanfare::{Dispatcher, Error};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -47,7 +47,7 @@ enum Said {
 }
 
 impl Consumer for Room {
-    type Message = Json<Said>;
+    type Message = JsonMessage<Said>;
 
     async fn on_connect(&mut self, session: &mut Session) -> Result<(), Error> {
         session.join(&self.name)?;
@@ -56,7 +56,7 @@ impl Consumer for Room {
         Ok(session.send(&session.id())?)
     }
 
-    async fn on_receive(&mut self, session: &mut Session, Json(said): Json<Said>) -> Result<(), Error> {
+    async fn on_receive(&mut self, session: &mut Session, JsonMessage(said): JsonMessage<Said>) -> Result<(), Error> {
         self.received += 1;
         match said {
             // An administrator has made it leave; it comes back.

@@ -11,7 +11,7 @@ use fanfare::Dispatcher;
 use fanfare::channel::{Channel, OutboxLimits, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
-use fanfare::ws::{Counters, Drained, HANDLER_FAILED, Upgrade, serve};
+use fanfare::ws::{Counters, HANDLER_FAILED, ShutdownReport, Upgrade, serve};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -25,7 +25,7 @@ struct Running {
     address: SocketAddr,
     counters: Counters,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Drained>,
+    task: JoinHandle<ShutdownReport>,
 }
 
 impl Running {
@@ -37,7 +37,7 @@ impl Running {
         Self { address, counters: server.counters(), stop, task: tokio::spawn(server.into_future()) }
     }
 
-    async fn drained(self) -> Drained {
+    async fn drained(self) -> ShutdownReport {
         drop(self.stop);
         soon(self.task).await.expect("the server does not panic")
     }
@@ -48,7 +48,7 @@ fn room(channels: &ChannelBox, tell: mpsc::UnboundedSender<Sender>) -> Router {
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
         let wide = OutboxLimits { bytes: 64 << 20, ..OutboxLimits::default() };
-        upgrade.outbox(wide).send_buffer(16 << 10).run(async move |mut channel: Channel| {
+        upgrade.outbox(wide).send_buffer_size(16 << 10).run(async move |mut channel: Channel| {
             let _membership = in_box.join(&channel, "room")?;
             tell.send(channel.sender())?;
             channel.discard().await;

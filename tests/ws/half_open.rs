@@ -17,7 +17,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::sockets::{PING, PONG, Raw, TEXT, echo, soon, tells, told, until};
+use crate::sockets::{PING, PONG, Raw, TEXT, echo, masked, soon, tells, told, until, upgrade};
 
 const SILENCE: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_millis(300);
@@ -112,7 +112,7 @@ impl Room {
 }
 
 fn beating(upgrade: Upgrade) -> Upgrade {
-    upgrade.heartbeat(SILENCE, ANSWER)
+    upgrade.heartbeat(SILENCE).heartbeat_timeout(ANSWER)
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn one_that_vanishes_in_the_middle_of_a_message_is_lost_as_well() {
     let mut room = Room::open(beating).await;
     let mut client = Raw::connect(room.network.address).await;
     told(&mut room.senders).await;
-    let message = sockets::masked(0x80 | TEXT, &[b'x'; 1000]);
+    let message = masked(0x80 | TEXT, &[b'x'; 1000]);
     client.send_bytes(&message[..500]).await;
     // The answer shows that the half message has come through.
     assert_eq!(client.frame().await, Some((PING, vec![])));
@@ -166,7 +166,7 @@ async fn one_that_vanishes_in_the_middle_of_a_message_is_lost_as_well() {
 
 #[tokio::test]
 async fn one_that_vanishes_does_not_hold_up_its_close() {
-    let mut room = Room::open(|upgrade| upgrade.no_heartbeat().idle_timeout(SILENCE)).await;
+    let mut room = Room::open(|upgrade| upgrade.heartbeat(None).idle_timeout(SILENCE)).await;
     let _client = Raw::connect(room.network.address).await;
     let sender = told(&mut room.senders).await;
     room.network.go_dead();
@@ -222,10 +222,10 @@ async fn a_handshake_has_its_deadline_at_every_point_of_it() {
     let route = get(async |upgrade: Upgrade| upgrade.run(echo));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
-    let server = serve(listener, Router::new().route("/", route)).header_timeout(SILENCE);
+    let server = serve(listener, Router::new().route("/", route)).head_timeout(SILENCE);
     let counters = server.counters();
     tokio::spawn(server.into_future());
-    let whole = sockets::upgrade(address, "");
+    let whole = upgrade(address, "");
     let parts = [0, 1, whole.len() / 2, whole.len() - 2, whole.len() - 1];
     let mut waits = Vec::new();
     for part in parts {

@@ -213,8 +213,8 @@ async fn one_client_that_floods_leaves_its_thread_to_others() {
     flood.set_nonblocking(false).expect("it is a socket");
     // A thread of its own: the client does not wait for the server's.
     let flooding = std::thread::spawn(move || {
-        (&flood).write_all(&sockets::masked(0x81, b"x").repeat(MESSAGES)).expect("the server reads on");
-        (&flood).write_all(&sockets::masked(0x88, b"")).expect("the server reads on");
+        (&flood).write_all(&masked(0x81, b"x").repeat(MESSAGES)).expect("the server reads on");
+        (&flood).write_all(&masked(0x88, b"")).expect("the server reads on");
         flood
     });
     let counting = tokio::spawn(async move {

@@ -11,7 +11,9 @@ use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::sockets::{PING, PONG, Raw, TEXT, close_code, connect, serve_router, serve_with, soon, tells, told, until};
+use crate::sockets::{
+    CLOSE, PING, PONG, Raw, TEXT, close_code, connect, next, serve_router, serve_with, soon, tells, told, until,
+};
 
 const SILENCE: Duration = Duration::from_millis(60);
 /// So short that a client has to be quick, where it does not answer at all.
@@ -49,7 +51,9 @@ async fn tell_all(mut channel: Channel, told: mpsc::UnboundedSender<Told>) -> Re
 #[tokio::test]
 async fn a_silent_client_is_pinged_and_lives_by_answering() {
     let (tell, mut tells) = tells();
-    let address = serve_with(|upgrade| upgrade.heartbeat(SILENCE, LONG), move |c| tell_all(c, tell.clone())).await;
+    let address =
+        serve_with(|upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(LONG), move |c| tell_all(c, tell.clone()))
+            .await;
     let mut client = Raw::connect(address).await;
     let start = Instant::now();
     for beat in 1..=3 {
@@ -67,11 +71,13 @@ async fn a_silent_client_is_pinged_and_lives_by_answering() {
 #[tokio::test]
 async fn a_client_of_a_library_answers_by_itself_and_lives() {
     let (tell, mut tells) = tells();
-    let address = serve_with(|upgrade| upgrade.heartbeat(SILENCE, LONG), move |c| tell_all(c, tell.clone())).await;
+    let address =
+        serve_with(|upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(LONG), move |c| tell_all(c, tell.clone()))
+            .await;
     let mut client = connect(address).await;
     for _ in 0..3 {
         // Its answer goes out with the next read.
-        assert!(matches!(sockets::next(&mut client).await, Message::Ping(_)));
+        assert!(matches!(next(&mut client).await, Message::Ping(_)));
     }
     client.send(Message::text("still here")).await.expect("the connection lives");
     open(&mut tells).await;
@@ -84,7 +90,7 @@ async fn a_client_that_does_not_answer_is_lost_though_its_handler_runs_on() {
     let (tell, mut tells) = tells();
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
-        upgrade.heartbeat(SILENCE, SHORT).run(async move |mut channel| {
+        upgrade.heartbeat(SILENCE).heartbeat_timeout(SHORT).run(async move |mut channel| {
             let membership = in_box.join(&channel, "room")?;
             tell.send((channel.sender(), None))?;
             let lost = channel.recv_message().await;
@@ -113,7 +119,9 @@ async fn a_client_that_does_not_answer_is_lost_though_its_handler_runs_on() {
 #[tokio::test]
 async fn any_data_is_an_answer() {
     let (tell, mut tells) = tells();
-    let address = serve_with(|upgrade| upgrade.heartbeat(SILENCE, LONG), move |c| tell_all(c, tell.clone())).await;
+    let address =
+        serve_with(|upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(LONG), move |c| tell_all(c, tell.clone()))
+            .await;
     let mut client = Raw::connect(address).await;
     for _ in 0..3 {
         assert_eq!(client.frame().await, Some((PING, Vec::new())));
@@ -136,7 +144,7 @@ async fn any_data_is_an_answer() {
 async fn a_client_that_says_something_all_the_time_is_never_asked() {
     let (tell, _tells) = tells();
     let address = serve_with(
-        |upgrade| upgrade.heartbeat(Duration::from_secs(3), LONG),
+        |upgrade| upgrade.heartbeat(Duration::from_secs(3)).heartbeat_timeout(LONG),
         move |channel| tell_all(channel, tell.clone()),
     )
     .await;
@@ -152,7 +160,7 @@ async fn a_client_that_says_something_all_the_time_is_never_asked() {
 async fn without_a_heartbeat_nobody_is_asked() {
     let (tell, mut tells) = tells();
     let address = serve_with(
-        |upgrade| upgrade.heartbeat(Duration::ZERO, Duration::ZERO).no_heartbeat(),
+        |upgrade| upgrade.heartbeat(None).heartbeat_timeout(Duration::ZERO),
         move |channel| tell_all(channel, tell.clone()),
     )
     .await;
@@ -163,11 +171,26 @@ async fn without_a_heartbeat_nobody_is_asked() {
 }
 
 #[tokio::test]
+async fn without_a_time_for_the_answer_a_silent_client_is_pinged_again_and_kept() {
+    let (tell, mut tells) = tells();
+    let address =
+        serve_with(|upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(None), move |c| tell_all(c, tell.clone()))
+            .await;
+    let mut client = Raw::connect(address).await;
+    let start = Instant::now();
+    for beat in 1..=3 {
+        assert_eq!(client.frame().await, Some((PING, Vec::new())));
+        assert!(start.elapsed() >= SILENCE * beat, "a ping came before the silence was over");
+    }
+    assert!(open(&mut tells).await.is_active());
+}
+
+#[tokio::test]
 async fn a_time_without_end_is_no_time() {
     let never = Duration::MAX;
     let (tell, mut tells) = tells();
     let address = serve_with(
-        move |upgrade| upgrade.heartbeat(never, never).idle_timeout(never),
+        move |upgrade| upgrade.heartbeat(never).heartbeat_timeout(never).idle_timeout(never),
         move |channel| tell_all(channel, tell.clone()),
     )
     .await;
@@ -187,7 +210,9 @@ async fn push_only(channel: Channel, told: mpsc::UnboundedSender<Sender>) -> Res
 #[tokio::test]
 async fn a_handler_that_never_receives_keeps_a_live_client() {
     let (tell, mut tells) = tells();
-    let address = serve_with(|upgrade| upgrade.heartbeat(SILENCE, SHORT), move |c| push_only(c, tell.clone())).await;
+    let address =
+        serve_with(|upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(SHORT), move |c| push_only(c, tell.clone()))
+            .await;
     let mut client = Raw::connect(address).await;
     let sender = told(&mut tells).await;
     // A message that nobody receives: the answers to later pings wait unread behind it.
@@ -214,7 +239,7 @@ async fn a_handler_that_never_receives_answers_pings_and_notices_a_close() {
     let sender = told(&mut tells).await;
     client.send(PING, b"there?").await;
     assert_eq!(client.frame().await, Some((PONG, b"there?".into())));
-    client.send(sockets::CLOSE, &1000u16.to_be_bytes()).await;
+    client.send(CLOSE, &1000u16.to_be_bytes()).await;
     soon(sender.closed()).await;
     assert!(matches!(sender.send("x"), Err(SendError::Closed)));
     assert_eq!(client.close_code().await, Some(1000));
@@ -224,7 +249,9 @@ async fn a_handler_that_never_receives_answers_pings_and_notices_a_close() {
 #[tokio::test]
 async fn a_client_that_hung_up_while_a_message_waits_unread_is_noticed_at_the_next_beat() {
     let (tell, mut tells) = tells();
-    let address = serve_with(|upgrade| upgrade.heartbeat(SILENCE, LONG), move |c| push_only(c, tell.clone())).await;
+    let address =
+        serve_with(|upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(LONG), move |c| push_only(c, tell.clone()))
+            .await;
     let mut client = Raw::connect(address).await;
     let sender = told(&mut tells).await;
     client.send(TEXT, b"nobody receives this").await;
@@ -237,7 +264,7 @@ async fn a_client_that_hung_up_while_a_message_waits_unread_is_noticed_at_the_ne
 async fn what_waits_unread_when_the_client_is_lost_is_received_before_the_loss() {
     let (tell, mut tells) = tells();
     let route = async move |upgrade: Upgrade| {
-        upgrade.heartbeat(SILENCE, LONG).run(async move |channel| {
+        upgrade.heartbeat(SILENCE).heartbeat_timeout(LONG).run(async move |channel| {
             channel.sender().closed().await;
             tell_all(channel, tell).await
         })
@@ -274,7 +301,7 @@ async fn discard_lets_a_handler_that_only_sends_notice_everything() {
     }
     client.send(PING, b"").await;
     assert_eq!(client.frame().await, Some((PONG, Vec::new())));
-    client.send(sockets::CLOSE, b"").await;
+    client.send(CLOSE, b"").await;
     told(&mut tells).await;
     assert_eq!(client.close_code().await, Some(1000));
 }
@@ -284,7 +311,7 @@ async fn a_client_that_says_nothing_is_sent_away_whatever_it_pongs() {
     let (tell, mut tells) = tells();
     let idle = Duration::from_millis(300);
     let address = serve_with(
-        move |upgrade| upgrade.heartbeat(SILENCE, LONG).idle_timeout(idle),
+        move |upgrade| upgrade.heartbeat(SILENCE).heartbeat_timeout(LONG).idle_timeout(idle),
         move |c| tell_all(c, tell.clone()),
     )
     .await;
@@ -326,7 +353,12 @@ async fn a_client_whose_messages_nobody_receives_yet_is_not_idle() {
 async fn a_client_that_reads_slowly_but_reads_is_not_lost() {
     let (tell, mut tells) = tells();
     let address = serve_with(
-        |upgrade| upgrade.heartbeat(Duration::from_millis(300), Duration::from_millis(300)).send_buffer(4096),
+        |upgrade| {
+            upgrade
+                .heartbeat(Duration::from_millis(300))
+                .heartbeat_timeout(Duration::from_millis(300))
+                .send_buffer_size(4096)
+        },
         move |channel| tell_all(channel, tell.clone()),
     )
     .await;

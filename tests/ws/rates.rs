@@ -6,7 +6,7 @@ use fanfare::channel::{Channel, CloseCode, RecvError};
 use fanfare::ws::{Excess, RateLimit};
 use tokio::sync::mpsc;
 
-use crate::sockets::{PING, PONG, Raw, TEXT, serve_with, tells, told};
+use crate::sockets::{PING, PONG, Raw, TEXT, masked, serve_with, tells, told};
 
 /// Tells of every text, and of the code of a broken protocol.
 async fn tell_all(
@@ -86,7 +86,7 @@ async fn a_flood_of_pings_is_answered_no_faster_than_the_limit() {
     let address = serve_with(move |upgrade| upgrade.rate_limit(limit), move |c| tell_all(c, tell.clone())).await;
     let mut client = Raw::connect(address).await;
     let start = Instant::now();
-    client.send_bytes(&sockets::masked(0x80 | PING, b"?").repeat(200)).await;
+    client.send_bytes(&masked(0x80 | PING, b"?").repeat(200)).await;
     for _ in 0..200 {
         assert_eq!(client.frame().await, Some((PONG, b"?".into())));
     }
@@ -125,12 +125,12 @@ async fn what_was_read_before_a_client_had_to_wait_is_gone_through_to_its_end() 
     let (tell, mut tells) = tells();
     // No heartbeat: nothing else would wake the connection.
     let limit = RateLimit::per_second(100_000, 6000);
-    let configure = move |upgrade: fanfare::ws::Upgrade| upgrade.no_heartbeat().rate_limit(limit);
+    let configure = move |upgrade: fanfare::ws::Upgrade| upgrade.heartbeat(None).rate_limit(limit);
     let address = serve_with(configure, move |c| tell_all(c, tell.clone())).await;
     let mut client = Raw::connect(address).await;
     // More frames than a turn takes, in one read that is over the rate.
-    let mut bytes = sockets::masked(0x80 | PING, b"").repeat(1200);
-    bytes.extend(sockets::masked(0x80 | TEXT, b"the end"));
+    let mut bytes = masked(0x80 | PING, b"").repeat(1200);
+    bytes.extend(masked(0x80 | TEXT, b"the end"));
     client.send_bytes(&bytes).await;
     assert_eq!(told(&mut tells).await, Ok("the end".into()));
 }

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use fanfare::channel::{Channel, OutboxLimits};
-use fanfare::ws::{Counters, Drained, Server, Upgrade, serve};
+use fanfare::ws::{Counters, Server, ShutdownReport, Upgrade, serve};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -41,7 +41,7 @@ struct Running {
     address: SocketAddr,
     counters: Counters,
     stop: oneshot::Sender<Infallible>,
-    task: JoinHandle<Drained>,
+    task: JoinHandle<ShutdownReport>,
 }
 
 impl Running {
@@ -62,7 +62,7 @@ impl Running {
         handshake(self.connect().await).await
     }
 
-    async fn stop(self) -> Drained {
+    async fn stop(self) -> ShutdownReport {
         drop(self.stop);
         soon(self.task).await.expect("the server does not panic")
     }
@@ -123,7 +123,7 @@ fn close_code(message: Option<Result<Message, impl std::fmt::Debug>>) -> Option<
 
 #[tokio::test]
 async fn a_head_that_drips_ends_at_its_deadline() {
-    let server = Running::start(router(), |server| server.header_timeout(SHORT)).await;
+    let server = Running::start(router(), |server| server.head_timeout(SHORT)).await;
     let begun = Instant::now();
     let mut dripping = server.connect().await;
     let mut silent = server.connect().await;
@@ -142,7 +142,7 @@ async fn a_head_that_drips_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn a_connection_without_a_next_request_ends_at_the_deadline() {
-    let server = Running::start(router(), |server| server.header_timeout(SHORT)).await;
+    let server = Running::start(router(), |server| server.head_timeout(SHORT)).await;
     let mut stream = server.connect().await;
     for _ in 0..2 {
         ask(&mut stream, PLAIN).await;
@@ -362,6 +362,24 @@ async fn a_shutdown_ends_requests_and_channels_in_order() {
 }
 
 #[tokio::test]
+async fn without_a_drain_timeout_a_shutdown_waits_for_the_last_connection() {
+    let route = async |upgrade: Upgrade| upgrade.run(async |mut channel| Ok(channel.discard().await));
+    let router = Router::new().route("/", get(route));
+    let server = Running::start(router, |server| server.drain_timeout(None).head_timeout(None)).await;
+    let mut silent = server.connect().await;
+    ask(&mut silent, UPGRADE).await;
+    assert_eq!(status(&mut silent).await, "101");
+
+    drop(server.stop);
+    let mut task = server.task;
+    let early = tokio::time::timeout(SHORT, &mut task).await;
+    assert!(early.is_err(), "it has ended: {early:?}");
+    drop(silent);
+    let drained = soon(task).await.expect("the server does not panic");
+    assert_eq!((drained.ended, drained.cut), (1, 0));
+}
+
+#[tokio::test]
 async fn who_does_not_answer_in_time_is_cut_off() {
     let (told, mut tells) = mpsc::unbounded_channel();
     let stuck = {
@@ -502,7 +520,7 @@ async fn a_process_without_a_free_file_waits_and_goes_on() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         std::io::stdout().write_all(format!("\nat={address}\n").as_bytes()).expect("the parent reads");
-        soon(serve(listener, router()).header_timeout(DEADLINE)).await;
+        soon(serve(listener, router()).head_timeout(DEADLINE)).await;
     }
     let test = std::env::current_exe().expect("it runs");
     let mut server = Command::new("sh")

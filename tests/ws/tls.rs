@@ -15,7 +15,7 @@ use axum::serve::Listener;
 use fanfare::channel::{Channel, CloseCode, OutboxLimits, Overflow, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
-use fanfare::ws::{Counters, Drained, Server, Upgrade, serve};
+use fanfare::ws::{Counters, Server, ShutdownReport, Upgrade, serve};
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -139,7 +139,7 @@ struct Ours {
     tls: Tls,
     counters: Counters,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Drained>,
+    task: JoinHandle<ShutdownReport>,
 }
 
 impl Ours {
@@ -353,7 +353,7 @@ async fn our_server_takes_a_listener_of_tls_and_its_channels_know_their_clients(
 async fn our_server_keeps_its_caps_and_deadlines_over_tls() {
     const SHORT: Duration = Duration::from_millis(200);
     let route = async |upgrade: Upgrade| upgrade.run(echo);
-    let options = |server: Server<TlsListener>| server.max_connections_per_address(1).header_timeout(SHORT);
+    let options = |server: Server<TlsListener>| server.max_connections_per_address(1).head_timeout(SHORT);
     let ours = Ours::serve(Router::new().route("/", get(route)), options);
     let start = Instant::now();
     let mut silent = ours.tls.stream().await;

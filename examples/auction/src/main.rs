@@ -180,7 +180,7 @@ async fn open(State(app): State<App>, token: Jwt, wanted: Result<Json<Wanted>, J
 }
 
 async fn auction(upgrade: Upgrade, token: Jwt, State(app): State<App>) -> Response {
-    let limit = RateLimit::per_second(20, 16 << 10).burst_seconds(3);
+    let limit = RateLimit::per_second(20, 16 << 10).burst(Duration::from_secs(3));
     let upgrade = upgrade.signed_in(&token).max_message_size(4 << 10).rate_limit(limit);
     upgrade.run(async move |channel| talk(channel, &app, token.user()).await)
 }

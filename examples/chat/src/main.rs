@@ -156,7 +156,9 @@ async fn chat(
 ) -> Response {
     let seen = recover.position(&room);
     let upgrade = upgrade.protocols(&["bearer"]).user(person.id.clone()).events(&app.events);
-    let upgrade = upgrade.max_message_size(64 << 10).rate_limit(RateLimit::per_second(20, 64 << 10).burst_seconds(3));
+    let upgrade = upgrade
+        .max_message_size(64 << 10)
+        .rate_limit(RateLimit::per_second(20, 64 << 10).burst(Duration::from_secs(3)));
     upgrade.run(async move |channel| {
         let id = channel.id();
         app.events.emit(CONNECTED, &Connected { id, client: channel.peer_addr() })?;

@@ -148,7 +148,7 @@ async fn collab(
     let too_many = || (StatusCode::SERVICE_UNAVAILABLE, "too many documents are open: come back later\n".to_owned());
     let inbox = documents.open(&document).ok_or_else(too_many)?;
     let author = Author { user: token.user().clone(), session };
-    let limit = RateLimit::per_second(100, MESSAGE).burst_seconds(3);
+    let limit = RateLimit::per_second(100, MESSAGE).burst(Duration::from_secs(3));
     let upgrade = upgrade.signed_in(&token).max_message_size(MESSAGE).rate_limit(limit);
     Ok(upgrade.run(async move |channel| talk(channel, &channels, &document, inbox, &author).await))
 }

@@ -190,7 +190,7 @@ async fn take_readings(app: App, mut sensors: Sensors) -> Result<(), EventError>
 async fn dashboard(upgrade: Upgrade, token: Jwt, State(app): State<App>) -> Response {
     // Small buffers: what the kernel holds for a slow viewer is old when it is read, and cannot be replaced.
     let upgrade =
-        upgrade.max_message_size(1 << 10).rate_limit(RateLimit::per_second(10, 10 << 10)).send_buffer(4 << 10);
+        upgrade.max_message_size(1 << 10).rate_limit(RateLimit::per_second(10, 10 << 10)).send_buffer_size(4 << 10);
     upgrade.signed_in(&token).run(async move |channel| look(channel, &app).await)
 }
 

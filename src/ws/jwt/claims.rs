@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 /// What a token says, as JSON. Its signature is right.
 ///
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 pub struct TokenClaims(pub(super) Map<String, Value>);
 
 impl TokenClaims {
-    /// Returns the subject, `sub`: who the token is about.
+    /// Returns the subject, `sub`: by default, the user.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.get("sub")?.as_str()
@@ -60,4 +61,9 @@ pub(super) fn time(claim: &Value) -> Option<SystemTime> {
         None => Duration::try_from_secs_f64(claim.as_f64()?).ok()?,
     };
     SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+/// Returns a time by the clock of timers; `None` when that clock does not reach so far.
+pub(super) fn ends_at(expires: SystemTime) -> Option<Instant> {
+    Instant::now().checked_add(expires.duration_since(SystemTime::now()).unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JwtError {
-    /// It is longer than [`JwtVerifier::max_length`](super::JwtVerifier::max_length) allows.
+    /// It is longer than [`JwtVerifier::max_token_size`](super::JwtVerifier::max_token_size) allows.
     TooLong,
     /// It is not three parts of base64 with JSON objects in the first two.
     Malformed,
@@ -45,7 +45,7 @@ impl fmt::Display for JwtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLong => "token is too long",
-            Self::Malformed => "token is no json web token: three parts of base64, joined by dots",
+            Self::Malformed => "token is not a json web token: three parts of base64, joined by dots",
             Self::Critical => "token has a critical header that is not known here",
             Self::UnknownKey => "token names no key that is known here",
             Self::Algorithm => "token is not signed by the algorithm of its key",

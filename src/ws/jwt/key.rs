@@ -53,7 +53,7 @@ impl JwtKey {
     ///
     /// # Errors
     ///
-    /// When it is no public key of RSA, or has less than 2048 bits.
+    /// When it is not a public key for RSA, or has less than 2048 bits.
     pub fn rs256(public_key: &[u8]) -> Result<Self, JwtKeyError> {
         let key = DecodingKey::from_rsa_pem(&pem(public_key)).map_err(|_| JwtKeyError::NotAKey)?;
         let der = key.try_get_as_bytes().map_err(|_| JwtKeyError::NotAKey)?;
@@ -69,7 +69,7 @@ impl JwtKey {
     ///
     /// # Errors
     ///
-    /// When it is no public key of that curve.
+    /// When it is not a public key for that curve.
     pub fn es256(public_key: &[u8]) -> Result<Self, JwtKeyError> {
         let key = DecodingKey::from_ec_pem(&pem(public_key)).map_err(|_| JwtKeyError::NotAKey)?;
         Self { id: None, algorithm: Algorithm::ES256, key }.checked()
@@ -79,7 +79,7 @@ impl JwtKey {
     ///
     /// # Errors
     ///
-    /// When it is no public key of that curve.
+    /// When it is not a public key for that curve.
     pub fn eddsa(public_key: &[u8]) -> Result<Self, JwtKeyError> {
         let key = DecodingKey::from_ed_pem(&pem(public_key)).map_err(|_| JwtKeyError::NotAKey)?;
         match key.try_get_as_bytes() {
@@ -153,7 +153,7 @@ pub enum JwtKeyError {
     ShortSecret,
     /// The key has less than 2048 bits.
     TooShort,
-    /// It is no public key of this algorithm, in PEM or DER.
+    /// The key is not a public key for this algorithm, in PEM or DER.
     NotAKey,
     /// There is no key at all.
     NoKey,
@@ -166,7 +166,7 @@ impl fmt::Display for JwtKeyError {
         f.write_str(match self {
             Self::ShortSecret => "a secret needs 32 random bytes or more",
             Self::TooShort => "an rsa key needs 2048 bits or more",
-            Self::NotAKey => "it is no public key of this algorithm, in pem or der",
+            Self::NotAKey => "not a public key for this algorithm, in pem or der",
             Self::NoKey => "a verifier needs a key",
             Self::SameId => "each of several keys needs an id of its own",
         })

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{JwtVerifier, RefreshError, ends_at};
+use super::claims::ends_at;
+use super::error::RefreshError;
+use super::verifier::JwtVerifier;
 use crate::channel::{Refresh, SendError, Sender, UserId};
 use crate::clock::unix_millis;
 use crate::frame::{EncodeError, Frame};

@@ -3,8 +3,8 @@
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, request::Parts};
 
-use super::{JwtError, JwtRejection};
-use crate::ws::handshake::{BEARER, offered_protocols};
+use super::error::{JwtError, JwtRejection};
+use crate::ws::proto::handshake::{BEARER, offered_protocols};
 
 /// How a token came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn find<'r>(parts: &'r Parts, parameter: Option<&str>) -> Result<(&'r
     }
 }
 
-/// Hides the token from whoever prints the headers after us.
+/// Marks the headers that carry a token as sensitive: code that prints headers later does not show it.
 pub(super) fn hide(headers: &mut HeaderMap) {
     for (name, value) in headers.iter_mut() {
         if name == AUTHORIZATION || name == SEC_WEBSOCKET_PROTOCOL {
@@ -40,7 +40,7 @@ pub(super) fn hide(headers: &mut HeaderMap) {
     }
 }
 
-/// Of another scheme, as `Basic`, it is no token: that may be for a proxy, and the token somewhere else.
+/// A header of another scheme, as `Basic`, is not a token: it may be for a proxy, and the token elsewhere.
 fn from_header(headers: &HeaderMap) -> Result<Option<&[u8]>, JwtRejection> {
     let mut values = headers.get_all(AUTHORIZATION).into_iter().map(|value| value.as_bytes().trim_ascii());
     let Some(value) = values.next() else { return Ok(None) };

@@ -75,7 +75,7 @@ impl JwtSigner {
     ///
     /// # Errors
     ///
-    /// When the claims are no JSON object, or cannot be serialised.
+    /// When the claims are not a JSON object, or cannot be serialised.
     pub fn sign_with(
         &self,
         user: &UserId,
@@ -119,11 +119,12 @@ impl fmt::Debug for JwtSigner {
 
 /// A token cannot be made of these claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SignError;
 
 impl fmt::Display for SignError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("claims are no json object")
+        f.write_str("claims are not a json object")
     }
 }
 

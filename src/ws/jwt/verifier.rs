@@ -9,24 +9,22 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::claims::{TokenClaims, time};
+use super::error::JwtError;
 use super::key::{JwtKey, JwtKeyError};
-use super::request::Source;
-use super::{Jwt, JwtError};
-use crate::channel::{ChannelId, UserId};
+use crate::channel::UserId;
 use crate::sync::Arc;
 
-/// The longest token that is looked at, in bytes, unless [`JwtVerifier::max_length`] says otherwise.
-pub const MAX_TOKEN_LEN: usize = 8 << 10;
+/// The longest token that is looked at, in bytes, unless [`JwtVerifier::max_token_size`] says otherwise.
+pub const MAX_TOKEN_SIZE: usize = 8 << 10;
 
 const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Says which JSON Web Tokens (RFC 7519) are accepted: signed by whom, for whom, until when. Cheap to clone.
 ///
-/// Routes that take a [`Jwt`] find it on the router, as an [`Extension`](axum::Extension).
+/// Routes that take a [`Jwt`](super::Jwt) find it on the router, as an [`Extension`](axum::Extension).
 ///
 /// A token has to be signed by one of the keys, by that key's algorithm, to be for the audience, and to have an end
 /// (`exp`) that is not over; a beginning (`nbf`) has to be past. Between this clock and the issuer's there may be 30 s
@@ -62,7 +60,7 @@ struct Settings {
     audience: String,
     issuer: Option<String>,
     leeway: Duration,
-    max_length: usize,
+    max_token_size: usize,
     query_parameter: Option<String>,
     check: Option<Arc<Check>>,
     user: Option<Arc<Name>>,
@@ -94,7 +92,7 @@ impl JwtVerifier {
             audience: audience.into(),
             issuer: None,
             leeway: LEEWAY,
-            max_length: MAX_TOKEN_LEN,
+            max_token_size: MAX_TOKEN_SIZE,
             query_parameter: None,
             check: None,
             user: None,
@@ -110,7 +108,7 @@ impl JwtVerifier {
         Self::new([JwtKey::hs256(secret)?], audience)
     }
 
-    /// Accepts only tokens of this issuer (`iss`). By default any is good who has the key.
+    /// Accepts only tokens of this issuer (`iss`). By default, any issuer that has the key is accepted.
     #[must_use]
     pub fn issuer(self, issuer: impl Into<String>) -> Self {
         self.with(|settings| settings.issuer = Some(issuer.into()))
@@ -123,10 +121,10 @@ impl JwtVerifier {
         self.with(|settings| settings.leeway = leeway)
     }
 
-    /// Sets how long a token may be, in bytes; 8 KiB by default. A longer one is not looked at.
+    /// Sets the size of the largest token, in bytes; 8 KiB by default. A larger one is not looked at.
     #[must_use]
-    pub fn max_length(self, bytes: usize) -> Self {
-        self.with(|settings| settings.max_length = bytes)
+    pub fn max_token_size(self, bytes: usize) -> Self {
+        self.with(|settings| settings.max_token_size = bytes)
     }
 
     /// Accepts only tokens for which `check` is true; it is asked last, and each time.
@@ -168,9 +166,9 @@ impl JwtVerifier {
         self.with(|settings| settings.check = Some(Arc::new(check)))
     }
 
-    /// Says who the user of a token is, where that is not its subject (`sub`).
+    /// Sets how the user is read from a token's claims; by default it is the subject (`sub`).
     ///
-    /// What comes out has to be a [`UserId`]; otherwise the token is refused.
+    /// The text has to be a [`UserId`]; otherwise the token is refused.
     #[must_use]
     pub fn user(self, user: impl Fn(&TokenClaims) -> Option<String> + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.user = Some(Arc::new(user)))
@@ -179,35 +177,16 @@ impl JwtVerifier {
     /// Takes a token from this parameter of the address too, where the request brings none in a header.
     ///
     /// **A danger.** Addresses are written down: in the logs of every proxy on the way, in a browser's history, in
-    /// traces. Whoever reads these can be the user until the token ends. Only for clients that can send neither a
+    /// traces. A reader of these can act as the user until the token ends. Only for clients that can send neither a
     /// header nor a subprotocol, and with tokens that live for seconds.
     #[must_use]
     pub fn allow_query_parameter(self, name: impl Into<String>) -> Self {
         self.with(|settings| settings.query_parameter = Some(name.into()))
     }
 
-    /// Returns what a token says, if it is accepted.
-    ///
-    /// For tokens that come by other ways than a request's head; routes take a [`Jwt`] as an argument.
-    ///
-    /// # Errors
-    ///
-    /// The first reason to refuse it, in the order of [`JwtError`]. It holds nothing of the token.
-    pub fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<Jwt<C>, JwtError> {
-        self.verify_from(token.as_bytes(), Source::Elsewhere)
-    }
-
-    pub(super) fn verify_from<C: DeserializeOwned>(&self, token: &[u8], source: Source) -> Result<Jwt<C>, JwtError> {
-        // Before `check` is asked: who is revoked after it said yes is revoked after this.
-        let checked = ChannelId::next();
-        let verified = self.verify_at(token, SystemTime::now())?;
-        let claims = serde_json::from_value(Value::Object(verified.claims.0)).map_err(|_| JwtError::Claims)?;
-        Ok(Jwt { claims, user: verified.user, expires: verified.expires, checked, source, verifier: self.clone() })
-    }
-
     pub(super) fn verify_at(&self, token: &[u8], now: SystemTime) -> Result<Verified, JwtError> {
         let settings = &*self.0;
-        if token.len() > settings.max_length {
+        if token.len() > settings.max_token_size {
             return Err(JwtError::TooLong);
         }
         let claims = TokenClaims(settings.signed_claims(token)?);
@@ -226,7 +205,7 @@ impl JwtVerifier {
 
     /// Returns how long a token may be.
     pub(super) fn longest(&self) -> usize {
-        self.0.max_length
+        self.0.max_token_size
     }
 
     pub(super) fn query_parameter(&self) -> Option<&str> {
@@ -241,7 +220,7 @@ impl JwtVerifier {
 
 /// What a token proves.
 pub(super) struct Verified {
-    claims: TokenClaims,
+    pub(super) claims: TokenClaims,
     pub(super) user: UserId,
     pub(super) expires: SystemTime,
 }

@@ -2,53 +2,42 @@
 //!
 //! One future accepts. Each connection has a task of its own, which speaks HTTP until the connection
 //! is over or becomes a channel; from then on the channel's task has it. What all of them share is
-//! in [`Guests`].
+//! in [`Tracker`].
 
-mod guests;
+mod acceptor;
+mod caps;
+mod counters;
+mod report;
+mod tracker;
 
-use std::any::Any;
-use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture, pending};
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::serve::Listener;
-use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use hyper_util::rt::TokioTimer;
 
-use crate::observe::connections as observe;
+use self::acceptor::Acceptor;
+use self::caps::Caps;
+use self::tracker::Tracker;
 use crate::sync::Arc;
-use guests::{Caps, Full, Guest, Guests, Phase};
 
-pub use guests::{Counters, Drained};
-pub(super) use guests::{Place, take_place};
+pub use self::counters::Counters;
+pub use self::report::ShutdownReport;
+pub(super) use self::tracker::{ConnectionPermit, take_permit};
 
-/// Added to now, no time is out of range.
+/// Longer timeouts are clamped to this, so that `now + timeout` cannot overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How many that are turned away are told why at a time; others are closed without a word.
-const REFUSALS_AT_A_TIME: usize = 64;
-/// How long one that is turned away may take to read why.
-const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
-
 /// Serves `router` on `listener`, with bounds and an end: await what this returns.
 ///
 /// What `axum::serve` lacks, and a public port needs:
 ///
 /// | | bound by | default |
 /// |---|---|---|
-/// | a head that never ends, a connection without a request | [`header_timeout`](Server::header_timeout) | 10 s |
+/// | a head that never ends, a connection without a request | [`head_timeout`](Server::head_timeout) | 10 s |
 /// | a huge head | [`max_head_size`](Server::max_head_size), [`max_headers`](Server::max_headers) | 16 KiB, 100 |
 /// | too many connections | [`max_connections`](Server::max_connections) | 10 000 |
 /// | too many of one client | [`max_connections_per_address`](Server::max_connections_per_address) | 256, a proxy on this host exempt |
@@ -63,7 +52,7 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 ///
 /// Other listeners are served alike, for TLS say. Its `accept` should hand out connections that are
 /// ready: while it waits for the handshake of one client no other gets in. Connections whose address
-/// is not a [`SocketAddr`] are not counted per address.
+/// is not a [`SocketAddr`](std::net::SocketAddr) are not counted per address.
 ///
 /// # Examples
 ///
@@ -110,11 +99,11 @@ where
         router: router.with_state(()),
         http,
         caps: Caps { connections: 10_000, per_address: 256, spares_loopback: true },
-        drain_timeout: Duration::from_secs(10),
+        drain_timeout: Some(Duration::from_secs(10)),
         signal: Box::pin(pending()),
-        guests: Guests::new(),
+        tracker: Tracker::new(),
     };
-    server.header_timeout(Duration::from_secs(10)).max_head_size(16 << 10)
+    server.head_timeout(Duration::from_secs(10)).max_head_size(16 << 10)
 }
 
 /// A server to be configured and awaited: see [`serve`].
@@ -131,9 +120,9 @@ pub struct Server<L> {
     router: Router,
     http: http1::Builder,
     caps: Caps,
-    drain_timeout: Duration,
+    drain_timeout: Option<Duration>,
     signal: Pin<Box<dyn Future<Output = ()> + Send>>,
-    guests: Arc<Guests>,
+    tracker: Arc<Tracker>,
 }
 
 impl<L> Server<L> {
@@ -158,12 +147,12 @@ impl<L> Server<L> {
         self
     }
 
-    /// Sets how long a client has for the whole head of a request; 10 s by default.
+    /// Sets how long a client has for the whole head of a request; 10 s by default. `None` does not bound it.
     ///
     /// It counts from when the connection was accepted, and again from the end of each response: a
     /// connection that is kept alive without a next request is closed after this time as well.
-    pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.http.header_read_timeout(timeout.min(LONGEST_TIMEOUT));
+    pub fn head_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.http.header_read_timeout(timeout.into().map(|timeout| timeout.min(LONGEST_TIMEOUT)));
         self
     }
 
@@ -194,16 +183,16 @@ impl<L> Server<L> {
         self
     }
 
-    /// Sets how long a shutdown waits for connections to end; 10 s by default.
-    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
+    /// Sets how long a shutdown waits for connections to end; 10 s by default. `None` waits until all have ended.
+    pub fn drain_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.drain_timeout = timeout.into();
         self
     }
 
     /// Returns a handle that counts the connections.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters(Arc::clone(&self.guests))
+        Counters(Arc::clone(&self.tracker))
     }
 }
 
@@ -211,26 +200,20 @@ impl<L> IntoFuture for Server<L>
 where
     L: Listener<Addr: Clone + Sync + 'static>,
 {
-    type Output = Drained;
-    type IntoFuture = Pin<Box<dyn Future<Output = Drained> + Send>>;
+    type Output = ShutdownReport;
+    type IntoFuture = Pin<Box<dyn Future<Output = ShutdownReport> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { mut listener, router, http, caps, drain_timeout, signal, guests } = self;
-        let host = Arc::new(Host {
-            router: TowerToHyperService::new(router),
-            http,
-            caps,
-            guests: Arc::clone(&guests),
-            refusals: Arc::new(Semaphore::new(REFUSALS_AT_A_TIME)),
-        });
+        let Self { mut listener, router, http, caps, drain_timeout, signal, tracker } = self;
+        let acceptor = Arc::new(Acceptor::new(router, http, caps, Arc::clone(&tracker)));
         Box::pin(async move {
-            let guests = CutOnDrop(guests);
+            let tracker = CutOnDrop(tracker);
             tokio::select! {
-                never = host.accept_all(&mut listener) => match never {},
+                never = acceptor.accept_all(&mut listener) => match never {},
                 () = signal => {}
             }
             drop(listener);
-            guests.0.drain(drain_timeout).await
+            tracker.0.drain(drain_timeout).await
         })
     }
 }
@@ -246,106 +229,11 @@ impl<L> fmt::Debug for Server<L> {
     }
 }
 
-/// A server that is dropped leaves no connection behind that nobody would end.
-struct CutOnDrop(Arc<Guests>);
+/// Cuts off all connections of a server that is dropped: otherwise nothing would end them.
+struct CutOnDrop(Arc<Tracker>);
 
 impl Drop for CutOnDrop {
     fn drop(&mut self) {
         self.0.cut();
     }
-}
-
-/// What every connection needs of its server.
-struct Host {
-    router: TowerToHyperService<Router>,
-    http: http1::Builder,
-    caps: Caps,
-    guests: Arc<Guests>,
-    /// The right to tell one that is turned away why.
-    refusals: Arc<Semaphore>,
-}
-
-impl Host {
-    async fn accept_all<L>(self: &Arc<Self>, listener: &mut L) -> Infallible
-    where
-        L: Listener<Addr: Clone + Sync + 'static>,
-    {
-        loop {
-            // A listener waits before it tries again when the process has no file left for a socket.
-            let (io, address) = listener.accept().await;
-            if let Some(stream) = (&io as &dyn Any).downcast_ref::<TcpStream>() {
-                // Fails when the client is gone already: its connection finds out.
-                let _ = stream.set_nodelay(true);
-            }
-            let ip = (&address as &dyn Any).downcast_ref::<SocketAddr>().map(SocketAddr::ip);
-            match self.guests.admit(ip, self.caps) {
-                Ok(place) => {
-                    observe::accepted();
-                    drop(tokio::spawn(Arc::clone(self).converse(io, address, place)));
-                }
-                Err(full) => {
-                    observe::refused(full.label());
-                    self.refuse(io, full);
-                }
-            }
-        }
-    }
-
-    /// Speaks HTTP with a client until the connection is over, or an [`Upgrade`](super::Upgrade) has taken it.
-    async fn converse<I, A>(self: Arc<Self>, io: I, address: A, place: Arc<Place>)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        A: Clone + Send + Sync + 'static,
-    {
-        let service = service_fn(|request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(address.clone()));
-            request.extensions_mut().insert(Guest::of(&place));
-            self.router.call(request)
-        });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service).with_upgrades());
-        // How a connection breaks concerns its client alone.
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = self.guests.reached(Phase::Draining) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        tokio::select! {
-            _ = connection => {}
-            () = self.guests.reached(Phase::Over) => {}
-        }
-    }
-
-    /// Turns a client away, and tells it why where that is cheap.
-    fn refuse<I>(&self, io: I, full: Full)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-            // Ends by its own deadline.
-            tokio::spawn(async move {
-                let _ = tokio::time::timeout(REFUSAL_DEADLINE, tell(io, full)).await;
-                drop(permit);
-            });
-        }
-    }
-}
-
-/// Answers a request that is not read, then waits for the client's end: bytes left unread would reset
-/// the connection before the client has seen the answer.
-async fn tell(mut io: impl AsyncRead + AsyncWrite + Unpin, full: Full) -> std::io::Result<()> {
-    let why = match full {
-        Full::Server => "the server has as many connections as it takes\n",
-        Full::Address => "the server has as many connections as it takes from one address\n",
-    };
-    let response = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{why}",
-        why.len()
-    );
-    io.write_all(response.as_bytes()).await?;
-    io.shutdown().await?;
-    let mut unread = [0; 1024];
-    while io.read(&mut unread).await? > 0 {}
-    Ok(())
 }

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_EXTENSIONS};
 
-use super::handshake::is_token;
+use super::headers::is_token;
 
 const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 

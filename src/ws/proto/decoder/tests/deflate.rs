@@ -3,6 +3,8 @@
 
 use flate2::{Compress, Compression, FlushCompress};
 
+use super::super::inflate::Inflater;
+use super::super::message::PLAIN_PIECE;
 use super::*;
 
 const RSV1: u8 = 0x40;
@@ -32,13 +34,13 @@ fn deflate(plain: &[u8], level: u32) -> Vec<u8> {
 }
 
 /// What comes out of `bytes`; the same, whole or byte by byte.
-fn inflate_with(limits: Limits, bytes: &[u8]) -> (Vec<Event>, Option<ProtocolError>) {
+fn inflate_with(limits: Limits, bytes: &[u8]) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     let whole = feed(&mut Decoder::with_deflate(limits), [bytes]);
     assert_eq!(whole, feed(&mut Decoder::with_deflate(limits), bytes.chunks(1)), "byte by byte");
     whole
 }
 
-fn inflate(bytes: &[u8]) -> (Vec<Event>, Option<ProtocolError>) {
+fn inflate(bytes: &[u8]) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     inflate_with(Limits::default(), bytes)
 }
 
@@ -58,7 +60,7 @@ fn the_samples_of_the_rfc_are_read() {
         for cut in 0..=hello.len() {
             let (first, rest) = hello.split_at(cut);
             let sent = [frame(RSV1 | TEXT, first), frame(FIN | PING, b"p"), frame(FIN | CONTINUATION, rest)].concat();
-            assert_eq!(inflate(&sent), (vec![Event::Ping("p".into()), text("Hello")], None));
+            assert_eq!(inflate(&sent), (vec![DecoderEvent::Ping("p".into()), text("Hello")], None));
         }
     }
 }
@@ -67,7 +69,7 @@ fn the_samples_of_the_rfc_are_read() {
 fn compressed_and_plain_messages_may_alternate() {
     let hello = frame(FIN | RSV1 | BINARY, HELLO[0]);
     let sent = [hello.clone(), frame(FIN | TEXT, b"plain"), hello].concat();
-    let binary = Event::Binary("Hello".into());
+    let binary = DecoderEvent::Binary("Hello".into());
     assert_eq!(inflate(&sent), (vec![binary.clone(), text("plain"), binary], None));
 }
 
@@ -127,7 +129,7 @@ fn the_limit_counts_inflated_bytes_exactly() {
         for size in [10, 1000, PLAIN_PIECE, 100_000] {
             let sent = |more| frame(FIN | RSV1 | TEXT, &deflate(&vec![b'x'; size + more], level));
             let (events, error) = inflate_with(limit(size), &sent(0));
-            assert_eq!((events, error), (vec![Event::Text(vec![b'x'; size].into())], None));
+            assert_eq!((events, error), (vec![DecoderEvent::Text(vec![b'x'; size].into())], None));
             for more in [1, 2, size] {
                 assert_eq!(inflate_with(limit(size), &sent(more)), (vec![], Some(ProtocolError::MessageTooBig)));
             }
@@ -253,7 +255,7 @@ proptest! {
             sent.extend(frame(RSV1 | TEXT, first));
             sent.extend(frame(FIN | CONTINUATION, rest));
         }
-        let expected: Vec<Event> = messages.iter().map(|(message, ..)| text(message)).collect();
+        let expected: Vec<DecoderEvent> = messages.iter().map(|(message, ..)| text(message)).collect();
         let decoded = feed(&mut Decoder::with_deflate(Limits::default()), cut(&sent, &cuts));
         prop_assert_eq!(decoded, (expected, None));
     }

@@ -1,9 +1,11 @@
 //! What the decoder accepts, what it refuses and with which code, and that neither depends on how
 //! the bytes were split.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::close_code::CloseCode;
 
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -53,11 +55,14 @@ fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
 fn decode_pieces<'a>(
     limits: Limits,
     pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Event>, Option<ProtocolError>) {
+) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     feed(&mut Decoder::new(limits), pieces)
 }
 
-fn feed<'a>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<ProtocolError>) {
+fn feed<'a>(
+    decoder: &mut Decoder,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     let mut events = Vec::new();
     for mut piece in pieces {
         loop {
@@ -72,18 +77,18 @@ fn feed<'a>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -
     (events, None)
 }
 
-fn decode_with(limits: Limits, bytes: &[u8]) -> (Vec<Event>, Option<ProtocolError>) {
+fn decode_with(limits: Limits, bytes: &[u8]) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     let whole = decode_pieces(limits, [bytes]);
     assert_eq!(whole, decode_pieces(limits, bytes.chunks(1)), "byte by byte");
     whole
 }
 
-fn decode(bytes: &[u8]) -> (Vec<Event>, Option<ProtocolError>) {
+fn decode(bytes: &[u8]) -> (Vec<DecoderEvent>, Option<ProtocolError>) {
     decode_with(Limits::default(), bytes)
 }
 
 #[track_caller]
-fn assert_events(bytes: &[u8], expected: &[Event]) {
+fn assert_events(bytes: &[u8], expected: &[DecoderEvent]) {
     assert_eq!(decode(bytes), (expected.to_vec(), None));
 }
 
@@ -93,8 +98,8 @@ fn assert_refused(bytes: &[u8], expected: ProtocolError, code: u16) {
     assert_eq!(expected.close_code().get(), code);
 }
 
-fn text(text: &str) -> Event {
-    Event::Text(Bytes::copy_from_slice(text.as_bytes()))
+fn text(text: &str) -> DecoderEvent {
+    DecoderEvent::Text(Bytes::copy_from_slice(text.as_bytes()))
 }
 
 // Messages
@@ -113,11 +118,11 @@ fn messages_and_control_frames_come_out_as_sent() {
         &sent.concat(),
         &[
             text("grüß dich"),
-            Event::Binary(Bytes::from_static(&[0xff, 0x00])),
+            DecoderEvent::Binary(Bytes::from_static(&[0xff, 0x00])),
             text(""),
-            Event::Ping("p".into()),
-            Event::Pong(vec![b'q'; 125].into()),
-            Event::Close { code: Some(CloseCode::GOING_AWAY), reason: "bye".into() },
+            DecoderEvent::Ping("p".into()),
+            DecoderEvent::Pong(vec![b'q'; 125].into()),
+            DecoderEvent::Close { code: Some(CloseCode::GOING_AWAY), reason: "bye".into() },
         ],
     );
 }
@@ -134,7 +139,12 @@ fn control_frames_may_interrupt_a_fragmented_message() {
     ];
     assert_events(
         &sent.concat(),
-        &[Event::Ping("a".into()), Event::Pong("b".into()), text("one two three"), Event::Binary("next".into())],
+        &[
+            DecoderEvent::Ping("a".into()),
+            DecoderEvent::Pong("b".into()),
+            text("one two three"),
+            DecoderEvent::Binary("next".into()),
+        ],
     );
 }
 
@@ -142,7 +152,7 @@ fn control_frames_may_interrupt_a_fragmented_message() {
 fn each_form_of_length_is_read() {
     for len in [0, 1, 7, 8, 9, 125, 126, 127, 0xffff, 0x1_0000, 0x1_0001] {
         let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        assert_events(&frame(FIN | BINARY, &payload), &[Event::Binary(payload.into())]);
+        assert_events(&frame(FIN | BINARY, &payload), &[DecoderEvent::Binary(payload.into())]);
     }
 }
 
@@ -225,7 +235,7 @@ fn close_codes_that_may_be_sent_pass_and_others_do_not() {
         let (events, error) = decode_pieces(Limits::default(), [&sent[..]]);
         match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => {
-                assert_eq!(events, [Event::Close { code: CloseCode::try_new(code), reason: String::new() }]);
+                assert_eq!(events, [DecoderEvent::Close { code: CloseCode::try_new(code), reason: String::new() }]);
             }
             _ => {
                 assert_eq!((events, error), (vec![], Some(ProtocolError::CloseCode(code))));
@@ -237,7 +247,7 @@ fn close_codes_that_may_be_sent_pass_and_others_do_not() {
 
 #[test]
 fn a_close_may_be_empty_but_not_one_byte() {
-    assert_events(&frame(FIN | CLOSE, b""), &[Event::Close { code: None, reason: String::new() }]);
+    assert_events(&frame(FIN | CLOSE, b""), &[DecoderEvent::Close { code: None, reason: String::new() }]);
     assert_refused(&frame(FIN | CLOSE, b"\x03"), ProtocolError::CloseTooShort, 1002);
 }
 
@@ -251,7 +261,7 @@ fn a_reason_that_is_not_utf8_is_refused() {
 fn data_after_close_is_ignored() {
     let sent =
         [frame(TEXT, b"never finished"), frame(FIN | CLOSE, b""), frame(FIN | TEXT, b"late"), b"\xff\xff\xff".to_vec()];
-    assert_events(&sent.concat(), &[Event::Close { code: None, reason: String::new() }]);
+    assert_events(&sent.concat(), &[DecoderEvent::Close { code: None, reason: String::new() }]);
 }
 
 #[test]
@@ -468,19 +478,5 @@ proptest! {
             Err(_) => (vec![], Some(ProtocolError::TextNotUtf8)),
         };
         prop_assert_eq!(decode(&sent.concat()), expected);
-    }
-
-    #[test]
-    fn unmasking_twice_gives_back_what_was_sent(
-        bytes in prop::collection::vec(any::<u8>(), 0..40),
-        mask in any::<[u8; 4]>(),
-    ) {
-        let mut twice = bytes.clone();
-        unmask(&mut twice, mask);
-        for (i, byte) in twice.iter().enumerate() {
-            prop_assert_eq!(*byte, bytes[i] ^ mask[i % 4]);
-        }
-        unmask(&mut twice, mask);
-        prop_assert_eq!(twice, bytes);
     }
 }

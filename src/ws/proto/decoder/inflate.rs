@@ -5,7 +5,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::ProtocolError;
+use super::error::ProtocolError;
 
 /// The bytes that every message leaves out, then an empty final block.
 ///
