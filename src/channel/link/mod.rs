@@ -53,7 +53,7 @@ pub(crate) use waitlist::{Ticket, Waitlist};
 
 impl Link {
     pub(crate) fn new(terms: Terms, transport: Arc<dyn Transport>) -> Arc<Self> {
-        let life = Life::of(terms.options.ttl, terms.options.expires_in);
+        let life = Life::of(terms.options.idle_timeout, terms.options.lifetime);
         let id = ChannelId::next();
         let inner = Inner {
             state: LinkState::Open,
