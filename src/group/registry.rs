@@ -14,7 +14,8 @@ use super::error::{JoinError, JoinErrorReason};
 use super::history::resume::Recovery;
 use super::history::{History, Position, Ring, Since};
 use super::idle::IdleGroups;
-use super::options::{GroupOptions, MAX_GROUPS_PER_CHANNEL, is_valid_name};
+use super::name;
+use super::options::GroupOptions;
 use super::users::{REVOKED_REASON, Users};
 use crate::channel::{Channel, ChannelId, Home, Out, Overflow, Sender, UserId};
 use crate::dispatch::Dispatcher;
@@ -22,6 +23,9 @@ use crate::frame::unix_millis;
 use crate::observe::groups as observe;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
+
+/// The most groups that one channel may be in.
+pub const MAX_GROUPS_PER_CHANNEL: usize = 1024;
 
 /// What the program has settled about a box before it begins.
 pub(super) struct Rules {
@@ -115,7 +119,7 @@ impl Registry {
     }
 
     fn keeps_history(&self, name: &str) -> bool {
-        is_valid_name(name) && (self.rules.options)(name).history.is_some()
+        name::is_valid(name) && (self.rules.options)(name).history.is_some()
     }
 
     fn keeper(&self) -> Arc<dyn Keeper> {
@@ -159,7 +163,7 @@ impl Registry {
     }
 
     fn check_join(&self, channel: &Channel, name: &str) -> Result<(), JoinErrorReason> {
-        if !is_valid_name(name) {
+        if !name::is_valid(name) {
             return Err(JoinErrorReason::InvalidName);
         }
         let allowed = (self.rules.may_join)(&channel.sender(), name) && self.add(channel);

@@ -22,7 +22,18 @@ const FLOORS: [&str; 12] =
 /// Whatever of the folder is not listed stands above the rooms.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     ("dispatch/", &[&["engine/"]]),
-    ("group/", &[&["delivery/"], &["history/"], &["presence/"], &["offline/"]]),
+    (
+        "group/",
+        &[
+            &["name.rs", "error.rs"],
+            &["history/"],
+            &["options.rs"],
+            &["delivery/"],
+            &["users.rs", "idle.rs", "registry.rs"],
+            &["presence/", "membership.rs"],
+            &["offline/"],
+        ],
+    ),
     ("ws/", &[&["proto/"]]),
 ];
 
