@@ -262,7 +262,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     /// Counts emits from now on.
-    pub(crate) fn count(&self) {
+    pub(crate) fn enable_counts(&self) {
         self.counters.get_or_init(|| Box::new(EventCounters::new()));
         // Relaxed: who sees the flag asks the lock for the counters.
         self.audience.fetch_or(COUNTED, Ordering::Relaxed);
