@@ -46,9 +46,9 @@ impl World {
                 };
                 match (plan.waitable, plan.infallible) {
                     (true, true) => Some(Handle::Waitable(registration.waitable().on(listener))),
-                    (true, false) => registration.waitable().try_run(listener).ok().map(Handle::Waitable),
+                    (true, false) => registration.waitable().try_on(listener).ok().map(Handle::Waitable),
                     (false, true) => Some(Handle::Plain(registration.on(listener))),
-                    (false, false) => registration.try_run(listener).ok().map(Handle::Plain),
+                    (false, false) => registration.try_on(listener).ok().map(Handle::Plain),
                 }
             }
             Some(delay) => {
@@ -58,9 +58,9 @@ impl World {
                 };
                 match (plan.waitable, plan.infallible) {
                     (true, true) => Some(Handle::Waitable(registration.waitable().on_async(listener))),
-                    (true, false) => registration.waitable().try_run_async(listener).ok().map(Handle::Waitable),
+                    (true, false) => registration.waitable().try_on_async(listener).ok().map(Handle::Waitable),
                     (false, true) => Some(Handle::Plain(registration.on_async(listener))),
-                    (false, false) => registration.try_run_async(listener).ok().map(Handle::Plain),
+                    (false, false) => registration.try_on_async(listener).ok().map(Handle::Plain),
                 }
             }
         };
