@@ -28,7 +28,7 @@ pub(crate) fn update_from<V: Copy>(
 
 /// Adds one to `count` unless it is `barred`, with Acquire either way; returns whether it did.
 pub(crate) fn increment_unless(count: &AtomicUsize, barred: usize) -> bool {
-    let next = |seen| (seen != barred).then_some(seen + 1);
+    let next = |seen| (seen != barred).then(|| seen + 1);
     let swap = |seen, next| count.compare_exchange_weak(seen, next, Ordering::Acquire, Ordering::Acquire);
     update_from(1, next, swap).is_ok()
 }

@@ -37,7 +37,7 @@ impl Calls {
 
     /// Counts a call; `None` when they are closed.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
-        let next = |seen: usize| (seen & CLOSED == 0 || cfg!(fault = "late_call")).then_some(seen + 1);
+        let next = |seen: usize| (seen & CLOSED == 0 || cfg!(fault = "late_call")).then(|| seen + 1);
         // Relaxed: nothing is published by entering; who waits looks at the count alone.
         let swap = |seen, next| self.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
         update_from(0, next, swap).is_ok().then(|| InFlight(Arc::clone(self)))
