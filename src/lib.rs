@@ -2,14 +2,17 @@
 
 mod sync;
 
+mod snapshot;
+
+pub mod name;
+
+#[cfg(feature = "groups")]
+mod clock;
+
 #[cfg(feature = "metrics")]
 pub mod observe;
 #[cfg(not(feature = "metrics"))]
 mod observe;
-
-mod snapshot;
-
-pub mod name;
 
 pub mod dispatch;
 

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::get;
-use fanfare::channel::{Channel, ChannelOptions, OutboxLimits, UserId};
+use fanfare::channel::{Channel, ChannelOptions, CloseCode, OutboxLimits, UserId};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Since};
 use fanfare::ws::{HANDLER_FAILED, Upgrade};
 use fanfare::{Dispatcher, Key};
@@ -213,7 +213,7 @@ fn a_channel_in_memory_is_told_of_without_a_span() {
     slow.send_bytes(vec![0; 100_000]).expect("the first one passes");
     slow.send("payload-of-secret").expect_err("the outbox is full");
     let (channel, _far_end) = Channel::in_memory();
-    assert!(channel.close(4999, "reason-of-secret"));
+    assert!(channel.close(CloseCode::new(4999), "reason-of-secret"));
     lines.one(&["DEBUG fanfare::group : channel may not join", "reason=\"denied\""]);
     lines.one(&["DEBUG fanfare::group : channel joined", "kind=\"named\" group=\"room\""]);
     lines.one(&["DEBUG fanfare::group : history replayed", "group=\"room\" recovered=false replayed=1"]);

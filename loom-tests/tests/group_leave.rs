@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use fanfare::channel::Channel;
+use fanfare::channel::{Channel, CloseCode};
 use fanfare::group::ChannelBox;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
@@ -118,7 +118,7 @@ fn a_join_that_fails_takes_no_group_away() {
         let channels = ChannelBox::new();
         let (closed, _at_closed) = Channel::in_memory();
         let (joiner, mut at_joiner) = Channel::in_memory();
-        closed.close(1000, "");
+        closed.close(CloseCode::NORMAL, "");
         let others = channels.clone();
         let failing = thread::spawn(move || assert!(others.join(&closed, "room").is_err(), "the channel is closed"));
         let joined = channels.join(&joiner, "room").expect("the channel is open");

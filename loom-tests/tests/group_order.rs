@@ -7,7 +7,7 @@
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
 
-use fanfare::channel::Channel;
+use fanfare::channel::{Channel, CloseCode};
 use fanfare::group::ChannelBox;
 use loom::thread;
 use loom_tests::{CLOSE, frame, received};
@@ -44,7 +44,7 @@ fn a_close_does_not_overtake_what_was_sent_to_the_group() {
         let others = channels.clone();
         let other = thread::spawn(move || drop(others.group("room").send_frame(&frame(9, 1))));
         channels.group("room").send_frame(&frame(1, 1));
-        assert!(channel.close(1000, ""), "nobody else closes it");
+        assert!(channel.close(CloseCode::NORMAL, ""), "nobody else closes it");
         other.join().expect("a send does not panic");
         let numbers = received(&mut far_end);
         assert!(

@@ -9,7 +9,7 @@
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
 
-use fanfare::channel::{Channel, FarEnd};
+use fanfare::channel::{Channel, CloseCode, FarEnd};
 use fanfare::group::{ChannelBox, Delivery, Membership, SendReport};
 use loom::thread;
 use loom_tests::{frame, now, received, wait};
@@ -89,7 +89,7 @@ fn outcomes_add_up_when_a_member_is_closed() {
         let channels = ChannelBox::new();
         let (mut ada, mut bob) = (member(&channels), member(&channels));
         let closer = ada.0.sender();
-        let closing = thread::spawn(move || closer.close(1000, ""));
+        let closing = thread::spawn(move || closer.close(CloseCode::NORMAL, ""));
         let report = channels.group("room").send_frame(&frame(1, 1));
         assert!(closing.join().expect("a close does not panic"), "nobody else closes it");
         let delivery = now(report.settled()).expect("the sweep is over");

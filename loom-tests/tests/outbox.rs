@@ -13,7 +13,7 @@
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
 
-use fanfare::channel::{Channel, FarEnd, OutboxCounts, Sender};
+use fanfare::channel::{Channel, CloseCode, FarEnd, OutboxCounts, Sender};
 use loom::thread;
 use loom_tests::{CLOSE, EXACT, LARGE, frame, now, number, received, wait};
 
@@ -78,7 +78,7 @@ fn who_receives_is_woken_by_a_close() {
     loom::model(|| {
         let (mut channel, _far_end) = filled(1);
         let sender = channel.sender();
-        let other = thread::spawn(move || assert!(sender.close(1000, ""), "nobody else closes it"));
+        let other = thread::spawn(move || assert!(sender.close(CloseCode::NORMAL, ""), "nobody else closes it"));
         assert!(wait(channel.recv_message()).is_none(), "nobody sent a message");
         other.join().expect("a close does not panic");
     });
@@ -100,7 +100,7 @@ fn a_close_is_the_last_and_what_is_refused_is_counted() {
         let (channel, mut far_end) = filled(LARGE);
         let (sender, closer) = (channel.sender(), channel.sender());
         let writer = thread::spawn(move || send(&sender, 2));
-        let closing = thread::spawn(move || assert!(closer.close(1000, ""), "nobody else closes it"));
+        let closing = thread::spawn(move || assert!(closer.close(CloseCode::NORMAL, ""), "nobody else closes it"));
         let mut numbers = received(&mut far_end);
         closing.join().expect("a close does not panic");
         let accepted = writer.join().expect("a send does not panic");

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-#[cfg(feature = "ws")]
-use super::close_code::{INTERNAL_ERROR, INVALID, UNSUPPORTED};
 use crate::frame::EncodeError;
+use crate::frame::close_code::CloseCode;
 
 /// Why a message was not taken for a client.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ pub enum RecvError {
     /// The client broke the protocol; the connection is being closed with this code.
     Protocol {
         /// The close code of RFC 6455, section 7.4.1.
-        code: u16,
+        code: CloseCode,
         /// What the client did.
         reason: String,
     },
@@ -70,14 +69,14 @@ pub enum RecvError {
 impl RecvError {
     /// Returns the close code of RFC 6455, section 7.4.1, and a reason, for a handler that ends with this error.
     #[cfg(feature = "ws")]
-    pub(crate) fn close(&self) -> (u16, &'static str) {
+    pub(crate) fn close(&self) -> (CloseCode, &'static str) {
         match self {
-            Self::Json(_) => (INVALID, "message is not the JSON asked for"),
-            Self::Binary => (UNSUPPORTED, "message is binary, text was asked for"),
-            Self::Text => (UNSUPPORTED, "message is text, bytes were asked for"),
+            Self::Json(_) => (CloseCode::INVALID, "message is not the JSON asked for"),
+            Self::Binary => (CloseCode::UNSUPPORTED, "message is binary, text was asked for"),
+            Self::Text => (CloseCode::UNSUPPORTED, "message is text, bytes were asked for"),
             // The connection is closed already, or gone.
             Self::Protocol { code, .. } => (*code, "client broke the protocol"),
-            Self::Lost(_) => (INTERNAL_ERROR, "connection was lost"),
+            Self::Lost(_) => (CloseCode::INTERNAL_ERROR, "connection was lost"),
         }
     }
 

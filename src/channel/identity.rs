@@ -1,4 +1,4 @@
-//! [`UserId`]: whose connection a channel is.
+//! [`ChannelId`] names a channel, and [`UserId`] whose connection it is.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,7 +6,29 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::sync::Arc;
+use crate::sync::{Arc, unique_number};
+
+/// Names a channel: unique within the process, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(u64);
+
+impl ChannelId {
+    pub(crate) fn next() -> Self {
+        Self(unique_number().get())
+    }
+}
+
+impl Serialize for ChannelId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The longest id of a user, in bytes.
 pub const MAX_USER_ID_LEN: usize = 255;

@@ -12,10 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::close_code::NORMAL;
+use super::link::port::Flush;
+use super::link::{Inbox, Link, LinkState, Terms, Transport};
 use super::options::ChannelOptions;
-use super::out::{Inbox, Out, State, Terms, Transport};
 use super::{Channel, Message, RecvError};
+use crate::frame::close_code::CloseCode;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
 /// Bytes that the pipe takes before it pushes back.
@@ -59,9 +60,9 @@ impl Channel {
     #[must_use]
     pub fn in_memory_with(options: impl Into<ChannelOptions>) -> (Self, FarEnd) {
         let pipe = Arc::new(Pipe(Mutex::new(Ends::default())));
-        let out = Out::new(Terms { options: options.into(), ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
-        let inbox = NearInbox { pipe: Arc::clone(&pipe), out: Arc::clone(&out) };
-        (Self::new(out, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new(), finished: false })
+        let link = Link::new(Terms { options: options.into(), ..Terms::default() }, Arc::new(Near(Arc::clone(&pipe))));
+        let inbox = NearInbox { pipe: Arc::clone(&pipe), link: Arc::clone(&link) };
+        (Self::new(link, Box::new(inbox)), FarEnd { pipe, arrived: BytesMut::new(), finished: false })
     }
 }
 
@@ -78,14 +79,14 @@ struct Ends {
     /// The far end is dropped.
     gone: bool,
     /// Whose outbox waits for room.
-    blocked: Option<Weak<Out>>,
+    blocked: Option<Weak<dyn Flush>>,
     far: Option<Waker>,
     near: Option<Waker>,
 }
 
 enum Upward {
     Message(Message),
-    Close(u16),
+    Close(CloseCode),
 }
 
 /// The channel's end, for writing.
@@ -106,8 +107,8 @@ impl Transport for Near {
         }
     }
 
-    fn await_room(&self, out: Weak<Out>) {
-        lock(&self.0.0).blocked = Some(out);
+    fn await_room(&self, link: Weak<dyn Flush>) {
+        lock(&self.0.0).blocked = Some(link);
     }
 
     fn shut_down(&self) {
@@ -122,19 +123,19 @@ impl Transport for Near {
 /// The channel's end, for reading.
 struct NearInbox {
     pipe: Arc<Pipe>,
-    out: Arc<Out>,
+    link: Arc<Link>,
 }
 
 impl Drop for NearInbox {
     fn drop(&mut self) {
-        self.out.close(NORMAL, "");
+        self.link.close(CloseCode::NORMAL, "");
     }
 }
 
 impl Inbox for NearInbox {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, RecvError>>> {
-        self.out.expire();
-        if self.out.poll_state(cx) == State::Closing {
+        self.link.expire();
+        if self.link.poll_state(cx) == LinkState::Closing {
             return Poll::Ready(None);
         }
         let (next, gone) = {
@@ -144,18 +145,18 @@ impl Inbox for NearInbox {
         };
         match next {
             Some(Upward::Message(message)) => {
-                self.out.touch();
+                self.link.touch();
                 Poll::Ready(Some(Ok(message)))
             }
             Some(Upward::Close(code)) => {
-                self.out.close(code, "");
+                self.link.close(code, "");
                 Poll::Ready(None)
             }
             None if gone => {
-                self.out.die();
+                self.link.die();
                 Poll::Ready(Some(Err(RecvError::Lost(io::ErrorKind::ConnectionReset.into()))))
             }
-            None if self.out.poll_state(cx) == State::Open => Poll::Pending,
+            None if self.link.poll_state(cx) == LinkState::Open => Poll::Pending,
             None => Poll::Ready(None),
         }
     }
@@ -171,7 +172,7 @@ pub enum FarMessage {
     /// The channel was closed; nothing follows.
     Close {
         /// The close code.
-        code: u16,
+        code: CloseCode,
         /// The reason, perhaps empty.
         reason: String,
     },
@@ -198,7 +199,7 @@ impl FarEnd {
     }
 
     /// Closes the connection as a client does.
-    pub fn close(&self, code: u16) {
+    pub fn close(&self, code: CloseCode) {
         self.send(Upward::Close(code));
     }
 
@@ -252,8 +253,8 @@ impl FarEnd {
                 ends.blocked.take()
             };
             // The pipe has room again, for what waits in the outbox.
-            if let Some(out) = blocked.as_ref().and_then(Weak::upgrade)
-                && out.flush()
+            if let Some(link) = blocked.as_ref().and_then(Weak::upgrade)
+                && link.flush()
             {
                 lock(&self.pipe.0).blocked = blocked;
             }
@@ -274,9 +275,10 @@ fn take_frame(bytes: &mut BytesMut) -> Option<FarMessage> {
     let opcode = bytes[0] & 0x0f;
     bytes.advance(header);
     let mut payload = bytes.split_to(len).freeze();
+    let text = |payload: Bytes| String::from_utf8_lossy(&payload).into_owned();
     Some(match opcode {
-        1 => FarMessage::Text(String::from_utf8_lossy(&payload).into_owned()),
-        8 => FarMessage::Close { code: payload.get_u16(), reason: String::from_utf8_lossy(&payload).into_owned() },
+        1 => FarMessage::Text(text(payload)),
+        8 => FarMessage::Close { code: CloseCode::new(payload.get_u16()), reason: text(payload) },
         _ => FarMessage::Binary(payload),
     })
 }

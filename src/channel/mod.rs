@@ -1,22 +1,19 @@
 //! A channel: one connected client.
 //!
 //! [`Channel`] is the connection's owner: it receives. [`Sender`] sends, from anywhere. Both go to
-//! the client through one `Out`, which keeps frames whole and in order.
+//! the client through one `Link`, which keeps frames whole and in order.
 //!
 //! A send does not wait. It writes what the socket takes at once, on the thread of its caller; the rest
 //! waits in the channel's outbox, within [`OutboxLimits`]. How that goes on, and how a connection
 //! ends, is told in `fanfare::docs::groups`.
 
-pub mod close_code;
 mod error;
 mod identity;
 mod in_memory;
-mod life;
+mod link;
+mod message;
 mod options;
-mod out;
-mod outbox;
 mod sender;
-mod waitlist;
 
 use std::any::Any;
 use std::fmt;
@@ -32,65 +29,28 @@ use futures_util::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::frame::close_code::CloseCode;
 pub use error::{RecvError, SendError};
-pub use identity::{InvalidUserId, MAX_USER_ID_LEN, UserId};
+pub use identity::{ChannelId, InvalidUserId, MAX_USER_ID_LEN, UserId};
 pub use in_memory::{FarEnd, FarMessage};
+pub use link::{OutboxCounts, OutboxLimits, Overflow};
+pub use message::Message;
 pub use options::{ChannelOptions, PayloadType};
-pub use out::OutboxCounts;
-pub use outbox::{OutboxLimits, Overflow};
 pub use sender::Sender;
 
+pub(crate) use link::{Access, Feed, Home, Inbox, Link, Outcome, Route, Ticket, Waitlist};
 #[cfg(feature = "ws")]
-pub(crate) use options::Refresh;
-pub(crate) use out::{Access, Feed, Home, Inbox, Out, Outcome, Route};
+pub(crate) use link::{Refresh, Terms, Transport};
+
+// For floors that know these by an older name.
+pub(crate) use link::Link as Out;
 #[cfg(feature = "ws")]
-pub(crate) use out::{State, Terms, Transport};
-pub(crate) use waitlist::{Ticket, Waitlist};
+pub(crate) use link::LinkState as State;
 
 use crate::dispatch::Dispatcher;
-use crate::frame::{Frame, require_close_code};
+use crate::frame::Frame;
 use crate::observe::channels as observe;
-use crate::sync::{Arc, unique_number};
-
-/// Names a channel: unique within the process, never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChannelId(u64);
-
-impl ChannelId {
-    pub(crate) fn next() -> Self {
-        Self(unique_number().get())
-    }
-}
-
-impl Serialize for ChannelId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl fmt::Display for ChannelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A message of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Text, checked to be UTF-8.
-    Text(String),
-    /// Bytes.
-    Binary(Bytes),
-}
-
-impl Message {
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
-}
+use crate::sync::Arc;
 
 /// One connected client, owned by whoever handles its connection.
 ///
@@ -109,73 +69,78 @@ impl Message {
 /// # Ok(()) }
 /// ```
 pub struct Channel {
-    out: Arc<Out>,
+    link: Arc<Link>,
     inbox: Box<dyn Inbox>,
     events: OnceLock<Dispatcher>,
     finished: bool,
 }
 
 impl Channel {
-    pub(crate) fn new(out: Arc<Out>, inbox: Box<dyn Inbox>) -> Self {
-        Self { out, inbox, events: OnceLock::new(), finished: false }
+    pub(crate) fn new(link: Arc<Link>, inbox: Box<dyn Inbox>) -> Self {
+        Self { link, inbox, events: OnceLock::new(), finished: false }
     }
 
-    pub(crate) fn out(&self) -> &Arc<Out> {
-        &self.out
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// As `link`, for floors that know it by an older name.
+    pub(crate) fn out(&self) -> &Arc<Link> {
+        self.link()
     }
 
     /// Returns the channel's id.
     #[must_use]
     pub fn id(&self) -> ChannelId {
-        self.out.id()
+        self.link.id()
     }
 
     /// Returns the client's address, if it has one: that of the nearest proxy, where there is one.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.out.peer_addr()
+        self.link.peer_addr()
     }
 
     /// Returns whose connection this is, where the server has found out: see [`ChannelOptions::user`].
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
-        self.out.options().user.as_ref()
+        self.link.options().user.as_ref()
     }
 
     /// Returns the value that was given to the channel as its metadata, if that is an `M`. What of it changes
     /// lies in atomics or locks of its own.
     #[must_use]
     pub fn metadata<M: Any>(&self) -> Option<&M> {
-        self.out.options().metadata.as_ref()?.downcast_ref()
+        self.link.options().metadata.as_ref()?.downcast_ref()
     }
 
     /// Returns when the channel began.
     #[must_use]
     pub fn created(&self) -> SystemTime {
-        self.out.created()
+        self.link.created()
     }
 
     /// Returns what the client is to send.
     #[must_use]
     pub fn payload_type(&self) -> PayloadType {
-        self.out.options().payload_type
+        self.link.options().payload_type
     }
 
     /// Tells whether messages are still taken for the client.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.out.is_active()
+        self.link.is_active()
     }
 
     /// Takes note that the client is active: see [`Sender::touch`].
     pub fn touch(&self) -> bool {
-        self.out.touch()
+        self.link.touch()
     }
 
     /// Returns a handle that sends to this client from anywhere.
     #[must_use]
     pub fn sender(&self) -> Sender {
-        Sender::new(Arc::clone(&self.out))
+        Sender::new(Arc::clone(&self.link))
     }
 
     /// Returns this connection's own dispatcher; it ends with the channel.
@@ -289,7 +254,7 @@ impl Channel {
     /// }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// # let (channel, mut far_end) = fanfare::channel::Channel::in_memory();
-    /// # let end = async { far_end.recv().await; far_end.send_text("x"); far_end.close(1000) };
+    /// # let end = async { far_end.recv().await; far_end.send_text("x"); far_end.close(fanfare::channel::CloseCode::NORMAL) };
     /// # tokio::select! { _ = push(channel) => {}, () = async { end.await; std::future::pending().await } => {} }
     /// # }
     /// ```
@@ -363,25 +328,19 @@ impl Channel {
     ///
     /// As [`Sender::send_frame`].
     pub fn send_frame(&self, frame: &Frame) -> Result<(), SendError> {
-        self.out.send(frame, None)
+        self.link.send(frame, None)
     }
 
     /// Begins to close the channel: see [`Sender::close`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Sender::close`].
-    #[track_caller]
-    pub fn close(&self, code: u16, reason: &str) -> bool {
-        require_close_code(code);
-        self.out.close(code, reason)
+    pub fn close(&self, code: CloseCode, reason: &str) -> bool {
+        self.link.close(code, reason)
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
         // The inbox, dropped next, begins the close.
-        self.out.retire();
+        self.link.retire();
     }
 }
 
@@ -400,7 +359,7 @@ impl fmt::Debug for Channel {
             .field("id", &self.id())
             .field("peer_addr", &self.peer_addr())
             .field("user", &self.user())
-            .field("state", &self.out.state())
+            .field("state", &self.link.state())
             .finish_non_exhaustive()
     }
 }

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-use super::identity::UserId;
-use super::outbox::OutboxLimits;
-use super::{ChannelId, SendError, Sender};
+use super::identity::{ChannelId, UserId};
+use super::link::outbox::OutboxLimits;
+use super::link::port::Refresh;
 use crate::sync::Arc;
 
 /// What is settled about a channel before it begins: of a connection by
@@ -33,13 +33,8 @@ pub struct ChannelOptions {
     pub(crate) payload_type: PayloadType,
     pub(crate) ttl: Option<Duration>,
     pub(crate) expires_in: Option<Duration>,
-    /// Who takes a new proof of the client's identity.
+    /// Checks a new proof of the client's identity.
     pub(crate) refresh: Option<Arc<dyn Refresh>>,
-}
-
-/// Takes a client's new token, and tells it what became of that: by a floor above, which knows what tokens are.
-pub(crate) trait Refresh: fmt::Debug + Send + Sync {
-    fn answer(&self, channel: &Sender, token: &str) -> Result<(), SendError>;
 }
 
 /// What a channel takes from its client.

@@ -12,13 +12,11 @@ use futures_util::Sink;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::ChannelId;
-use super::close_code::NORMAL;
 use super::error::SendError;
-use super::identity::UserId;
-use super::out::{Out, OutboxCounts};
-use super::waitlist::Ticket;
-use crate::frame::{Frame, require_close_code};
+use super::identity::{ChannelId, UserId};
+use super::link::{Link, OutboxCounts, Ticket};
+use crate::frame::Frame;
+use crate::frame::close_code::CloseCode;
 use crate::sync::Arc;
 
 /// Sends to one client. Cheap to clone, `Send + Sync + 'static`: it fits in an event's payload.
@@ -43,50 +41,50 @@ use crate::sync::Arc;
 /// # Ok::<(), SendError>(())
 /// ```
 pub struct Sender {
-    out: Arc<Out>,
+    link: Arc<Link>,
     /// Once this was polled as a sink.
     watch: Option<Watch>,
 }
 
 /// A place among those who wait for the channel, given back at the end.
 struct Watch {
-    out: Arc<Out>,
+    link: Arc<Link>,
     ticket: Ticket,
 }
 
 impl Watch {
-    fn new(out: &Arc<Out>) -> Self {
-        Self { out: Arc::clone(out), ticket: Ticket::new() }
+    fn new(link: &Arc<Link>) -> Self {
+        Self { link: Arc::clone(link), ticket: Ticket::new() }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.out.unwatch(self.ticket);
+        self.link.unwatch(self.ticket);
     }
 }
 
 impl Clone for Sender {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.out))
+        Self::new(Arc::clone(&self.link))
     }
 }
 
 impl Sender {
-    pub(crate) fn new(out: Arc<Out>) -> Self {
-        Self { out, watch: None }
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self { link, watch: None }
     }
 
     /// Returns the id of the channel.
     #[must_use]
     pub fn id(&self) -> ChannelId {
-        self.out.id()
+        self.link.id()
     }
 
     /// Returns the client's address, if it has one: see [`Channel::peer_addr`](super::Channel::peer_addr).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.out.peer_addr()
+        self.link.peer_addr()
     }
 
     /// Sends a payload as JSON text, behind all that this caller sent before, to groups too.
@@ -123,7 +121,7 @@ impl Sender {
     ///
     /// When the channel is closed, or its outbox is full.
     pub fn send_frame(&self, frame: &Frame) -> Result<(), SendError> {
-        self.out.send(frame, None)
+        self.link.send(frame, None)
     }
 
     /// Sends a frame that is the latest value of `key`: on a channel with the rule
@@ -134,7 +132,7 @@ impl Sender {
     ///
     /// As [`send_frame`](Self::send_frame).
     pub fn send_latest(&self, key: impl Into<Arc<str>>, frame: &Frame) -> Result<(), SendError> {
-        self.out.send(frame, Some(&key.into()))
+        self.link.send(frame, Some(&key.into()))
     }
 
     /// Begins to close the channel, behind all that was sent before; false when that was begun already.
@@ -143,106 +141,106 @@ impl Sender {
     /// seconds to answer, and five more if something still goes before the close. A reason is cut at 123
     /// bytes.
     ///
-    /// # Panics
-    ///
-    /// When the code is none that may be sent (RFC 6455, section 7.4): use 1000, or one of your own from
-    /// 3000 to 4999.
-    ///
     /// # Examples
     ///
     /// ```
-    /// use fanfare::channel::{Channel, FarMessage};
+    /// use fanfare::channel::{Channel, CloseCode, FarMessage};
+    ///
+    /// const SIGNED_OUT: CloseCode = CloseCode::new(4001);
     ///
     /// let (channel, mut far_end) = Channel::in_memory();
     /// channel.send_text("before")?;
-    /// assert!(channel.sender().close(4001, "signed out"));
-    /// assert!(!channel.sender().close(1000, "a second time"));
+    /// assert!(channel.sender().close(SIGNED_OUT, "signed out"));
+    /// assert!(!channel.sender().close(CloseCode::NORMAL, "a second time"));
     ///
     /// assert_eq!(far_end.try_recv(), Some(FarMessage::Text("before".into())));
-    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Close { code: 4001, reason: "signed out".into() }));
+    /// assert_eq!(far_end.try_recv(), Some(FarMessage::Close { code: SIGNED_OUT, reason: "signed out".into() }));
     /// # Ok::<(), fanfare::channel::SendError>(())
     /// ```
-    #[track_caller]
-    pub fn close(&self, code: u16, reason: &str) -> bool {
-        require_close_code(code);
-        self.out.close(code, reason)
+    pub fn close(&self, code: CloseCode, reason: &str) -> bool {
+        self.link.close(code, reason)
     }
 
     /// Returns whose connection it is: see [`Channel::user`](super::Channel::user).
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
-        self.out.options().user.as_ref()
+        self.link.options().user.as_ref()
     }
 
     /// Returns the channel's metadata, if that is an `M`: see [`Channel::metadata`](super::Channel::metadata).
     #[must_use]
     pub fn metadata<M: Any>(&self) -> Option<&M> {
-        self.out.options().metadata.as_ref()?.downcast_ref()
+        self.link.options().metadata.as_ref()?.downcast_ref()
     }
 
     /// Tells whether messages are still taken.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.out.is_active()
+        self.link.is_active()
     }
 
     /// Takes note that the client is active, as a message from it does; false when the channel is closed.
     ///
     /// A channel that has a [time to live](super::ChannelOptions::ttl) begins that anew.
     pub fn touch(&self) -> bool {
-        self.out.touch()
+        self.link.touch()
     }
 
     /// Sets how long the channel lives from now on, whatever happens on it; another call replaces the time.
     ///
     /// Then it gets nothing more, to the moment, and is closed with code
-    /// [4408](super::close_code::EXPIRED). Its connection has a timer for this; a channel in memory has none, and
+    /// [4408](super::CloseCode::EXPIRED). Its connection has a timer for this; a channel in memory has none, and
     /// is closed when somebody sends to it or receives.
     ///
     /// ```
     /// use std::time::Duration;
-    /// use fanfare::channel::{Channel, FarMessage, SendError};
+    /// use fanfare::channel::{Channel, CloseCode, FarMessage, SendError};
     ///
     /// let (channel, mut far_end) = Channel::in_memory();
     /// channel.sender().expire_in(Duration::ZERO);
     /// assert!(matches!(channel.send_text("late"), Err(SendError::Closed)));
-    /// let close = FarMessage::Close { code: 4408, reason: "channel has expired".into() };
+    /// let close = FarMessage::Close { code: CloseCode::EXPIRED, reason: "channel has expired".into() };
     /// assert_eq!(far_end.try_recv(), Some(close));
     /// # Ok::<(), SendError>(())
     /// ```
     pub fn expire_in(&self, time: Duration) {
-        self.out.change_life(|life| life.expire_at(Instant::now().checked_add(time)));
+        self.link.change_life(|life| life.expire_at(Instant::now().checked_add(time)));
     }
 
     /// Sets how long the channel may be idle from now on, or that it may be so for ever: see
     /// [`ChannelOptions::ttl`](super::ChannelOptions::ttl).
     pub fn set_ttl(&self, ttl: Option<Duration>) {
-        self.out.change_life(|life| life.set_ttl(ttl, Instant::now()));
+        self.link.change_life(|life| life.set_ttl(ttl, Instant::now()));
     }
 
     /// Tells whether somebody takes new tokens for this channel.
     pub(crate) fn is_refreshed(&self) -> bool {
-        self.out.options().refresh.is_some()
+        self.link.options().refresh.is_some()
     }
 
-    /// Lets whoever takes new tokens for this channel answer; false when nobody does.
+    /// Answers a client's new token; false when nothing checks tokens for this channel.
     pub(crate) fn answer_refresh(&self, token: &str) -> bool {
-        let Some(refresh) = &self.out.options().refresh else { return false };
-        // A client that is gone need not be told.
-        _ = refresh.answer(self, token);
+        let Some(refresh) = &self.link.options().refresh else { return false };
+        if let Ok(answer) = refresh.answer(self.user(), token, &|at| self.sign_until(at)) {
+            // A client that is gone cannot be told.
+            _ = self.send_frame(&answer);
+        }
         true
     }
 
-    /// Sets when what proves the client's identity ends.
-    #[cfg(feature = "jwt")]
-    pub(crate) fn sign_until(&self, at: Option<Instant>) {
-        self.out.change_life(|life| life.sign_until(at));
+    /// Sets when what proves the client's identity ends; false when the channel is closed.
+    pub(crate) fn sign_until(&self, at: Option<Instant>) -> bool {
+        let active = self.is_active();
+        if active {
+            self.link.change_life(|life| life.sign_until(at));
+        }
+        active
     }
 
     /// Tells what became of the messages so far, all as of one moment.
     #[must_use]
     pub fn counts(&self) -> OutboxCounts {
-        self.out.counts()
+        self.link.counts()
     }
 
     /// Waits until the kernel has taken all that was sent, to this channel or its groups, before this
@@ -268,8 +266,8 @@ impl Sender {
     /// # Ok(()) }
     /// ```
     pub async fn drained(&self) {
-        let watch = Watch::new(&self.out);
-        poll_fn(|cx| self.out.poll_drained(watch.ticket, cx)).await;
+        let watch = Watch::new(&self.link);
+        poll_fn(|cx| self.link.poll_drained(watch.ticket, cx)).await;
     }
 
     /// Waits until the connection is over: both closes are through, or it broke.
@@ -282,15 +280,15 @@ impl Sender {
     ///
     /// Dropping the future changes nothing.
     pub async fn closed(&self) {
-        let watch = Watch::new(&self.out);
-        poll_fn(|cx| self.out.poll_closed(watch.ticket, cx)).await;
+        let watch = Watch::new(&self.link);
+        poll_fn(|cx| self.link.poll_closed(watch.ticket, cx)).await;
     }
 }
 
 impl Sender {
     fn poll_drained(&mut self, cx: &Context<'_>) -> Poll<Result<(), SendError>> {
-        let watch = self.watch.get_or_insert_with(|| Watch::new(&self.out));
-        watch.out.poll_drained(watch.ticket, cx).map(Ok)
+        let watch = self.watch.get_or_insert_with(|| Watch::new(&self.link));
+        watch.link.poll_drained(watch.ticket, cx).map(Ok)
     }
 }
 
@@ -335,7 +333,7 @@ impl Sink<Frame> for Sender {
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.close(NORMAL, "");
+        self.close(CloseCode::NORMAL, "");
         self.get_mut().poll_drained(cx)
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::{FIN, Opcode, headed, headless};
+use super::wire::{FIN, Opcode, headed, headless};
 use crate::sync::{Mutex, lock};
 
 /// The first reserved bit: the message is compressed.
@@ -73,6 +73,7 @@ mod tests {
 
     use super::*;
     use crate::frame::Frame;
+    use crate::frame::close_code::CloseCode;
 
     /// Takes the frame apart by hand and inflates it as a client does.
     fn inflate(deflated: &[u8], len: usize) -> Vec<u8> {
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(Frame::binary(noise).deflated(), None);
         assert_eq!(Frame::binary([0; THRESHOLD - 1]).deflated(), None);
         assert!(Frame::binary([0; THRESHOLD]).deflated().is_some());
-        assert_eq!(Frame::close(1000, &"a".repeat(123)).deflated(), None);
+        assert_eq!(Frame::close(CloseCode::NORMAL, &"a".repeat(123)).deflated(), None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::ops::Range;
 use bytes::{Buf, Bytes};
 use serde::Serialize;
 
-use super::{EncodeError, FIN, Frame, JSON_CAPACITY, MAX_HEADER, Opcode, write_header};
+use super::wire::{FIN, JSON_CAPACITY, MAX_HEADER, Opcode, write_header};
+use super::{EncodeError, Frame};
 
 /// Before a payload that is no object, which has no fields of its own.
 const DATA: &[u8] = br#"{"data":"#;

@@ -61,8 +61,8 @@ pub use request::Request;
 use self::offline::{OfflineCounts, OfflineOptions, OfflineQueues, User};
 use self::presence::Rooms;
 use self::registry::{Registry, Rules};
-use crate::channel::{Channel, ChannelId, SendError, Sender, UserId};
-use crate::frame::{EncodeError, require_close_code};
+use crate::channel::{Channel, ChannelId, CloseCode, SendError, Sender, UserId};
+use crate::frame::EncodeError;
 use crate::sync::Arc;
 
 /// Holds groups of channels, and sends to them. A clone is the same box.
@@ -188,26 +188,20 @@ impl ChannelBox {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use fanfare::channel::Channel;
+    /// use fanfare::channel::{Channel, CloseCode};
     /// use fanfare::group::ChannelBox;
     ///
     /// let channels = ChannelBox::new();
     /// let (channel, _far_end) = Channel::in_memory();
     /// let _membership = channels.join(&channel, "room")?;
-    /// let closing = channels.close_all(1001, "bye");
+    /// let closing = channels.close_all(CloseCode::GOING_AWAY, "bye");
     /// assert_eq!(closing.count(), 1);
     /// drop(channel);
     /// closing.await;
     /// assert_eq!(channels.stats().channels, 0);
     /// # Ok(()) }
     /// ```
-    ///
-    /// # Panics
-    ///
-    /// When no close frame may have this code.
-    #[track_caller]
-    pub fn close_all(&self, code: u16, reason: &str) -> Closing {
-        require_close_code(code);
+    pub fn close_all(&self, code: CloseCode, reason: &str) -> Closing {
         let count = self.registry.open_channels().filter(|link| link.close(code, reason)).count();
         Closing { registry: Arc::clone(&self.registry), count }
     }

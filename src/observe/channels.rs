@@ -126,13 +126,13 @@ fn label(code: u16) -> &'static str {
 
 /// A channel, from its beginning until it is closed or gone.
 #[derive(Debug)]
-pub(crate) struct Open {
+pub(crate) struct OpenChannel {
     /// It was not closed yet.
     #[cfg(feature = "metrics")]
     open: bool,
 }
 
-impl Open {
+impl OpenChannel {
     #[inline]
     pub(crate) fn new(channel: impl Display, peer: Option<SocketAddr>) -> Self {
         gauge!("fanfare_channels_open", 1.0);
@@ -156,7 +156,7 @@ impl Open {
 
 /// The task of a connection may go with its runtime, and close nothing.
 #[cfg(feature = "metrics")]
-impl Drop for Open {
+impl Drop for OpenChannel {
     fn drop(&mut self) {
         if self.open {
             closed(NO_CLOSE);

@@ -25,8 +25,7 @@ use super::proto::decoder::{Decoder, DecoderEvent, ProtocolError};
 use super::rate::Excess;
 use super::times::{Alarm, Pace, Times, later};
 use super::transport::Socket;
-use crate::channel::close_code::{GOING_AWAY, NORMAL, POLICY};
-use crate::channel::{Channel, Message, Out, RecvError, State};
+use crate::channel::{Channel, CloseCode, Message, Out, RecvError, State};
 use crate::sync::Arc;
 
 /// How long a client has to answer a close, and once more as long to read what goes before it.
@@ -110,7 +109,7 @@ impl Connection {
         match self.mailbox.poll_state(cx) {
             MailboxState::Free => self.paused,
             MailboxState::Taken => false,
-            MailboxState::Abandoned => self.out.close(NORMAL, "") || self.paused,
+            MailboxState::Abandoned => self.out.close(CloseCode::NORMAL, "") || self.paused,
         }
     }
 
@@ -233,7 +232,7 @@ impl Connection {
             DecoderEvent::Pong(_) => None,
             DecoderEvent::Close { code, .. } => {
                 // Ours goes out behind what was sent before; when we closed first it is out already.
-                self.out.close(code.unwrap_or(NORMAL), "");
+                self.out.close(code.unwrap_or(CloseCode::NORMAL), "");
                 self.leave(Phase::Left, None, cx);
                 None
             }
@@ -262,8 +261,8 @@ impl Connection {
             Excess::Throttle => self.times.resume = Some(now + wait),
             Excess::Close => {
                 let reason = "client sends faster than it may".to_owned();
-                self.out.close(POLICY, &reason);
-                self.leave(Phase::Broken, Some(RecvError::Protocol { code: POLICY, reason }), cx);
+                self.out.close(CloseCode::POLICY, &reason);
+                self.leave(Phase::Broken, Some(RecvError::Protocol { code: CloseCode::POLICY, reason }), cx);
             }
         }
     }
@@ -325,7 +324,7 @@ impl Connection {
                 self.times.spoke();
                 return Ok(());
             }
-            self.out.close(GOING_AWAY, "nothing was said for too long");
+            self.out.close(CloseCode::GOING_AWAY, "nothing was said for too long");
             self.leave(Phase::Leaving, None, cx);
             return Ok(());
         }
@@ -385,7 +384,7 @@ impl Connection {
     }
 
     /// Begins the close; false when that was done before.
-    pub(super) fn close(&self, code: u16, reason: &str) -> bool {
+    pub(super) fn close(&self, code: CloseCode, reason: &str) -> bool {
         self.out.close(code, reason)
     }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::upgrade::Upgrade;
-use crate::channel::{Channel, ChannelId, Message, RecvError, SendError, Sender};
+use crate::channel::{Channel, ChannelId, CloseCode, Message, RecvError, SendError, Sender};
 use crate::frame::EncodeError;
 use crate::group::{ChannelBox, JoinError, JoinErrorReason, Membership, SendReport};
 use crate::sync::guard;
@@ -253,12 +253,7 @@ impl Session {
     }
 
     /// Begins to close the connection: see [`Sender::close`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Sender::close`].
-    #[track_caller]
-    pub fn close(&self, code: u16, reason: &str) -> bool {
+    pub fn close(&self, code: CloseCode, reason: &str) -> bool {
         self.sender.close(code, reason)
     }
 

@@ -8,8 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use super::connection::Connection;
-use crate::channel::close_code::{INTERNAL_ERROR, POLICY};
-use crate::channel::{Channel, ChannelId, RecvError, SendError};
+use crate::channel::{Channel, ChannelId, CloseCode, RecvError, SendError};
 use crate::dispatch::Dispatcher;
 use crate::group::offline::AttachError;
 use crate::group::{JoinError, JoinErrorReason, PresenceError};
@@ -91,15 +90,15 @@ impl HandlerFailed {
     }
 
     /// Returns the code and the reason to close with.
-    fn close(&self) -> (u16, &'static str) {
+    fn close(&self) -> (CloseCode, &'static str) {
         let received = match &self.cause {
             Cause::Error(error) => error.downcast_ref::<RecvError>(),
             Cause::Panic(_) => None,
         };
         match received {
             Some(error) => error.close(),
-            None if self.is_clients_fault() => (POLICY, "not allowed"),
-            None => (INTERNAL_ERROR, "internal error"),
+            None if self.is_clients_fault() => (CloseCode::POLICY, "not allowed"),
+            None => (CloseCode::INTERNAL_ERROR, "internal error"),
         }
     }
 

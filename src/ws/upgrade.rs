@@ -129,7 +129,7 @@ impl Upgrade {
     }
 
     /// Sets whose connection it is, as its token says, and until when: with the token it ends, by code
-    /// [4401](crate::channel::close_code::UNAUTHORIZED), unless a [refresh](super::JwtVerifier::refresh) extends it.
+    /// [4401](crate::channel::CloseCode::UNAUTHORIZED), unless a [refresh](super::JwtVerifier::refresh) extends it.
     ///
     /// This overrules [`user`](Self::user) and [`channel`](Self::channel), called before or after it. A browser that offers its token as a
     /// subprotocol is answered `bearer`, unless [`protocols`](Self::protocols) choose another one that it offers.

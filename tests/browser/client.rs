@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use fanfare::channel::{Channel, Message};
+use fanfare::channel::{Channel, CloseCode, Message};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Request, Since};
 use fanfare::ws::{CLIENT_JS, ShutdownReport, Upgrade, serve};
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ impl Peer {
     }
 
     fn close(&self, code: u16) {
-        assert!(self.channel.close(code, "as the test says"));
+        assert!(self.channel.close(CloseCode::new(code), "as the test says"));
     }
 
     /// What the page sends next.

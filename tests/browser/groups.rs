@@ -17,7 +17,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fanfare::channel::{Channel, UserId};
+use fanfare::channel::{Channel, CloseCode, UserId};
 use fanfare::group::offline::{OfflineOptions, RedbStore, Sent};
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Recover, Since};
 use fanfare::ws::jwt::JwtSigner;
@@ -553,7 +553,7 @@ fn a_cut_leaves_neither_gap_nor_copy_while_messages_flow() {
     let codes = [1001, 1013, 4408, 1011];
     for (cut, code) in codes.into_iter().enumerate() {
         ticker.more();
-        assert_eq!(site.app.channels.close_all(code, "a cut").count(), 1);
+        assert_eq!(site.app.channels.close_all(CloseCode::new(code), "a cut").count(), 1);
         let opened = "states.filter(({ state }) => state === 'open').length";
         tab.wait_for(&format!("return {opened} === {}", cut + 2));
         tab.wait_for(&format!("return heardOf('joined').length === {}", cut + 2));

@@ -1,6 +1,6 @@
 //! Channels in memory: what is received, how one ends, and the dispatcher of its events.
 
-use fanfare::channel::{Channel, FarMessage, RecvError, Sender};
+use fanfare::channel::{Channel, CloseCode, FarMessage, RecvError, Sender};
 use futures_util::FutureExt;
 
 fn text(text: &str) -> Option<FarMessage> {
@@ -29,7 +29,7 @@ async fn recv_is_cancel_safe_and_tells_bad_messages_from_a_bad_connection() {
     assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Json(_)))));
     assert!(matches!(channel.recv::<u32>().await, Some(Err(RecvError::Binary))));
     assert!(matches!(channel.recv::<u32>().await, Some(Ok(7))));
-    far.close(1000);
+    far.close(CloseCode::NORMAL);
     assert!(channel.recv::<u32>().await.is_none());
 }
 
@@ -38,7 +38,7 @@ fn a_far_end_receives_nothing_after_the_close() {
     // It went on to wait for a frame that nobody could send any more.
     let (channel, mut far) = Channel::in_memory();
     drop(channel);
-    assert!(matches!(far.recv().now_or_never(), Some(Some(FarMessage::Close { code: 1000, .. }))));
+    assert!(matches!(far.recv().now_or_never(), Some(Some(FarMessage::Close { code: CloseCode::NORMAL, .. }))));
     assert_eq!(far.recv().now_or_never(), Some(None));
 }
 
@@ -56,13 +56,17 @@ fn an_event_of_the_channel_runs_once_per_connection_and_can_answer() {
 
 #[test]
 fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
-    let (channel, mut far) = Channel::in_memory();
     for code in [0, 999, 1004, 1005, 1006, 1015, 2000, 5000] {
-        let sender = channel.sender();
-        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sender.close(code, "")));
-        let says = *refused.expect_err("it may not be sent").downcast::<String>().expect("a text");
-        assert!(says.contains(&format!("close code {code} must not be sent")), "{says}");
+        assert_eq!(CloseCode::try_new(code), None);
+        let refused = std::panic::catch_unwind(|| CloseCode::new(code));
+        let says = *refused.expect_err("it may not be sent").downcast::<&str>().expect("a text");
+        assert!(says.contains("use CloseCode::NORMAL, or one of your own from 3000 to 4999"), "{says}");
     }
-    assert_eq!(far.try_recv(), None);
-    assert!(channel.close(4999, "bye"), "nothing has happened before");
+    for code in [1000, 1003, 1007, 1014, 3000, 4999] {
+        assert_eq!(CloseCode::try_new(code).map(CloseCode::get), Some(code));
+    }
+    let (channel, mut far) = Channel::in_memory();
+    assert!(channel.close(CloseCode::new(4999), "bye"));
+    let close = FarMessage::Close { code: CloseCode::new(4999), reason: "bye".into() };
+    assert_eq!(far.try_recv(), Some(close));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use fanfare::channel::{OutboxLimits, Overflow, SendError, Sender};
+use fanfare::channel::{CloseCode, OutboxLimits, Overflow, SendError, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, Delivery, GroupOptions};
 use fanfare::ws::Upgrade;
@@ -112,7 +112,7 @@ async fn drop_newest_keeps_the_first_without_a_gap() {
         Ok(()) | Err(SendError::Full) => {}
         Err(error) => panic!("{error}"),
     });
-    assert!(sender.close(4000, "done"));
+    assert!(sender.close(CloseCode::new(4000), "done"));
     let (numbers, code) = read_on(&mut client).await;
     assert_eq!((head_and_tail(&numbers), code), ((numbers.len(), 0), Some(4000)));
     assert_exact(&numbers, &sender, MANY);
@@ -122,7 +122,7 @@ async fn drop_newest_keeps_the_first_without_a_gap() {
 async fn drop_oldest_keeps_the_last_without_a_gap() {
     let (mut client, sender, _channels) = stalled(Overflow::DropOldest, |_| GroupOptions::default()).await;
     send_many(&sender, |frame| sender.send_frame(frame).expect("there is always room for the newest"));
-    assert!(sender.close(4000, "done"));
+    assert!(sender.close(CloseCode::new(4000), "done"));
     let (numbers, code) = read_on(&mut client).await;
     let (head, tail) = head_and_tail(&numbers);
     assert_eq!((head + tail, code), (numbers.len(), Some(4000)), "one gap, in the middle");
@@ -155,7 +155,7 @@ async fn a_channel_that_conflates_keeps_the_latest_of_each_key() {
         assert_adds_up(&sender, n + 1);
         assert!(sender.counts().waiting <= 4, "three keys, and one that is half out");
     }
-    assert!(sender.close(4000, "done"));
+    assert!(sender.close(CloseCode::new(4000), "done"));
     let (numbers, code) = read_on(&mut client).await;
     let (head, tail) = head_and_tail(&numbers);
     assert_eq!((head + tail, tail, code), (numbers.len(), 3, Some(4000)));
@@ -166,7 +166,7 @@ async fn a_channel_that_conflates_keeps_the_latest_of_each_key() {
 async fn without_a_key_a_channel_that_conflates_drops_the_oldest() {
     let (mut client, sender, _channels) = stalled(Overflow::Conflate, |_| GroupOptions::default()).await;
     send_many(&sender, |frame| sender.send_frame(frame).expect("there is always room for the newest"));
-    assert!(sender.close(4000, "done"));
+    assert!(sender.close(CloseCode::new(4000), "done"));
     let (numbers, _) = read_on(&mut client).await;
     let (head, tail) = head_and_tail(&numbers);
     assert_eq!(head + tail, numbers.len());
@@ -220,7 +220,7 @@ async fn a_group_has_a_rule_of_its_own_whatever_the_channel_has() {
     for (options, check) in rules {
         let (mut client, sender, channels) = stalled(Overflow::Close, options).await;
         let delivery = group_send_many(&sender, &channels).await;
-        assert!(sender.close(4000, "done"));
+        assert!(sender.close(CloseCode::new(4000), "done"));
         let (numbers, code) = read_on(&mut client).await;
         assert_eq!(code, Some(4000));
         assert_exact(&numbers, &sender, MANY);
@@ -244,7 +244,7 @@ async fn what_is_sent_to_keep_is_never_dropped_for_a_group_that_conflates() {
         }
         assert_adds_up(&sender, n + 1);
     }
-    assert!(sender.close(4000, "done"));
+    assert!(sender.close(CloseCode::new(4000), "done"));
     let (numbers, _) = read_on(&mut client).await;
     assert!(kept.iter().all(|n| numbers.contains(n)), "one that was to be kept is missing");
     assert!(numbers.ends_with(&[MANY - 2, MANY - 1]), "each group has a latest value: {numbers:?}");
@@ -261,7 +261,7 @@ async fn a_pong_waits_in_line_and_is_dropped_for_nobody() {
     for n in sent..MANY {
         sender.send_frame(&numbered(n)).expect("there is always room for the newest");
     }
-    assert!(sender.close(4000, "done"));
+    assert!(sender.close(CloseCode::new(4000), "done"));
     let mut pongs = 0;
     let mut numbers = Vec::new();
     while let Some((opcode, payload)) = client.frame().await {
@@ -331,7 +331,7 @@ async fn the_counts_add_up_at_every_moment_for_every_rule() {
         });
         let joined = tokio::task::spawn_blocking(move || senders.into_iter().for_each(|s| s.join().expect("no panic")));
         soon(joined).await.expect("no panic");
-        sender.close(4000, "done");
+        sender.close(CloseCode::new(4000), "done");
         let received = soon(received).await.expect("no panic");
         over.store(true, SeqCst);
         assert!(watcher.join().expect("it added up") > 0);
@@ -404,7 +404,7 @@ async fn what_is_sent_to_a_channel_does_not_overtake_its_group_for_a_write_delay
     assert_eq!(client.frame().await, Some((TEXT, b"first".into())));
     assert_eq!(client.frame().await, Some((TEXT, b"second".into())));
     assert!(channels.group("room").send_frame(&Frame::text("last words")).is_accepted());
-    assert!(sender.close(1000, ""));
+    assert!(sender.close(CloseCode::NORMAL, ""));
     assert_eq!(client.frame().await, Some((TEXT, b"last words".into())));
     assert_eq!(client.close_code().await, Some(1000));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use fanfare::channel::{Channel, ChannelOptions, FarMessage, SendError, UserId};
+use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarMessage, SendError, UserId};
 use fanfare::group::{ChannelBox, JoinErrorReason};
 
 fn text(text: &str) -> Option<FarMessage> {
@@ -58,7 +58,7 @@ fn a_bad_join_is_refused_with_its_reason_and_leaves_nothing() {
     assert_eq!(reason("one more"), JoinErrorReason::TooManyGroups);
     assert_eq!(channels.stats().groups, 1024);
     let (closed, _far) = Channel::in_memory();
-    closed.close(1000, "");
+    closed.close(CloseCode::NORMAL, "");
     assert_eq!(channels.join(&closed, "new").unwrap_err().reason(), JoinErrorReason::Closed);
     assert_eq!(channels.stats().groups, 1024, "a refused join leaves no group behind");
 }
@@ -71,11 +71,11 @@ fn close_all_and_remove_all_reach_every_channel() {
     channels.group_send("room", "last words").unwrap();
     assert_eq!(channels.group("room").remove_all(), 5);
     assert_eq!((channels.stats().groups, channels.stats().channels), (0, 5));
-    assert_eq!(channels.close_all(1001, "bye").count(), 5);
-    assert_eq!(channels.close_all(1001, "bye").count(), 0);
+    assert_eq!(channels.close_all(CloseCode::GOING_AWAY, "bye").count(), 5);
+    assert_eq!(channels.close_all(CloseCode::GOING_AWAY, "bye").count(), 0);
     for (_, far) in &mut clients {
         assert_eq!(far.try_recv(), text("\"last words\""));
-        assert_eq!(far.try_recv(), Some(FarMessage::Close { code: 1001, reason: "bye".into() }));
+        assert_eq!(far.try_recv(), Some(FarMessage::Close { code: CloseCode::GOING_AWAY, reason: "bye".into() }));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use fanfare::channel::{Channel, ChannelOptions, FarEnd, FarMessage, OutboxLimits, UserId};
+use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarEnd, FarMessage, OutboxLimits, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::group::offline::{
     AttachError, Change, DropReason, Dropped, NotifyError, OFFLINE_DROPPED, OfflineError, OfflineOptions, OfflineStore,
@@ -685,7 +685,7 @@ async fn a_client_that_reads_too_slowly_comes_back_for_the_rest(store: impl Offl
             break;
         }
     }
-    assert!(matches!(last, Some(FarMessage::Close { code: 1013, .. })), "{last:?}");
+    assert!(matches!(last, Some(FarMessage::Close { code: CloseCode::TRY_AGAIN_LATER, .. })), "{last:?}");
     drop((attachment, slow));
     let (channel, mut far) = connect("ada");
     let _attachment = channels.offline().attach(&channel).await.unwrap();
@@ -703,7 +703,7 @@ async fn what_is_too_large_to_go_live_comes_with_the_next_connection(store: impl
     assert_eq!(next_json(&mut far).await["unread"], 0);
     let large = ada.send(&"x".repeat(9 << 20)).await.unwrap();
     assert!(large.queued);
-    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: 1013, .. })));
+    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: CloseCode::TRY_AGAIN_LATER, .. })));
     drop((attachment, channel));
     let (channel, mut far) = connect("ada");
     let _attachment = channels.offline().attach(&channel).await.unwrap();
@@ -720,7 +720,7 @@ async fn revoked_users_keep_their_queues(store: impl OfflineStore) {
     assert_eq!(channels.user(&id("ada")).revoke(), 1);
     assert!(ada.send("waits").await.unwrap().queued);
     assert_eq!(next_json(&mut far).await["unread"], 0);
-    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: 4403, .. })));
+    assert!(matches!(next(&mut far).await, Some(FarMessage::Close { code: CloseCode::REVOKED, .. })));
     assert!(matches!(channels.offline().attach(&begun).await, Err(AttachError::Denied)));
     let (back, mut far_back) = connect("ada");
     let _attachment = channels.offline().attach(&back).await.unwrap();
@@ -766,9 +766,9 @@ async fn a_channel_is_attached_once_and_only_with_a_user(store: impl OfflineStor
         (json!(0), json!(0))
     );
     assert_eq!(far.try_recv(), None, "the refused one has got nothing");
-    channel.close(1000, "");
+    channel.close(CloseCode::NORMAL, "");
     let (closed, _far_closed) = connect("ada");
-    closed.close(1000, "");
+    closed.close(CloseCode::NORMAL, "");
     assert!(matches!(channels.offline().attach(&closed).await, Err(AttachError::Closed)));
 }
 

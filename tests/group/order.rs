@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
-use fanfare::channel::{Channel, ChannelId, FarEnd, FarMessage, OutboxLimits, Overflow};
+use fanfare::channel::{Channel, ChannelId, CloseCode, FarEnd, FarMessage, OutboxLimits, Overflow};
 use fanfare::group::{ChannelBox, JoinErrorReason};
 use futures_executor::block_on;
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ fn read_all(mut far_end: FarEnd, me: usize) -> Vec<(usize, usize)> {
     let mut order = Vec::new();
     loop {
         match block_on(far_end.recv()) {
-            Some(FarMessage::Close { code: 4000, .. }) => return order,
+            Some(FarMessage::Close { code: DONE, .. }) => return order,
             Some(message) => {
                 let said = parse(&message);
                 seen.get_mut(&said.sender).expect("the sender is known").check(&said, Some(me));
@@ -121,7 +121,7 @@ fn come_and_go(channels: &ChannelBox, done: &AtomicBool) -> usize {
         assert!(membership.leave());
         let mut seen: HashMap<usize, Seen> = HashMap::new();
         while let Some(message) = far_end.try_recv() {
-            if matches!(message, FarMessage::Close { code: 4000, .. }) {
+            if matches!(message, FarMessage::Close { code: DONE, .. }) {
                 break;
             }
             let said = parse(&message);
@@ -131,6 +131,9 @@ fn come_and_go(channels: &ChannelBox, done: &AtomicBool) -> usize {
     }
     stays
 }
+
+/// What a channel is closed with when all was sent.
+const DONE: CloseCode = CloseCode::new(4000);
 
 const WIDE: OutboxLimits = OutboxLimits { bytes: 1 << 30, messages: 1 << 20, overflow: Overflow::Close };
 
@@ -155,7 +158,7 @@ fn stress(members: usize, sends: usize, runtime: Option<&tokio::runtime::Runtime
             .collect();
         senders.into_iter().for_each(|sender| sender.join().expect("a sender does not panic"));
         // By the last sender's leave: what was sent before the close arrives before it.
-        assert!(channels.close_all(4000, "done").count() >= members);
+        assert!(channels.close_all(DONE, "done").count() >= members);
         done.store(true, SeqCst);
         assert!(churner.join().expect("the churner does not panic") > 0);
         readers.into_iter().map(|reader| reader.join().expect("a reader does not panic")).collect()

@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};
+use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarMessage, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::ws::jwt::{JwtError, JwtKey, JwtKeyError, JwtRejection, JwtSigner, RefreshError};
 use fanfare::ws::{Jwt, JwtVerifier, Upgrade};
@@ -811,9 +811,9 @@ async fn a_channel_that_is_closed_is_not_refreshed() {
     let (channel, mut far_end) = Channel::in_memory_with(options());
     let sender = channel.sender();
     assert!(verifier().refresh(&sender, &short(600)).is_ok());
-    assert!(channel.sender().close(1000, ""));
+    assert!(channel.sender().close(CloseCode::NORMAL, ""));
     assert_eq!(verifier().refresh(&sender, &short(600)), Err(RefreshError::Closed));
-    assert!(matches!(far_end.try_recv(), Some(FarMessage::Close { code: 1000, .. })));
+    assert!(matches!(far_end.try_recv(), Some(FarMessage::Close { code: CloseCode::NORMAL, .. })));
 
     let (channel, _far_end) = Channel::in_memory();
     assert_eq!(verifier().refresh(&channel.sender(), &short(600)), Err(RefreshError::OtherUser), "it has no user");

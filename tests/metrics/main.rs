@@ -15,7 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use fanfare::channel::{
-    Channel, ChannelOptions, FarEnd, FarMessage, OutboxLimits, Overflow, PayloadType, Sender, UserId,
+    Channel, ChannelOptions, CloseCode, FarEnd, FarMessage, OutboxLimits, Overflow, PayloadType, Sender, UserId,
 };
 use fanfare::frame::Frame;
 use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits, Position, Since};
@@ -53,8 +53,8 @@ fn a_channel_is_open_until_it_is_closed_by_whoever() {
     };
     // The server closes, twice; the handler ends; the client is gone; the user is revoked.
     let (channel, _far_end) = begin();
-    assert!(channel.close(1008, "no"));
-    assert!(!channel.close(4000, "no"));
+    assert!(channel.close(CloseCode::POLICY, "no"));
+    assert!(!channel.close(CloseCode::new(4000), "no"));
     drop(channel);
     assert_eq!(kept.get("fanfare_channels_open"), 0.0);
     drop(begin());
@@ -70,7 +70,7 @@ fn a_channel_is_open_until_it_is_closed_by_whoever() {
     // What a client chooses makes no label of its own.
     for code in [3333, 4999] {
         let (channel, _far_end) = begin();
-        assert!(channel.close(code, ""));
+        assert!(channel.close(CloseCode::new(code), ""));
     }
     assert_eq!(kept.get("fanfare_channels_open"), 0.0);
     assert_eq!(kept.get("fanfare_channels_total"), 6.0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use fanfare::channel::{Channel, OutboxLimits, RecvError};
+use fanfare::channel::{Channel, CloseCode, OutboxLimits, RecvError};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
 use fanfare::ws::Upgrade;
@@ -40,7 +40,7 @@ async fn a_client_that_breaks_the_protocol_or_the_limit_is_closed_and_the_handle
         async move {
             while let Some(received) = channel.recv_message().await {
                 if let Err(RecvError::Protocol { code, .. }) = received {
-                    told.send(code)?;
+                    told.send(code.get())?;
                 }
             }
             Ok(())
@@ -185,7 +185,7 @@ async fn order_holds_on_real_sockets_that_push_back() {
     tokio::task::spawn_blocking(move || senders.into_iter().for_each(|sender| sender.join().expect("no panic")))
         .await
         .expect("no panic");
-    assert_eq!(channels.close_all(1000, "done").count(), CLIENTS);
+    assert_eq!(channels.close_all(CloseCode::NORMAL, "done").count(), CLIENTS);
     for reader in readers {
         assert_eq!(soon(reader).await.expect("a reader does not panic"), [SENDS; 2], "all comes before the close");
     }

@@ -51,7 +51,7 @@ async fn tell_lengths(
     loop {
         match channel.recv_bytes().await {
             Some(Ok(bytes)) => tell.send(Ok(bytes.len()))?,
-            Some(Err(RecvError::Protocol { code, .. })) => tell.send(Err(code))?,
+            Some(Err(RecvError::Protocol { code, .. })) => tell.send(Err(code.get()))?,
             Some(Err(error)) => return Err(error.into()),
             None => return Ok(()),
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::routing::get;
 use fanfare::Dispatcher;
-use fanfare::channel::{Channel, UserId};
+use fanfare::channel::{Channel, CloseCode, UserId};
 use fanfare::group::ChannelBox;
 use fanfare::ws::{HANDLER_FAILED, Upgrade};
 use futures_util::SinkExt;
@@ -177,8 +177,8 @@ async fn a_handler_that_closes_and_reads_on_is_told_of_the_end() {
     let handler = move |mut channel: Channel| {
         let tell = tell.clone();
         async move {
-            assert!(channel.close(4001, "enough"));
-            assert!(!channel.close(4002, "once only"));
+            assert!(channel.close(CloseCode::new(4001), "enough"));
+            assert!(!channel.close(CloseCode::new(4002), "once only"));
             tell.send(channel.recv_message().await.is_none())?;
             Ok(())
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fanfare::channel::close_code;
+use fanfare::channel::CloseCode;
 use fanfare::group::{Position, Recover, Request};
 use fanfare::ws::{CLIENT_DTS, CLIENT_JS};
 use serde_json::Value;
@@ -95,16 +95,18 @@ fn close_codes_are_those_of_the_crate_and_the_client_does_what_the_page_says() {
     let rows = section.lines().filter(|line| line.starts_with("| 1") || line.starts_with("| 4"));
     let rows: Vec<Vec<_>> = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
     let named = [
-        ("NORMAL", close_code::NORMAL),
-        ("GOING_AWAY", close_code::GOING_AWAY),
-        ("UNSUPPORTED", close_code::UNSUPPORTED),
-        ("INVALID", close_code::INVALID),
-        ("POLICY", close_code::POLICY),
-        ("INTERNAL_ERROR", close_code::INTERNAL_ERROR),
-        ("TRY_AGAIN_LATER", close_code::TRY_AGAIN_LATER),
-        ("UNAUTHORIZED", close_code::UNAUTHORIZED),
-        ("REVOKED", close_code::REVOKED),
-        ("EXPIRED", close_code::EXPIRED),
+        ("NORMAL", CloseCode::NORMAL),
+        ("GOING_AWAY", CloseCode::GOING_AWAY),
+        ("PROTOCOL_ERROR", CloseCode::PROTOCOL_ERROR),
+        ("UNSUPPORTED", CloseCode::UNSUPPORTED),
+        ("INVALID", CloseCode::INVALID),
+        ("POLICY", CloseCode::POLICY),
+        ("TOO_BIG", CloseCode::TOO_BIG),
+        ("INTERNAL_ERROR", CloseCode::INTERNAL_ERROR),
+        ("TRY_AGAIN_LATER", CloseCode::TRY_AGAIN_LATER),
+        ("UNAUTHORIZED", CloseCode::UNAUTHORIZED),
+        ("REVOKED", CloseCode::REVOKED),
+        ("EXPIRED", CloseCode::EXPIRED),
     ];
     for (name, code) in named {
         let told = rows.iter().any(|row| row[0] == code.to_string() && row[1] == format!("`{name}`"));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare::channel::{Channel, RecvError};
+use fanfare::channel::{Channel, CloseCode, RecvError};
 use fanfare::ws::{Excess, RateLimit};
 use tokio::sync::mpsc;
 
@@ -16,7 +16,7 @@ async fn tell_all(
     while let Some(received) = channel.recv_text().await {
         match received {
             Ok(text) => tell.send(Ok(text))?,
-            Err(RecvError::Protocol { code, .. }) => tell.send(Err(code))?,
+            Err(RecvError::Protocol { code, .. }) => tell.send(Err(code.get()))?,
             Err(error) => return Err(error.into()),
         }
     }
@@ -116,7 +116,7 @@ async fn a_throttled_client_hears_what_is_sent_to_it_meanwhile() {
     }
     sender.send_text("hello").expect("it is open");
     assert_eq!(client.frame().await, Some((TEXT, b"hello".into())));
-    assert!(sender.close(1000, "that will do"));
+    assert!(sender.close(CloseCode::NORMAL, "that will do"));
     assert_eq!(client.close_code().await, Some(1000), "a close does not wait for the limit");
 }
 

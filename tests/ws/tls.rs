@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use axum::serve::Listener;
-use fanfare::channel::{Channel, OutboxLimits, Overflow, Sender};
+use fanfare::channel::{Channel, CloseCode, OutboxLimits, Overflow, Sender};
 use fanfare::frame::Frame;
 use fanfare::group::ChannelBox;
 use fanfare::ws::{Counters, Server, ShutdownReport, Upgrade, serve};
@@ -211,7 +211,7 @@ async fn group_sends_reach_all_over_tls_in_order_while_one_stalls() {
         assert!(stalled_sender.counts().waiting <= 500);
     }
     // It reads on, and has what was not dropped, in order.
-    assert!(stalled_sender.close(1000, "done"));
+    assert!(stalled_sender.close(CloseCode::NORMAL, "done"));
     let mut numbers = Vec::new();
     while let Message::Binary(payload) = next(&mut stalled).await {
         numbers.push(u64::from_be_bytes(payload[..8].try_into().expect("a number is in front")));

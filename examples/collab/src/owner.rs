@@ -7,8 +7,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fanfare::channel::Sender;
-use fanfare::channel::close_code::{INTERNAL_ERROR, POLICY};
+use fanfare::channel::{CloseCode, Sender};
 use fanfare::group::ChannelBox;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -131,7 +130,7 @@ impl Desk {
             };
             eprintln!("collab: {problem}");
             for page in from {
-                page.close(INTERNAL_ERROR, "the document cannot be kept");
+                page.close(CloseCode::INTERNAL_ERROR, "the document cannot be kept");
             }
             break;
         }
@@ -141,7 +140,7 @@ impl Desk {
         let Some(mut document) = self.document.take().map_or_else(|| self.store.load(&self.name), |it| Ok(Some(it)))?
         else {
             for ask in asks {
-                ask.from.close(POLICY, "there are too many documents: edit one that is there");
+                ask.from.close(CloseCode::POLICY, "there are too many documents: edit one that is there");
             }
             return Ok(());
         };
@@ -191,12 +190,12 @@ impl Desk {
         self.here.retain(|_, page| page.is_active());
         document.keep_replicas(|author| self.here.contains_key(author));
         if self.here.len() >= EDITORS && !self.here.contains_key(author) {
-            from.close(POLICY, "too many pages are open on this document");
+            from.close(CloseCode::POLICY, "too many pages are open on this document");
             return false;
         }
         let before = self.here.insert(author.clone(), from.clone());
         if let Some(before) = before.filter(|before| before.id() != from.id()) {
-            before.close(POLICY, "the page is here by another connection");
+            before.close(CloseCode::POLICY, "the page is here by another connection");
         }
         true
     }

@@ -72,7 +72,7 @@ impl User {
     /// Notifications in its queue stay there.
     ///
     /// ```
-    /// use fanfare::channel::{Channel, ChannelOptions, FarMessage, UserId};
+    /// use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarMessage, UserId};
     /// use fanfare::group::ChannelBox;
     ///
     /// let channels = ChannelBox::new();
@@ -83,7 +83,7 @@ impl User {
     ///
     /// assert_eq!(channels.user(&mallory).revoke(), 1);
     /// assert_eq!(channels.group("room").member_count(), 0);
-    /// assert!(matches!(far_end.try_recv(), Some(FarMessage::Close { code: 4403, .. })));
+    /// assert!(matches!(far_end.try_recv(), Some(FarMessage::Close { code: CloseCode::REVOKED, .. })));
     /// assert!(channels.join(&channel, "other room").is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -32,8 +32,7 @@ use super::record::Record;
 use super::store::OfflineStore;
 use super::wire;
 use crate::Error;
-use crate::channel::close_code::TRY_AGAIN_LATER;
-use crate::channel::{Out, UserId};
+use crate::channel::{CloseCode, Out, UserId};
 use crate::frame::{Frame, unix_millis};
 use crate::group::delivery::member::Seat;
 use crate::group::delivery::report::SendReport;
@@ -528,7 +527,7 @@ fn deliver(registry: Option<&Registry>, user: &UserId, frame: impl FnOnce() -> F
         // They come back and get it then: nothing may be missing in the middle.
         let members = Arc::clone(&lock(&inbox.state).members);
         for link in members.iter().filter_map(|member| member.link.upgrade()) {
-            link.close(TRY_AGAIN_LATER, "too much waits for this user");
+            link.close(CloseCode::TRY_AGAIN_LATER, "too much waits for this user");
         }
     }
     Some(report)

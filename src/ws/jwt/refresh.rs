@@ -3,12 +3,14 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::claims::ends_at;
 use super::error::RefreshError;
 use super::verifier::JwtVerifier;
-use crate::channel::{Refresh, SendError, Sender};
-use crate::frame::unix_millis;
+use crate::channel::{Refresh, SendError, Sender, UserId};
+use crate::clock::unix_millis;
+use crate::frame::{EncodeError, Frame};
 
 /// What a message may have beside its token, in bytes.
 const ENVELOPE: usize = 1 << 10;
@@ -43,14 +45,23 @@ impl JwtVerifier {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn refresh(&self, channel: &Sender, token: &str) -> Result<SystemTime, RefreshError> {
+        self.extend(channel.user(), token, &|at| channel.sign_until(at))
+    }
+
+    /// Checks a new token of `user`, and calls `extend` with its end, which is false when the channel is closed.
+    fn extend(
+        &self,
+        user: Option<&UserId>,
+        token: &str,
+        extend: &dyn Fn(Option<Instant>) -> bool,
+    ) -> Result<SystemTime, RefreshError> {
         let verified = self.verify_at(token.as_bytes(), SystemTime::now())?;
-        if channel.user() != Some(&verified.user) {
+        if user != Some(&verified.user) {
             return Err(RefreshError::OtherUser);
         }
-        if !channel.is_active() {
+        if !extend(ends_at(verified.expires)) {
             return Err(RefreshError::Closed);
         }
-        channel.sign_until(ends_at(verified.expires));
         Ok(verified.expires)
     }
 
@@ -63,10 +74,7 @@ impl JwtVerifier {
     ///
     /// As [`Sender::send`].
     pub fn answer_refresh(&self, channel: &Sender, token: &str) -> Result<(), SendError> {
-        channel.send(&match self.refresh(channel, token) {
-            Ok(expires) => json!({ "type": "refreshed", "expires": unix_millis(expires) }),
-            Err(error) => json!({ "type": "error", "error": error.to_string() }),
-        })
+        channel.send(&answer(self.refresh(channel, token)))
     }
 
     /// Answers a message of the client if it is `{"type":"refresh","token":"..."}`, and tells whether it is.
@@ -110,8 +118,21 @@ impl JwtVerifier {
 }
 
 impl Refresh for JwtVerifier {
-    fn answer(&self, channel: &Sender, token: &str) -> Result<(), SendError> {
-        self.answer_refresh(channel, token)
+    fn answer(
+        &self,
+        user: Option<&UserId>,
+        token: &str,
+        extend: &dyn Fn(Option<Instant>) -> bool,
+    ) -> Result<Frame, EncodeError> {
+        Frame::json(&answer(self.extend(user, token, extend)))
+    }
+}
+
+/// Returns what tells the client the result of a refresh.
+fn answer(refreshed: Result<SystemTime, RefreshError>) -> Value {
+    match refreshed {
+        Ok(expires) => json!({ "type": "refreshed", "expires": unix_millis(expires) }),
+        Err(error) => json!({ "type": "error", "error": error.to_string() }),
     }
 }
 

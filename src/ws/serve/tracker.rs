@@ -21,8 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use super::caps::{Caps, Full};
 use super::report::ShutdownReport;
-use crate::channel::close_code::GOING_AWAY;
-use crate::channel::{ChannelId, Out};
+use crate::channel::{ChannelId, CloseCode, Out};
 use crate::observe::connections as observe;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
@@ -148,7 +147,7 @@ impl Tracker {
 
 /// Closes a channel, behind the messages that wait in its outbox.
 fn say_goodbye(out: &Arc<Out>) {
-    out.close(GOING_AWAY, "the server is going away");
+    out.close(CloseCode::GOING_AWAY, "the server is going away");
 }
 
 /// The right of one connection to be there, under the caps: given back when this is dropped.

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use crate::frame::close_code::CloseCode;
+
 /// The rule of RFC 6455, or the limit of ours, that a client broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,18 +51,19 @@ impl ProtocolError {
     /// # Examples
     ///
     /// ```
+    /// use fanfare::channel::CloseCode;
     /// use fanfare::ws::decoder::ProtocolError;
     ///
-    /// assert_eq!(ProtocolError::Unmasked.close_code(), 1002);
-    /// assert_eq!(ProtocolError::TextNotUtf8.close_code(), 1007);
-    /// assert_eq!(ProtocolError::MessageTooBig.close_code(), 1009);
+    /// assert_eq!(ProtocolError::Unmasked.close_code(), CloseCode::PROTOCOL_ERROR);
+    /// assert_eq!(ProtocolError::TextNotUtf8.close_code(), CloseCode::INVALID);
+    /// assert_eq!(ProtocolError::MessageTooBig.close_code(), CloseCode::TOO_BIG);
     /// ```
     #[must_use]
-    pub fn close_code(&self) -> u16 {
+    pub fn close_code(&self) -> CloseCode {
         match self {
-            Self::ReasonNotUtf8 | Self::TextNotUtf8 | Self::BadDeflate => 1007,
-            Self::FrameTooBig | Self::MessageTooBig | Self::TooManyEmptyFragments => 1009,
-            _ => 1002,
+            Self::ReasonNotUtf8 | Self::TextNotUtf8 | Self::BadDeflate => CloseCode::INVALID,
+            Self::FrameTooBig | Self::MessageTooBig | Self::TooManyEmptyFragments => CloseCode::TOO_BIG,
+            _ => CloseCode::PROTOCOL_ERROR,
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::frame::is_close_code;
-
 use super::error::ProtocolError;
+use crate::frame::close_code::CloseCode;
 
 /// What a client has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +19,7 @@ pub enum DecoderEvent {
     /// The client closes, or answers our close; nothing comes after it.
     Close {
         /// The code, if the client gave one; it is one that may be sent back.
-        code: Option<u16>,
+        code: Option<CloseCode>,
         /// The reason, empty if the client gave none.
         reason: String,
     },
@@ -36,9 +35,9 @@ impl DecoderEvent {
             [_] => return Err(ProtocolError::CloseTooShort),
             [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
         };
-        if !is_close_code(code) {
+        let Some(code) = CloseCode::try_new(code) else {
             return Err(ProtocolError::CloseCode(code));
-        }
+        };
         let Ok(reason) = simdutf8::basic::from_utf8(reason) else {
             return Err(ProtocolError::ReasonNotUtf8);
         };

@@ -108,7 +108,7 @@ fn what_is_not_deflate_is_refused() {
     for payload in [&b"\x07"[..], b"\x00\x05\x00\xfb\xffHello\x00", b"\xf2\x00\x11\x00\x00"] {
         assert_bad(payload);
     }
-    assert_eq!(ProtocolError::BadDeflate.close_code(), 1007);
+    assert_eq!(ProtocolError::BadDeflate.close_code(), CloseCode::INVALID);
 }
 
 #[test]

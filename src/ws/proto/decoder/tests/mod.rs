@@ -5,6 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::close_code::CloseCode;
 
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -94,7 +95,7 @@ fn assert_events(bytes: &[u8], expected: &[DecoderEvent]) {
 #[track_caller]
 fn assert_refused(bytes: &[u8], expected: ProtocolError, code: u16) {
     assert_eq!(decode(bytes), (vec![], Some(expected)));
-    assert_eq!(expected.close_code(), code);
+    assert_eq!(expected.close_code().get(), code);
 }
 
 fn text(text: &str) -> DecoderEvent {
@@ -121,7 +122,7 @@ fn messages_and_control_frames_come_out_as_sent() {
             text(""),
             DecoderEvent::Ping("p".into()),
             DecoderEvent::Pong(vec![b'q'; 125].into()),
-            DecoderEvent::Close { code: Some(1001), reason: "bye".into() },
+            DecoderEvent::Close { code: Some(CloseCode::GOING_AWAY), reason: "bye".into() },
         ],
     );
 }
@@ -234,14 +235,14 @@ fn close_codes_that_may_be_sent_pass_and_others_do_not() {
         let (events, error) = decode_pieces(Limits::default(), [&sent[..]]);
         match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => {
-                assert_eq!(events, [DecoderEvent::Close { code: Some(code), reason: String::new() }]);
+                assert_eq!(events, [DecoderEvent::Close { code: CloseCode::try_new(code), reason: String::new() }]);
             }
             _ => {
                 assert_eq!((events, error), (vec![], Some(ProtocolError::CloseCode(code))));
             }
         }
     }
-    assert_eq!(ProtocolError::CloseCode(1005).close_code(), 1002);
+    assert_eq!(ProtocolError::CloseCode(1005).close_code(), CloseCode::PROTOCOL_ERROR);
 }
 
 #[test]
@@ -293,8 +294,8 @@ fn the_limits_are_exact() {
     let one_more = [frame(BINARY, &[0; 8]), frame(FIN | CONTINUATION, &[0; 3])].concat();
     assert_eq!(decode_with(limits, &one_more), refused(ProtocolError::MessageTooBig));
 
-    assert_eq!(ProtocolError::FrameTooBig.close_code(), 1009);
-    assert_eq!(ProtocolError::MessageTooBig.close_code(), 1009);
+    assert_eq!(ProtocolError::FrameTooBig.close_code(), CloseCode::TOO_BIG);
+    assert_eq!(ProtocolError::MessageTooBig.close_code(), CloseCode::TOO_BIG);
 }
 
 #[test]
@@ -350,7 +351,7 @@ fn a_million_empty_fragments_are_refused_early() {
     let refused_at = (2..1_000_000).find(|_| decoder.decode(&mut &empty[..]).is_err());
     assert_eq!(refused_at, Some(129));
     assert_eq!(decoder.allocated(), 0);
-    assert_eq!(ProtocolError::TooManyEmptyFragments.close_code(), 1009);
+    assert_eq!(ProtocolError::TooManyEmptyFragments.close_code(), CloseCode::TOO_BIG);
 }
 
 #[test]

@@ -6,47 +6,30 @@
 //! The same goes for its compressed twin, which only clients that agreed on permessage-deflate are sent: whoever asks
 //! for it first makes it, for all clones. A `OnceLock` is all the synchronisation there is.
 
+pub(crate) mod close_code;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod draft;
 mod pieces;
+mod wire;
 
 use std::fmt;
-use std::time::SystemTime;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
+use close_code::CloseCode;
 pub(crate) use draft::{Draft, tail};
 pub(crate) use pieces::{Piece, pieces};
+pub use wire::Opcode;
+use wire::{FIN, JSON_CAPACITY, MAX_HEADER, headed, headless};
 
+// For floors that import it from here.
+pub(crate) use crate::clock::unix_millis;
 use crate::sync::Arc;
 #[cfg(feature = "deflate")]
 use crate::sync::OnceLock;
-
-/// The longest header of an unmasked frame: two bytes and a length of eight.
-const MAX_HEADER: usize = 10;
-
-const FIN: u8 = 0x80;
-
-/// Where a payload of JSON begins to grow: small messages fit, and larger ones are moved less often.
-const JSON_CAPACITY: usize = 128;
-
-/// What a frame carries (RFC 6455, section 5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opcode {
-    /// UTF-8 text.
-    Text = 1,
-    /// Bytes.
-    Binary = 2,
-    /// The end of the connection, with a code and a reason.
-    Close = 8,
-    /// A question whether the peer is there.
-    Ping = 9,
-    /// The answer to it.
-    Pong = 10,
-}
 
 /// A WebSocket message, encoded once. Cheap to clone: clones share the bytes, compressed ones too.
 ///
@@ -103,9 +86,9 @@ impl Frame {
     }
 
     /// Makes a close frame; a reason longer than 123 bytes is cut between characters.
-    pub(crate) fn close(code: u16, reason: &str) -> Self {
+    pub(crate) fn close(code: CloseCode, reason: &str) -> Self {
         let cut = (0..=reason.len().min(123)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-        Self::new(Opcode::Close, &[&code.to_be_bytes(), &reason.as_bytes()[..cut]].concat())
+        Self::new(Opcode::Close, &[&code.get().to_be_bytes(), &reason.as_bytes()[..cut]].concat())
     }
 
     /// Makes the answer to a ping.
@@ -200,55 +183,6 @@ impl Frame {
     }
 }
 
-/// Returns a time as it is told to clients: in milliseconds since 1970.
-pub(crate) fn unix_millis(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// Tells whether a close frame may carry `code`: registered with IANA and not for local use only
-/// (1004 to 1006, 1015), or in the ranges left to libraries (3000) and applications (4000).
-pub(crate) fn is_close_code(code: u16) -> bool {
-    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-}
-
-/// Panics when a client would have to take a close of this code for a broken protocol.
-#[track_caller]
-pub(crate) fn require_close_code(code: u16) {
-    assert!(is_close_code(code), "close code {code} must not be sent: use 1000, or one of your own from 3000 to 4999");
-}
-
-/// Starts a buffer in which the header's place is left free, so that the payload is written once and stays.
-fn headless(capacity: usize) -> Vec<u8> {
-    let mut buffer = Vec::with_capacity(MAX_HEADER + capacity);
-    buffer.resize(MAX_HEADER, 0);
-    buffer
-}
-
-/// Makes the bytes of a frame of a buffer that [`headless`] began.
-fn headed(first: u8, mut buffer: Vec<u8>) -> Bytes {
-    // Without room to spare, `Bytes` takes the buffer as it is; a frame may also stay in a history for long.
-    buffer.shrink_to_fit();
-    let start = write_header(&mut buffer, first, MAX_HEADER);
-    let mut bytes = Bytes::from(buffer);
-    bytes.advance(start);
-    bytes
-}
-
-/// Writes the header into the place before the payload, and returns where it begins.
-fn write_header(buffer: &mut [u8], first: u8, payload: usize) -> usize {
-    let len = buffer.len() - payload;
-    let (short_len, long_len): (u8, &[u8]) = match len {
-        0..=125 => (len as u8, &[]),
-        126..=0xffff => (126, &(len as u16).to_be_bytes()),
-        _ => (127, &(len as u64).to_be_bytes()),
-    };
-    let start = payload - 2 - long_len.len();
-    buffer[start] = first;
-    buffer[start + 1] = short_len;
-    buffer[start + 2..payload].copy_from_slice(long_len);
-    start
-}
-
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {
         self.bytes() == other.bytes()
@@ -309,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_close_frame_has_its_code_and_a_reason_cut_between_characters() {
-        let frame = Frame::close(1013, &"ä".repeat(100));
+        let frame = Frame::close(CloseCode::TRY_AGAIN_LATER, &"ä".repeat(100));
         assert_eq!(frame.payload()[..2], 1013u16.to_be_bytes());
         assert_eq!(std::str::from_utf8(&frame.payload()[2..]), Ok(&*"ä".repeat(61)));
     }

@@ -1,4 +1,4 @@
-//! [`Access`]: what can be done with a connection while its lock is held.
+//! What can be done with a connection while its lock is held: the operations of [`Access`].
 
 use std::io;
 use std::ops::ControlFlow;
@@ -7,23 +7,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Inner, Out, Outcome, Route, State};
-use crate::channel::close_code::TRY_AGAIN_LATER;
-use crate::channel::outbox::{Overflow, Rule};
-use crate::channel::waitlist::Ticket;
+use super::outbox::{Overflow, Rule};
+use super::port::{Outcome, Route};
+use super::state::{Access, Inner, LinkState};
+use super::waitlist::Ticket;
+use crate::frame::close_code::CloseCode;
 use crate::frame::{Frame, pieces};
-use crate::observe::channels::{NO_CLOSE, Notes, Why};
-use crate::sync::{Arc, MutexGuard};
-
-/// The right to write, as long as the lock is held.
-pub(crate) struct Access<'a> {
-    pub(super) inner: MutexGuard<'a, Inner>,
-    pub(super) out: &'a Arc<Out>,
-    /// Something was written, or asks for room.
-    pub(super) tell_far: bool,
-    /// Told when the lock is released.
-    pub(super) notes: Notes,
-}
+use crate::observe::channels::{NO_CLOSE, Why};
+use crate::sync::Arc;
 
 impl Access<'_> {
     /// Sends a message.
@@ -31,7 +22,7 @@ impl Access<'_> {
         if !self.takes_messages() {
             return self.lose();
         }
-        let bytes = self.out.wire(frame);
+        let bytes = self.link.wire(frame);
         if !self.inner.outbox.is_empty() && !cfg!(fault = "overtake") {
             return self.queue(bytes.clone(), route);
         }
@@ -62,7 +53,7 @@ impl Access<'_> {
             }
         }
         for (frame, route) in frames {
-            let bytes = self.out.wire(frame);
+            let bytes = self.link.wire(frame);
             let part = written.min(bytes.len());
             written -= part;
             note(match part {
@@ -83,7 +74,7 @@ impl Access<'_> {
         if self.inner.mortal {
             self.expire();
         }
-        self.inner.state == State::Open
+        self.inner.state == LinkState::Open
     }
 
     /// Closes the channel if its time is over.
@@ -100,8 +91,8 @@ impl Access<'_> {
     /// as such room goes, and none is dropped for another.
     pub(super) fn replay(&mut self, frames: &[Frame]) {
         let route = Route { overflow: Some(Overflow::Close), ..Route::default() };
-        let out = self.out;
-        let wires = || frames.iter().map(|frame| out.wire(frame));
+        let link = self.link;
+        let wires = || frames.iter().map(|frame| link.wire(frame));
         let (pieces, bytes) = (pieces(wires()), wires().map(Bytes::len).sum());
         self.inner.outbox.grant(bytes, frames.len());
         let mut rest = frames;
@@ -114,7 +105,7 @@ impl Access<'_> {
 
     /// Queues a message of a run whose writing has come to an end before it.
     fn push_behind(&mut self, bytes: &Bytes, route: &Route<'_>) -> Outcome {
-        if self.inner.state != State::Open { self.lose() } else { self.queue(bytes.clone(), route) }
+        if self.inner.state != LinkState::Open { self.lose() } else { self.queue(bytes.clone(), route) }
     }
 
     /// Passes on what waits in the logs of this connection's groups.
@@ -134,9 +125,9 @@ impl Access<'_> {
     /// Puts a message behind what waits, as its rule allows.
     #[cold]
     fn queue(&mut self, bytes: Bytes, route: &Route<'_>) -> Outcome {
-        let overflow = route.overflow.unwrap_or(self.out.terms.options.outbox.overflow);
+        let overflow = route.overflow.unwrap_or(self.link.terms.options.outbox.overflow);
         let was_empty = self.inner.outbox.is_empty();
-        let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.out.terms.options.outbox);
+        let offered = self.inner.outbox.offer(bytes, route.rule(overflow), &self.link.terms.options.outbox);
         self.count_dropped(Why::Replaced, offered.evicted);
         if offered.taken {
             if was_empty {
@@ -150,7 +141,7 @@ impl Access<'_> {
         }
         self.count_dropped(Why::Overflow, 1);
         self.drop_waiting(Why::Overflow);
-        self.close(TRY_AGAIN_LATER, "client reads too slowly");
+        self.close(CloseCode::TRY_AGAIN_LATER, "client reads too slowly");
         Outcome::Overflowed
     }
 
@@ -173,7 +164,7 @@ impl Access<'_> {
         if written == 0 {
             return self.queue(bytes.clone(), route);
         }
-        let overflow = route.overflow.unwrap_or(self.out.terms.options.outbox.overflow);
+        let overflow = route.overflow.unwrap_or(self.link.terms.options.outbox.overflow);
         // A slice: what waits shares the bytes with every other connection.
         self.inner.outbox.append_rest(bytes.slice(written..), route.rule(overflow));
         self.await_room();
@@ -181,7 +172,7 @@ impl Access<'_> {
     }
 
     pub(super) fn push_control(&mut self, mut bytes: Bytes) {
-        if self.inner.state == State::Dead {
+        if self.inner.state == LinkState::Dead {
             return;
         }
         if !self.inner.outbox.is_empty() {
@@ -197,23 +188,23 @@ impl Access<'_> {
         }
     }
 
-    pub(super) fn close(&mut self, code: u16, reason: &str) -> bool {
-        if self.inner.state != State::Open {
+    pub(super) fn close(&mut self, code: CloseCode, reason: &str) -> bool {
+        if self.inner.state != LinkState::Open {
             return false;
         }
         self.push_control(Frame::close(code, reason).bytes().clone());
-        if self.inner.state == State::Open {
-            self.inner.state = State::Closing;
-            self.note_closed(code);
+        if self.inner.state == LinkState::Open {
+            self.inner.state = LinkState::Closing;
+            self.note_closed(code.get());
         }
         true
     }
 
     pub(super) fn die(&mut self) {
-        if self.inner.state == State::Open {
+        if self.inner.state == LinkState::Open {
             self.note_closed(NO_CLOSE);
         }
-        self.inner.state = State::Dead;
+        self.inner.state = LinkState::Dead;
         let lost = self.inner.outbox.clear();
         self.count_dropped(Why::Lost, lost);
         if let Some(transport) = self.inner.transport.take() {
@@ -228,7 +219,7 @@ impl Access<'_> {
 
     /// Ready when `is_so` or the connection is over; otherwise `cx` is woken when either may have changed.
     pub(super) fn watch(&mut self, ticket: Ticket, cx: &Context<'_>, is_so: impl Fn(&Inner) -> bool) -> Poll<()> {
-        if self.inner.state == State::Dead || is_so(&self.inner) {
+        if self.inner.state == LinkState::Dead || is_so(&self.inner) {
             return Poll::Ready(());
         }
         self.inner.watchers.put(ticket, cx.waker());
@@ -241,7 +232,7 @@ impl Access<'_> {
         if let Some(transport) = &self.inner.transport
             && !cfg!(fault = "lost_flusher")
         {
-            transport.await_room(Arc::downgrade(self.out));
+            transport.await_room(Arc::downgrade(self.link) as _);
         }
     }
 
@@ -295,17 +286,5 @@ impl Access<'_> {
     fn broken(&mut self) -> Option<usize> {
         self.die();
         None
-    }
-}
-
-impl Route<'_> {
-    fn rule(&self, overflow: Overflow) -> Rule {
-        match overflow {
-            Overflow::Close | Overflow::DropNewest => Rule::Keep,
-            Overflow::DropOldest => Rule::Yield,
-            // What is sent to one channel without a key is a value of its own.
-            Overflow::Conflate if self.source == 0 && self.key.is_none() => Rule::Yield,
-            Overflow::Conflate => Rule::Replace((self.source, self.key.cloned())),
-        }
     }
 }

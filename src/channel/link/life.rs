@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::close_code::{EXPIRED, UNAUTHORIZED};
-use super::options::ChannelOptions;
+use crate::frame::close_code::CloseCode;
 
 /// The times at which a channel ends by itself; the first one counts.
 #[derive(Debug, Default)]
@@ -22,20 +21,20 @@ pub(crate) struct Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) at: Instant,
-    pub(crate) code: u16,
+    pub(crate) code: CloseCode,
     pub(crate) reason: &'static str,
 }
 
 impl Life {
     /// Returns the life that a channel begins with; most live as long as their connection.
-    pub(crate) fn of(options: &ChannelOptions) -> Option<Box<Self>> {
-        if options.ttl.is_none() && options.expires_in.is_none() {
+    pub(crate) fn of(ttl: Option<Duration>, expires_in: Option<Duration>) -> Option<Box<Self>> {
+        if ttl.is_none() && expires_in.is_none() {
             return None;
         }
         let now = Instant::now();
         let mut life = Self::default();
-        life.expire_at(options.expires_in.and_then(|time| now.checked_add(time)));
-        life.set_ttl(options.ttl, now);
+        life.expire_at(expires_in.and_then(|time| now.checked_add(time)));
+        life.set_ttl(ttl, now);
         Some(Box::new(life))
     }
 
@@ -43,7 +42,6 @@ impl Life {
         self.expires = at;
     }
 
-    #[cfg(feature = "ws")]
     pub(crate) fn sign_until(&mut self, at: Option<Instant>) {
         self.signed_until = at;
     }
@@ -62,11 +60,11 @@ impl Life {
     pub(crate) fn end(&self) -> Option<End> {
         let end = |at, code, reason| End { at, code, reason };
         [
-            self.expires.map(|at| end(at, EXPIRED, "channel has expired")),
-            self.signed_until.map(|at| end(at, UNAUTHORIZED, "token has expired")),
+            self.expires.map(|at| end(at, CloseCode::EXPIRED, "channel has expired")),
+            self.signed_until.map(|at| end(at, CloseCode::UNAUTHORIZED, "token has expired")),
             self.idle
                 .and_then(|(ttl, touched)| touched.checked_add(ttl))
-                .map(|at| end(at, EXPIRED, "channel was idle for too long")),
+                .map(|at| end(at, CloseCode::EXPIRED, "channel was idle for too long")),
         ]
         .into_iter()
         .flatten()
@@ -89,7 +87,7 @@ mod tests {
         life.set_ttl(Some(SECOND), start);
         assert_eq!(life.end().map(|end| (end.at, end.reason)), Some((start + SECOND, "channel was idle for too long")));
         life.touch(start + 9 * SECOND + SECOND / 2);
-        assert_eq!(life.end().map(|end| (end.at, end.code)), Some((start + 10 * SECOND, EXPIRED)));
+        assert_eq!(life.end().map(|end| (end.at, end.code)), Some((start + 10 * SECOND, CloseCode::EXPIRED)));
         life.expire_at(None);
         assert_eq!(life.end().map(|end| end.at), Some(start + 10 * SECOND + SECOND / 2));
         life.set_ttl(Some(Duration::MAX), start);

@@ -1,206 +1,62 @@
-//! [`Out`]: the one way to a client's socket.
+//! [`Link`]: the one way to a client's socket.
 //!
-//! **Write rule.** All bytes to a connection go through its `Out`: one short lock that holds the
+//! **Write rule.** All bytes to a connection go through its `Link`: one short lock that holds the
 //! outbox and the state, kept over a non-blocking write, never over an await or user code. While the
 //! outbox is not empty every writer appends to it, so nothing overtakes and no frame is torn.
 //!
 //! **Order rule.** Group messages wait in logs, not in outboxes ([`Feed`]). Whoever writes a frame
 //! of its own first catches this connection up with every feed it has, under the same lock: what one
 //! caller sends to a group and then to a channel arrives in that order. Locks are taken in one
-//! order: `Out`, then a feed's log.
+//! order: `Link`, then a feed's log.
 //!
 //! **Counts.** A message that this connection is given is, at any time, exactly one of: written,
 //! waiting, dropped. Control frames are none of them.
-//!
-//! ```text
-//! state     takes messages   leaves it by
-//! OPEN      yes              -> CLOSING  close, overflow: a close frame is the last thing queued
-//!                            -> DEAD     a write failed, the peer is gone
-//! CLOSING   no               -> DEAD     the peer answered, or its time is up
-//! DEAD      no               never
-//! ```
 
 mod access;
+mod life;
+pub(super) mod outbox;
+pub(super) mod port;
+mod state;
+mod waitlist;
 
-use std::any::Any;
-use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
+#[cfg(feature = "ws")]
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::ChannelId;
-use super::close_code::REVOKED;
-use super::error::SendError;
 #[cfg(feature = "ws")]
-use super::life::End;
-use super::life::Life;
+use life::End;
+use life::Life;
+use outbox::Outbox;
+use port::Flush;
+use state::Inner;
+
+use super::error::SendError;
+use super::identity::ChannelId;
 use super::options::ChannelOptions;
-use super::outbox::{Outbox, Overflow};
-use super::waitlist::{Ticket, Waitlist};
 use crate::frame::Frame;
-use crate::observe::channels::{Notes, Open, To, Why, delivered};
+use crate::frame::close_code::CloseCode;
+use crate::observe::channels::{Notes, OpenChannel, To, Why, delivered};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
-pub(crate) use access::Access;
-
-/// The sending half of one connection.
-///
-/// In this order, and `Inner` in its own: a sweep over many connections waits for memory more than for
-/// anything else of ours, so what it touches of each lies together.
-#[repr(C)]
-pub(crate) struct Out {
-    inner: Mutex<Inner>,
-    /// Of the terms, beside what is touched with it.
-    deflates: bool,
-    id: ChannelId,
-    created: SystemTime,
-    terms: Terms,
-}
-
-/// What is settled about a connection before it begins.
-#[derive(Debug, Default)]
-pub(crate) struct Terms {
-    pub(crate) peer_addr: Option<SocketAddr>,
-    pub(crate) options: ChannelOptions,
-    /// The client takes compressed frames.
-    pub(crate) deflates: bool,
-    /// Drives the connection, if one does.
-    pub(crate) runtime: Option<Handle>,
-}
-
-#[repr(C)]
-struct Inner {
-    state: State,
-    /// It has a `life`: asked at every message.
-    mortal: bool,
-    /// `None` when the connection is dead.
-    transport: Option<Arc<dyn Transport>>,
-    written: u64,
-    outbox: Outbox,
-    dropped: u64,
-    feeds: Vec<Arc<dyn Feed>>,
-    homes: Vec<Weak<dyn Home>>,
-    /// It has left its feeds and homes, for good.
-    retired: bool,
-    /// Its user may not be here any more.
-    revoked: bool,
-    /// When the channel ends by itself, if ever.
-    life: Option<Box<Life>>,
-    /// The task that reads, keeps time, and flushes when there is room again.
-    driver: Option<Waker>,
-    /// Who waits until nothing waits, or for the end.
-    watchers: Waitlist,
-    open: Open,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Open,
-    Closing,
-    Dead,
-}
-
-/// How far a connection has come with what had to wait.
+pub use outbox::{OutboxCounts, OutboxLimits, Overflow};
 #[cfg(feature = "ws")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    /// Bytes that have gone out after they had to wait, since the beginning.
-    pub(crate) taken: u64,
-    /// Nothing waits.
-    pub(crate) is_empty: bool,
-}
+pub(crate) use port::Refresh;
+pub(crate) use port::{Home, Inbox, Outcome, Route, Transport};
+pub(crate) use state::{Access, Feed, Link, LinkState, Terms};
+pub(crate) use waitlist::{Ticket, Waitlist};
 
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Handed to the kernel.
-    Written,
-    /// In the outbox, at least in part.
-    Queued,
-    /// Dropped: the outbox is full.
-    Full,
-    /// Dropped, and the channel is closed for it.
-    Overflowed,
-    /// Dropped: the channel is closed.
-    Closed,
-}
-
-/// Counts what became of the messages for one client. At any time their sum is what was sent to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutboxCounts {
-    /// Messages that the kernel has taken whole. Whether the client has read them is not known.
-    pub written: u64,
-    /// Messages that wait in the outbox.
-    pub waiting: usize,
-    /// The bytes of those, framing and control frames included.
-    pub waiting_bytes: usize,
-    /// Messages that were refused because the channel was closed or its outbox full, dropped from the
-    /// outbox for newer ones, or lost in it with the connection.
-    pub dropped: u64,
-}
-
-/// Where a message comes from and how it is treated when it has to wait.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Route<'a> {
-    /// The number of its group; 0 when it was sent to this channel alone.
-    pub(crate) source: u64,
-    /// Instead of the channel's own rule.
-    pub(crate) overflow: Option<Overflow>,
-    /// What it is the latest value of.
-    pub(crate) key: Option<&'a Arc<str>>,
-}
-
-/// A non-blocking byte sink.
-pub(crate) trait Transport: Send + Sync {
-    /// Writes what the sink takes now; `WouldBlock` when that is nothing.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
-
-    /// As `try_write`, from several pieces.
-    fn try_write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.try_write(pieces.first().map_or(&[], |piece| piece))
-    }
-
-    /// The sink has pushed back, and the outbox is no longer empty. The driver is woken in any case; one
-    /// that cannot see for itself when there is room has [`Out::flush`] called by other means.
-    fn await_room(&self, _out: Weak<Out>) {}
-
-    /// Ends the connection in both directions, so that its reader wakes.
-    fn shut_down(&self);
-
-    /// Returns who is to be told that something was written, or waits for room.
-    fn far_waker(&self) -> Option<Waker> {
-        None
-    }
-}
-
-/// Where messages for this connection wait beside the outbox: the log of a group.
-pub(crate) trait Feed: Any + Send + Sync {
-    /// Passes on what this connection has not had yet.
-    fn catch_up(&self, access: &mut Access<'_>);
-
-    /// As `catch_up`, and ends the feed.
-    fn leave(&self, access: &mut Access<'_>);
-
-    /// Clears up behind `leave`. Called without the lock.
-    fn left(&self);
-}
-
-/// Who knows a channel by its id.
-pub(crate) trait Home: Send + Sync {
-    fn forget(&self, id: ChannelId);
-}
-
-impl Out {
+impl Link {
     pub(crate) fn new(terms: Terms, transport: Arc<dyn Transport>) -> Arc<Self> {
-        let life = Life::of(&terms.options);
+        let life = Life::of(terms.options.ttl, terms.options.expires_in);
         let id = ChannelId::next();
         let inner = Inner {
-            state: State::Open,
+            state: LinkState::Open,
             mortal: life.is_some(),
             life,
             outbox: Outbox::default(),
@@ -213,7 +69,7 @@ impl Out {
             revoked: false,
             driver: None,
             watchers: Waitlist::default(),
-            open: Open::new(id, terms.peer_addr),
+            open: OpenChannel::new(id, terms.peer_addr),
         };
         Arc::new(Self { inner: Mutex::new(inner), deflates: terms.deflates, id, created: SystemTime::now(), terms })
     }
@@ -261,7 +117,7 @@ impl Out {
                     life.touch(Instant::now());
                 }
             }
-            access.inner.state == State::Open
+            access.inner.state == LinkState::Open
         })
     }
 
@@ -291,13 +147,13 @@ impl Out {
         self.terms.runtime.as_ref()
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> LinkState {
         lock(&self.inner).state
     }
 
     pub(crate) fn is_active(&self) -> bool {
         let inner = lock(&self.inner);
-        inner.state == State::Open
+        inner.state == LinkState::Open
             && inner.life.as_ref().and_then(|life| life.end()).is_none_or(|end| end.at > Instant::now())
     }
 
@@ -351,9 +207,9 @@ impl Out {
     pub(crate) fn send_pong(self: &Arc<Self>, payload: &[u8]) {
         let pong = Frame::pong(payload).bytes().clone();
         self.locked(|access| match access.inner.state {
-            State::Open if access.inner.outbox.is_empty() => access.push_control(pong),
-            State::Open => access.inner.outbox.append_pong(pong),
-            State::Closing | State::Dead => {}
+            LinkState::Open if access.inner.outbox.is_empty() => access.push_control(pong),
+            LinkState::Open => access.inner.outbox.append_pong(pong),
+            LinkState::Closing | LinkState::Dead => {}
         });
     }
 
@@ -361,14 +217,14 @@ impl Out {
     #[cfg(feature = "ws")]
     pub(crate) fn send_ping(self: &Arc<Self>) {
         self.locked(|access| {
-            if access.inner.state == State::Open {
+            if access.inner.state == LinkState::Open {
                 access.push_control(Frame::ping().bytes().clone());
             }
         });
     }
 
     /// Begins the close handshake behind all that was sent before; false when it was begun already.
-    pub(crate) fn close(self: &Arc<Self>, code: u16, reason: &str) -> bool {
+    pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> bool {
         self.locked(|access| {
             if !cfg!(fault = "close_no_catch_up") {
                 access.catch_up();
@@ -382,7 +238,7 @@ impl Out {
         self.locked(|access| {
             access.inner.revoked = true;
             access.drop_waiting(Why::Revoked);
-            access.close(REVOKED, reason);
+            access.close(CloseCode::REVOKED, reason);
         });
     }
 
@@ -399,7 +255,7 @@ impl Out {
     pub(crate) fn flush(self: &Arc<Self>) -> bool {
         self.locked(|access| {
             access.flush();
-            access.inner.state != State::Dead && !access.inner.outbox.is_empty()
+            access.inner.state != LinkState::Dead && !access.inner.outbox.is_empty()
         })
     }
 
@@ -442,7 +298,7 @@ impl Out {
 
     /// Resolves when the connection is over.
     pub(crate) fn poll_closed(self: &Arc<Self>, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
-        self.locked(|access| access.watch(ticket, cx, |inner| inner.state == State::Dead))
+        self.locked(|access| access.watch(ticket, cx, |inner| inner.state == LinkState::Dead))
     }
 
     /// Forgets who polled with this ticket.
@@ -531,7 +387,7 @@ impl Out {
     }
 
     /// Returns the state, and has the driver woken when it changes or the sink is to be flushed.
-    pub(crate) fn poll_state(&self, cx: &Context<'_>) -> State {
+    pub(crate) fn poll_state(&self, cx: &Context<'_>) -> LinkState {
         let mut inner = lock(&self.inner);
         if !inner.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
             inner.driver = Some(cx.waker().clone());
@@ -539,16 +395,11 @@ impl Out {
         inner.state
     }
 
-    /// Returns the bytes of a frame as this client is to get them.
-    pub(crate) fn wire<'f>(&self, frame: &'f Frame) -> &'f Bytes {
-        frame.wire(self.deflates)
-    }
-
     /// Runs `act` under the lock, then wakes whom it concerns without it.
     fn locked<R>(self: &Arc<Self>, act: impl FnOnce(&mut Access<'_>) -> R) -> R {
         let inner = lock(&self.inner);
         let before = (inner.state, inner.outbox.is_empty());
-        let mut access = Access { inner, out: self, tell_far: false, notes: Notes::default() };
+        let mut access = Access { inner, link: self, tell_far: false, notes: Notes::default() };
         let result = act(&mut access);
         let Access { mut inner, tell_far, notes, .. } = access;
         let mut wakes = SmallVec::<[Waker; 2]>::new();
@@ -566,38 +417,33 @@ impl Out {
     }
 }
 
-impl Inner {
-    /// Collects whom the change from `before` concerns.
-    #[cold]
-    fn note_change(&mut self, before: (State, bool), wakes: &mut SmallVec<[Waker; 2]>) {
-        let empty = self.outbox.is_empty();
-        // The driver flushes what waits, and at the end of a connection waits until all is out.
-        let concerns_driver = self.state != before.0 || !empty || self.state == State::Closing;
-        if concerns_driver && !cfg!(fault = "driver_not_told") {
-            wakes.extend(self.driver.take());
-        }
-        if self.state == State::Dead || empty {
-            wakes.extend(self.watchers.take_all());
-        }
+impl Flush for Link {
+    fn flush(self: Arc<Self>) -> bool {
+        Link::flush(&self)
     }
 }
 
-impl std::fmt::Debug for Out {
+/// How far a connection has come with what had to wait.
+#[cfg(feature = "ws")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Bytes that have gone out after they had to wait, since the beginning.
+    pub(crate) taken: u64,
+    /// Nothing waits.
+    pub(crate) is_empty: bool,
+}
+
+impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Out").field("id", &self.id).field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("Link").field("id", &self.id).field("state", &self.state()).finish_non_exhaustive()
     }
-}
-
-/// Received messages, one after the other. Told of its channel's end by being dropped.
-pub(crate) trait Inbox: Send + Sync {
-    /// Returns the next message; `None` after the end. Dropping the caller's future loses nothing.
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<super::Message, super::RecvError>>>;
 }
 
 #[cfg(all(test, feature = "ws"))]
 mod tests {
+    use std::io;
+
     use super::*;
-    use crate::channel::close_code::NORMAL;
     use crate::sync::atomic::{AtomicUsize, Ordering};
 
     /// A socket whose client reads nothing.
@@ -629,22 +475,22 @@ mod tests {
         // 128 bytes of payload, and what a history adds to them.
         let frames: Vec<_> = (0..1001).map(|_| Frame::text("x".repeat(128 + 42))).collect();
         let transport = Arc::new(Counting::default());
-        let out = Out::new(Terms::default(), Arc::clone(&transport) as _);
-        out.locked(|access| access.replay(&frames));
+        let link = Link::new(Terms::default(), Arc::clone(&transport) as _);
+        link.locked(|access| access.replay(&frames));
         assert_eq!(transport.0.load(Ordering::Relaxed), 3);
-        assert_eq!(out.counts().written, 1001);
+        assert_eq!(link.counts().written, 1001);
     }
 
     #[test]
     fn a_client_that_pings_and_never_reads_does_not_grow_its_outbox() {
-        let out = Out::new(Terms::default(), Arc::new(Stalled));
+        let link = Link::new(Terms::default(), Arc::new(Stalled));
         for _ in 0..10_000 {
-            out.send_pong(&[7; 125]);
+            link.send_pong(&[7; 125]);
         }
         // The first one went where there was nothing else to go before.
-        assert_eq!(out.counts().waiting_bytes, 2 * 127);
-        assert_eq!(out.state(), State::Open);
-        assert!(out.close(NORMAL, ""), "a close goes out whatever waits");
-        assert_eq!(out.counts(), OutboxCounts { waiting_bytes: 2 * 127 + 4, ..OutboxCounts::default() });
+        assert_eq!(link.counts().waiting_bytes, 2 * 127);
+        assert_eq!(link.state(), LinkState::Open);
+        assert!(link.close(CloseCode::NORMAL, ""), "a close goes out whatever waits");
+        assert_eq!(link.counts(), OutboxCounts { waiting_bytes: 2 * 127 + 4, ..OutboxCounts::default() });
     }
 }

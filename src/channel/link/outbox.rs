@@ -61,6 +61,20 @@ pub enum Overflow {
     Conflate,
 }
 
+/// Counts what became of the messages for one client. At any time their sum is what was sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxCounts {
+    /// Messages that the kernel has taken whole. Whether the client has read them is not known.
+    pub written: u64,
+    /// Messages that wait in the outbox.
+    pub waiting: usize,
+    /// The bytes of those, framing and control frames included.
+    pub waiting_bytes: usize,
+    /// Messages that were refused because the channel was closed or its outbox full, dropped from the
+    /// outbox for newer ones, or lost in it with the connection.
+    pub dropped: u64,
+}
+
 /// What may become of a piece that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
@@ -74,19 +88,19 @@ pub(crate) enum Rule {
     /// May be dropped for a newer message.
     Yield,
     /// As `Yield`, and is replaced by a message of the same key.
-    Replace(Key),
+    Replace(ValueKey),
 }
 
 /// What a message is the latest value of: the number of its group (0: none), and a name within it.
-pub(crate) type Key = (u64, Option<Arc<str>>);
+pub(crate) type ValueKey = (u64, Option<Arc<str>>);
 
 #[derive(Debug)]
-struct Piece {
+struct QueuedFrame {
     bytes: Bytes,
     rule: Rule,
 }
 
-impl Piece {
+impl QueuedFrame {
     fn is_message(&self) -> bool {
         matches!(self.rule, Rule::Keep | Rule::Yield | Rule::Replace(_))
     }
@@ -109,7 +123,7 @@ pub(crate) struct Offered {
 pub(crate) struct Outbox {
     /// First, since it alone tells whether anything waits: what every send asks.
     bytes: usize,
-    queue: VecDeque<Piece>,
+    queue: VecDeque<QueuedFrame>,
     messages: usize,
     /// The front piece is the rest of a frame whose start is out.
     front_begun: bool,
@@ -186,7 +200,7 @@ impl Outbox {
     /// Appends whatever the limits: for control frames, and the rest of what is half out.
     pub(crate) fn append(&mut self, bytes: Bytes, rule: Rule) {
         debug_assert!(!bytes.is_empty(), "a frame has a header");
-        let piece = Piece { bytes, rule };
+        let piece = QueuedFrame { bytes, rule };
         self.bytes += piece.bytes.len();
         self.messages += usize::from(piece.is_message());
         self.queue.push_back(piece);
@@ -253,7 +267,7 @@ impl Outbox {
                 joined.freeze()
             }
         };
-        let messages = self.queue.drain(..count).filter(Piece::is_message).count();
+        let messages = self.queue.drain(..count).filter(QueuedFrame::is_message).count();
         self.front_begun = false;
         self.staged = (joined.len(), messages);
         Some(joined)
@@ -273,7 +287,7 @@ impl Outbox {
     /// Drops all messages that are not half out, and returns how many that were. Control frames stay.
     pub(crate) fn drop_waiting(&mut self) -> usize {
         let begun = usize::from(self.front_begun);
-        self.drop_some(begun..self.queue.len(), Piece::is_message)
+        self.drop_some(begun..self.queue.len(), QueuedFrame::is_message)
     }
 
     /// Drops everything, and returns how many messages that were.
@@ -307,11 +321,11 @@ impl Outbox {
             // Alone it passes whatever its size.
             (fits || messages == 1 && bytes == len).then_some(at + 1)
         });
-        end.map_or(0, |end| self.drop_some(begun..end, Piece::may_go))
+        end.map_or(0, |end| self.drop_some(begun..end, QueuedFrame::may_go))
     }
 
     /// Drops those of `range` that `which` names.
-    fn drop_some(&mut self, range: Range<usize>, which: impl Fn(&Piece) -> bool) -> usize {
+    fn drop_some(&mut self, range: Range<usize>, which: impl Fn(&QueuedFrame) -> bool) -> usize {
         let before = self.messages;
         let (mut at, mut end) = (range.start, range.end);
         while at < end {
