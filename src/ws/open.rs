@@ -23,7 +23,7 @@ use super::proto::decoder::{Decoder, Limits};
 use super::serve::ConnectionPermit;
 use super::times::Pace;
 use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Refresh, Terms, UserId};
+use crate::channel::{Channel, ChannelId, ChannelOptions, Link, OutboxLimits, Refresh, Terms, UserId};
 use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
@@ -53,8 +53,8 @@ impl Opening {
             let opened = opened.and_then(|io| open(io, self.peer_addr, self.deflate, self.options));
             // Otherwise the client went away between its request and our answer: nobody is left to answer.
             if let Ok(connection) = opened {
-                let _listed = self.permit.map(|permit| permit.enlist(connection.out()));
-                let span = observe::Connection::new(&request, connection.out().id(), connection.out().peer_addr());
+                let _listed = self.permit.map(|permit| permit.enlist(connection.link()));
+                let span = observe::Connection::new(&request, connection.link().id(), connection.link().peer_addr());
                 run(connection, handler, self.events, &span).await;
             }
         });
@@ -150,11 +150,11 @@ fn open(
         deflates: deflate.writes,
         runtime: Some(Handle::current()),
     };
-    let out = Out::new(terms, socket.transport());
+    let link = Link::new(terms, socket.transport());
     if signed_until.is_some() {
-        out.change_life(|life| life.sign_until(signed_until));
+        link.change_life(|life| life.sign_until(signed_until));
     }
-    Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, out))
+    Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, link))
 }
 
 fn decoder(limits: Limits, deflates: bool) -> Decoder {

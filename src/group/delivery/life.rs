@@ -8,7 +8,7 @@ use std::any::Any;
 use std::time::SystemTime;
 
 use super::state::{LiveGroup, Member};
-use crate::channel::{Feed, Out};
+use crate::channel::{Feed, Link};
 use crate::group::history::Since;
 use crate::group::history::resume::{Missed, joined};
 use crate::sync::atomic::AtomicU64;
@@ -26,7 +26,7 @@ impl LiveGroup {
     ///
     /// Either way it arrives once. No sweep can deliver case 2 ahead of the replay: a sweep needs the lock of the link,
     /// which is held until the replay is written.
-    pub(crate) fn admit(&self, link: &Arc<Out>, since: Option<Since>) -> Option<(Arc<Member>, Missed)> {
+    pub(crate) fn admit(&self, link: &Arc<Link>, since: Option<Since>) -> Option<(Arc<Member>, Missed)> {
         // Members of a group that keeps a history are told where it stands, so that offsets mean something to them.
         let since = since.or_else(|| self.tail.as_ref().map(|_| Since::Last(0)));
         let now = SystemTime::now();
