@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use smallvec::SmallVec;
 
 use crate::channel::{ChannelId, Link, UserId};
+use crate::clock::Moment;
 use crate::sync::{Arc, Mutex, lock};
 
 /// The reason in the close frame of a revoked client.
@@ -27,8 +28,8 @@ pub(super) struct Users {
 #[derive(Default)]
 struct Shard {
     channels: HashMap<UserId, SmallVec<[Arc<Link>; 1]>>,
-    /// An id of that time: channels whose user was known before have lower ones.
-    revoked: HashMap<UserId, ChannelId>,
+    /// The moment of each revocation. A channel whose user was identified before it is refused.
+    revoked: HashMap<UserId, Moment>,
     /// The users of `revoked`, the longest ago first.
     order: VecDeque<UserId>,
 }
@@ -70,7 +71,7 @@ impl Users {
     pub(super) fn revoke(&self, user: &UserId) -> SmallVec<[Arc<Link>; 1]> {
         let mut shard = lock(self.shard(user));
         let shard = &mut *shard;
-        if shard.revoked.insert(user.clone(), ChannelId::next()).is_some() {
+        if shard.revoked.insert(user.clone(), Moment::now()).is_some() {
             shard.order.retain(|known| known != user);
         }
         shard.order.push_back(user.clone());

@@ -23,7 +23,8 @@ use super::proto::decoder::{Decoder, Limits};
 use super::serve::ConnectionPermit;
 use super::times::Pace;
 use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, ChannelOptions, Link, OutboxLimits, Refresh, Terms, UserId};
+use crate::channel::{Channel, ChannelOptions, Link, OutboxLimits, Refresh, Terms, UserId};
+use crate::clock::Moment;
 use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
@@ -70,8 +71,8 @@ pub(super) struct Options {
     pub(super) outbox: Option<OutboxLimits>,
     /// Kept apart as well.
     pub(super) user: Option<UserId>,
-    /// An id of the time of the request: before it, the user was not known.
-    asked: ChannelId,
+    /// The moment of the request: the user was not known before it.
+    asked: Moment,
     /// What a token proves. It overrules the user that is set otherwise.
     pub(super) signed: Option<Signed>,
     pub(super) send_buffer_size: usize,
@@ -82,8 +83,8 @@ pub(super) struct Options {
 #[derive(Clone, Debug)]
 pub(super) struct Signed {
     pub(super) user: UserId,
-    /// An id of the time when it was checked.
-    pub(super) checked: ChannelId,
+    /// The moment when the token was checked.
+    pub(super) checked: Moment,
     /// `None` is further away than the clock reaches.
     pub(super) until: Option<Instant>,
     pub(super) refresh: Arc<dyn Refresh>,
@@ -96,7 +97,7 @@ impl Default for Options {
             channel: ChannelOptions::default(),
             outbox: None,
             user: None,
-            asked: ChannelId::next(),
+            asked: Moment::now(),
             signed: None,
             send_buffer_size: 64 << 10,
             pace: Pace {

@@ -39,6 +39,7 @@ use state::Inner;
 use super::error::SendError;
 use super::identity::ChannelId;
 use super::options::ChannelOptions;
+use crate::clock::Moment;
 use crate::frame::Frame;
 use crate::frame::close_code::CloseCode;
 use crate::observe::channels::{Notes, OpenChannel, To, Why, delivered};
@@ -78,9 +79,9 @@ impl Link {
         self.id
     }
 
-    /// Returns an id of the time when the channel's user was known: what happens to the user since has higher ones.
-    pub(crate) fn identified(&self) -> ChannelId {
-        self.terms.options.identified.unwrap_or(self.id)
+    /// Returns the moment when the server looked at the channel's user. A later revocation of the user is greater.
+    pub(crate) fn identified(&self) -> Moment {
+        self.terms.options.identified.unwrap_or(self.id.birth())
     }
 
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
