@@ -1,6 +1,26 @@
-//! The wall clock, as messages to clients give it.
+//! Two clocks: the wall clock in milliseconds, as messages to clients carry it, and the order of moments in this process.
 
 use std::time::SystemTime;
+
+use crate::sync::unique_number;
+
+/// A moment in this process: a later one is greater. Two moments are never equal, unlike two readings of a clock.
+///
+/// Moments share the counter of channel ids, so the birth of a channel is one too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Returns the present moment.
+    pub(crate) fn now() -> Self {
+        Self(unique_number().get())
+    }
+
+    /// Returns the number of the moment, which no other moment has.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// Returns a time in milliseconds since 1970, as messages to clients carry it; 0 for an earlier one.
 pub(crate) fn unix_millis(time: SystemTime) -> u64 {

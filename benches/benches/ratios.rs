@@ -279,7 +279,7 @@ fn growth() {
             let mut random = Random::new(7);
             let on = |random: &mut Random| {
                 let priority = if priorities == "equal" { 0 } else { random.below(1000) as i32 };
-                event.listen().priority(priority).run(listener())
+                event.listen().priority(priority).on(listener())
             };
             let mut subscriptions: Vec<Subscription> = (0..listeners).map(|_| on(&mut random)).collect();
             let mut figures = [Vec::new(), Vec::new()];

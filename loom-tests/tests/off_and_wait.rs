@@ -22,7 +22,7 @@ fn no_call_runs_after_off_and_wait() {
         let subscription = event
             .listen()
             .waitable()
-            .run(move |_| assert!(!gone.load(Ordering::Acquire), "a call ran on after the wait for it"));
+            .on(move |_| assert!(!gone.load(Ordering::Acquire), "a call ran on after the wait for it"));
         let emitter = thread::spawn(move || drop(event.emit(&1)));
         assert_eq!(subscription.off_and_wait(), Ok(true));
         torn_down.store(true, Ordering::Release);
@@ -37,7 +37,7 @@ fn what_a_call_did_is_visible_after_off_and_wait() {
         let done = Arc::new(AtomicBool::new(false));
         let did = Arc::clone(&done);
         // Relaxed, here and below: what makes this visible to who waited is the wait alone.
-        let subscription = event.listen().waitable().run(move |_| did.store(true, Ordering::Relaxed));
+        let subscription = event.listen().waitable().on(move |_| did.store(true, Ordering::Relaxed));
         let emitter = thread::spawn(move || event.emit(&1).ran());
         assert_eq!(subscription.off_and_wait(), Ok(true));
         let seen = done.load(Ordering::Relaxed);
@@ -50,7 +50,7 @@ fn what_a_call_did_is_visible_after_off_and_wait() {
 fn two_threads_wait_for_the_same_call() {
     loom::model(|| {
         let event = Dispatcher::new().event::<u32>("x").expect("the name is good");
-        let subscription = event.listen().waitable().run(|_| {});
+        let subscription = event.listen().waitable().on(|_| {});
         let same = subscription.clone();
         let emitter = thread::spawn(move || drop(event.emit(&1)));
         let waiter = thread::spawn(move || same.off_and_wait().expect("this is not inside the listener"));

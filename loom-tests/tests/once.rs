@@ -36,7 +36,7 @@ fn once_runs_once_under_two_emitters() {
 fn times_runs_that_often_under_two_emitters() {
     loom::model(|| {
         let event = event();
-        event.listen().times(2).run(|_| {});
+        event.listen().times(2).on(|_| {});
         let other = event.clone();
         let emitter = thread::spawn(move || other.emit(&1).ran() + other.emit(&2).ran());
         let ran = event.emit(&3).ran() + emitter.join().expect("an emit does not panic");
@@ -51,7 +51,7 @@ fn a_listener_that_emits_itself_runs_as_often_as_it_may() {
         let runs = Arc::new(AtomicUsize::new(0));
         let event = event();
         let (counter, inner) = (Arc::clone(&runs), event.clone());
-        event.listen().times(2).run(move |_| {
+        event.listen().times(2).on(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
             inner.emit(&0);
         });

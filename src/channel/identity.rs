@@ -6,27 +6,37 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::sync::{Arc, unique_number};
+use crate::clock::Moment;
+use crate::sync::Arc;
 
 /// Names a channel: unique within the process, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChannelId(u64);
+pub struct ChannelId(
+    /// The moment when the channel began.
+    Moment,
+);
 
 impl ChannelId {
+    /// Returns the id of a channel that begins now.
     pub(crate) fn next() -> Self {
-        Self(unique_number().get())
+        Self(Moment::now())
+    }
+
+    /// Returns the moment when the channel began.
+    pub(crate) fn birth(self) -> Moment {
+        self.0
     }
 }
 
 impl Serialize for ChannelId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.0.number().serialize(serializer)
     }
 }
 
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.number().fmt(f)
     }
 }
 

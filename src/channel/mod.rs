@@ -40,12 +40,7 @@ pub use sender::Sender;
 
 pub(crate) use link::{Access, Feed, Home, Inbox, Link, Outcome, Route, Ticket, Waitlist};
 #[cfg(feature = "ws")]
-pub(crate) use link::{Refresh, Terms, Transport};
-
-// For floors that know these by an older name.
-pub(crate) use link::Link as Out;
-#[cfg(feature = "ws")]
-pub(crate) use link::LinkState as State;
+pub(crate) use link::{LinkState, Refresh, Terms, Transport};
 
 use crate::dispatch::Dispatcher;
 use crate::frame::Frame;
@@ -82,11 +77,6 @@ impl Channel {
 
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
-    }
-
-    /// As `link`, for floors that know it by an older name.
-    pub(crate) fn out(&self) -> &Arc<Link> {
-        self.link()
     }
 
     /// Returns the channel's id.

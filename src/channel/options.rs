@@ -4,9 +4,10 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-use super::identity::{ChannelId, UserId};
+use super::identity::UserId;
 use super::link::outbox::OutboxLimits;
 use super::link::port::Refresh;
+use crate::clock::Moment;
 use crate::sync::Arc;
 
 /// What is settled about a channel before it begins: of a connection by
@@ -27,8 +28,8 @@ use crate::sync::Arc;
 pub struct ChannelOptions {
     pub(crate) outbox: OutboxLimits,
     pub(crate) user: Option<UserId>,
-    /// An id of the time when the user was looked at, where that was before the channel began.
-    pub(crate) identified: Option<ChannelId>,
+    /// The moment when the server looked at the user, where that was before the channel began.
+    pub(crate) identified: Option<Moment>,
     pub(crate) metadata: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) payload_type: PayloadType,
     pub(crate) idle_timeout: Option<Duration>,

@@ -17,7 +17,7 @@ use super::engine::slot::SlotRef;
 use super::engine::tasks::SpawnedEmit;
 use super::listener::Listener;
 use super::registration::Registration;
-use super::stream::{EventStream, Next, Overflow};
+use super::stream::{EventStream, Next, StreamOverflow};
 use super::subscription::Subscription;
 use crate::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::sync::Arc;
 ///
 /// The name was looked up and the payload's type was checked when the handle was made, so no method
 /// returns an error. (Where the dispatcher has a hard limit of listeners, a registration beyond it is not
-/// active, and a stream is at its end at once; `listen().try_run(..)` tells.) A clone is the same event. Handles and listeners keep an event alive; an event
+/// active, and a stream is at its end at once; `listen().try_on(..)` tells.) A clone is the same event. Handles and listeners keep an event alive; an event
 /// that has neither is forgotten.
 ///
 /// ```
@@ -70,7 +70,7 @@ impl<T: ?Sized + 'static> Event<T> {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        self.listen().run(listener)
+        self.listen().on(listener)
     }
 
     /// Registers a listener that runs for one emit only: exactly once, whatever threads race for it.
@@ -80,7 +80,7 @@ impl<T: ?Sized + 'static> Event<T> {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        self.listen().once().run(listener)
+        self.listen().once().on(listener)
     }
 
     /// Registers an async listener.
@@ -107,7 +107,7 @@ impl<T: ?Sized + 'static> Event<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.listen().run_async(listener)
+        self.listen().on_async(listener)
     }
 
     /// Registers an async listener together with what it works on, which is cloned for each call.
@@ -135,7 +135,7 @@ impl<T: ?Sized + 'static> Event<T> {
         F: Fn(S, Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.listen().run_async(move |payload| listener(state.clone(), payload))
+        self.listen().on_async(move |payload| listener(state.clone(), payload))
     }
 
     /// Registers an async listener that runs for one emit only.
@@ -148,13 +148,13 @@ impl<T: ?Sized + 'static> Event<T> {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        self.listen().once().run_async(listener)
+        self.listen().once().on_async(listener)
     }
 
     /// Registers a [`Listener`], which can be taken off by itself.
     #[track_caller]
     pub fn on_listener(&self, listener: &Listener<T>) -> Subscription {
-        self.listen().run_listener(listener)
+        self.listen().on_listener(listener)
     }
 
     /// Starts a registration with options.
@@ -225,15 +225,15 @@ impl<T: ?Sized + 'static> Event<T> {
     /// let events = Dispatcher::new();
     /// let tick = events.event::<u32>("tick")?;
     /// assert!(tick.counts().is_none());
-    /// tick.count();
+    /// tick.enable_counts();
     /// tick.on(|_| {});
     /// tick.emit(&1);
     /// let counts = tick.counts().expect("it counts now");
     /// assert_eq!((counts.emits, counts.calls, counts.failures), (1, 1, 0));
     /// # Ok::<(), fanfare::EventError>(())
     /// ```
-    pub fn count(&self) {
-        self.slot.count();
+    pub fn enable_counts(&self) {
+        self.slot.enable_counts();
     }
 
     /// Returns what was counted; `None` when nobody asked for it.
@@ -395,11 +395,11 @@ impl<T: ?Sized + 'static> Event<T> {
     /// Returns the payloads from now on as a stream, through a queue of this capacity.
     ///
     /// ```
-    /// use fanfare::{Dispatcher, dispatch::Overflow};
+    /// use fanfare::{Dispatcher, dispatch::StreamOverflow};
     ///
     /// let events = Dispatcher::new();
     /// let tick = events.event::<u32>("tick")?;
-    /// let mut ticks = tick.stream(2, Overflow::DropOldest);
+    /// let mut ticks = tick.stream(2, StreamOverflow::DropOldest);
     /// (1..=3).for_each(|n| drop(tick.emit(&n)));
     /// let first = futures_executor::block_on(ticks.next());
     /// assert_eq!((first.as_deref(), ticks.dropped()), (Some(&2), 1));
@@ -410,7 +410,7 @@ impl<T: ?Sized + 'static> Event<T> {
     ///
     /// When `capacity` is 0.
     #[track_caller]
-    pub fn stream(&self, capacity: usize, overflow: Overflow) -> EventStream<T>
+    pub fn stream(&self, capacity: usize, overflow: StreamOverflow) -> EventStream<T>
     where
         T: Payload,
     {

@@ -46,7 +46,7 @@ pub use event::{Event, Muted};
 pub use listener::Listener;
 pub use publisher::Publisher;
 pub use registration::{Registration, WaitableRegistration};
-pub use stream::{EventStream, Next, Overflow};
+pub use stream::{EventStream, Next, StreamOverflow};
 pub use subscription::{Paused, ScopedSubscription, Subscription, WaitError, WaitableSubscription, WouldDeadlock};
 pub use weak::{WeakDispatcher, WeakEvent};
 
@@ -179,7 +179,7 @@ impl Dispatcher {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        Ok(self.listen(name)?.try_run(listener)?)
+        Ok(self.listen(name)?.try_on(listener)?)
     }
 
     /// Registers a listener for one emit only: see [`Event::once`].
@@ -195,7 +195,7 @@ impl Dispatcher {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
     {
-        Ok(self.listen(name)?.once().try_run(listener)?)
+        Ok(self.listen(name)?.once().try_on(listener)?)
     }
 
     /// Registers an async listener: see [`Event::on_async`].
@@ -211,7 +211,7 @@ impl Dispatcher {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        Ok(self.listen(name)?.try_run_async(listener)?)
+        Ok(self.listen(name)?.try_on_async(listener)?)
     }
 
     /// Registers an async listener together with what it works on: see [`Event::on_async_with`].
@@ -233,7 +233,7 @@ impl Dispatcher {
         F: Fn(S, Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        Ok(self.listen(name)?.try_run_async(move |payload| listener(state.clone(), payload))?)
+        Ok(self.listen(name)?.try_on_async(move |payload| listener(state.clone(), payload))?)
     }
 
     /// Registers an async listener for one emit only: see [`Event::once_async`].
@@ -249,7 +249,7 @@ impl Dispatcher {
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Outcome> + Send + 'static,
     {
-        Ok(self.listen(name)?.once().try_run_async(listener)?)
+        Ok(self.listen(name)?.once().try_on_async(listener)?)
     }
 
     /// Registers a [`Listener`], which can be taken off by itself.
@@ -264,7 +264,7 @@ impl Dispatcher {
         name: impl EventName<T>,
         listener: &Listener<T>,
     ) -> Result<Subscription, EventError> {
-        Ok(self.listen(name)?.try_run_listener(listener)?)
+        Ok(self.listen(name)?.try_on_listener(listener)?)
     }
 
     /// Starts a registration with options: see [`Registration`].
@@ -430,7 +430,7 @@ impl Dispatcher {
         self.core.names.len()
     }
 
-    /// Tells the recorder of the crate `metrics` what events have [counted](Event::count) since the last time: to be
+    /// Tells the recorder of the crate `metrics` what events have [counted](Event::enable_counts) since the last time: to be
     /// called from a timer, or before the recorder is read. An emit itself tells nothing.
     ///
     /// The names of those events become labels, in all namespaces: have those counted of which there are few. What an
@@ -439,7 +439,7 @@ impl Dispatcher {
     /// ```
     /// let events = fanfare::Dispatcher::new();
     /// let tick = events.event::<u32>("tick")?;
-    /// tick.count();
+    /// tick.enable_counts();
     /// tick.emit(&1);
     /// events.record_metrics(); // fanfare_emits_total{event="tick"} has risen by 1
     /// # Ok::<(), fanfare::EventError>(())

@@ -20,21 +20,21 @@ use super::listener::Listener;
 use super::subscription::{Subscription, WaitableSubscription};
 use crate::sync::Arc;
 
-/// A registration in the making: [`Event::listen`](crate::Event::listen), then options, then `run`.
+/// A registration in the making: [`Event::listen`](crate::Event::listen), then options, then `on`.
 ///
 /// ```
 /// use fanfare::{Dispatcher, Priority};
 ///
 /// let events = Dispatcher::new();
 /// let opened = events.event::<u32>("door.opened")?;
-/// opened.listen().priority(Priority::HIGH).times(2).filter(|door| *door > 0).run(|door| println!("door {door}"));
+/// opened.listen().priority(Priority::HIGH).times(2).filter(|door| *door > 0).on(|door| println!("door {door}"));
 /// assert_eq!(opened.emit(&0).ran(), 0);
 /// assert_eq!(opened.emit(&1).ran(), 1);
 /// assert_eq!(opened.emit(&2).ran(), 1);
 /// assert_eq!(opened.emit(&3).ran(), 0);
 /// # Ok::<(), fanfare::EventError>(())
 /// ```
-#[must_use = "nothing is registered before `run`, `run_async` or `run_listener`"]
+#[must_use = "nothing is registered before `on`, `on_async` or `on_listener`"]
 pub struct Registration<T: ?Sized + 'static> {
     slot: SlotRef<T>,
     priority: Priority,
@@ -105,7 +105,7 @@ impl<T: ?Sized + 'static> Registration<T> {
     ///
     /// Over the dispatcher's hard limit nothing is registered: that is told to its
     /// [`on_error`](crate::Dispatcher::on_error) hook, and the subscription is not active.
-    pub fn run<F, R>(self, listener: F) -> Subscription
+    pub fn on<F, R>(self, listener: F) -> Subscription
     where
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
@@ -113,12 +113,12 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(SyncCall::new(listener), None).unwrap_or_else(Refused::into_subscription)
     }
 
-    /// Registers a listener as [`run`](Self::run) does.
+    /// Registers a listener as [`on`](Self::on) does.
     ///
     /// # Errors
     ///
     /// When the event has as many listeners as its dispatcher allows; nothing is registered then.
-    pub fn try_run<F, R>(self, listener: F) -> Result<Subscription, TooManyListeners>
+    pub fn try_on<F, R>(self, listener: F) -> Result<Subscription, TooManyListeners>
     where
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
@@ -126,8 +126,8 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(SyncCall::new(listener), None).map_err(|refused| refused.error)
     }
 
-    /// Registers a [`Listener`], which can be taken off by itself; over the hard limit as [`run`](Self::run).
-    pub fn run_listener(self, listener: &Listener<T>) -> Subscription {
+    /// Registers a [`Listener`], which can be taken off by itself; over the hard limit as [`on`](Self::on).
+    pub fn on_listener(self, listener: &Listener<T>) -> Subscription {
         let call = IdentifiedCall::new(listener.closure(), listener.id());
         self.finish(call, None).unwrap_or_else(Refused::into_subscription)
     }
@@ -136,14 +136,14 @@ impl<T: ?Sized + 'static> Registration<T> {
     ///
     /// # Errors
     ///
-    /// As [`try_run`](Self::try_run).
-    pub fn try_run_listener(self, listener: &Listener<T>) -> Result<Subscription, TooManyListeners> {
+    /// As [`try_on`](Self::try_on).
+    pub fn try_on_listener(self, listener: &Listener<T>) -> Result<Subscription, TooManyListeners> {
         let call = IdentifiedCall::new(listener.closure(), listener.id());
         self.finish(call, None).map_err(|refused| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`run`](Self::run).
-    pub fn run_async<F, Fut>(self, listener: F) -> Subscription
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`on`](Self::on).
+    pub fn on_async<F, Fut>(self, listener: F) -> Subscription
     where
         T: Payload,
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
@@ -157,8 +157,8 @@ impl<T: ?Sized + 'static> Registration<T> {
     ///
     /// # Errors
     ///
-    /// As [`try_run`](Self::try_run).
-    pub fn try_run_async<F, Fut>(self, listener: F) -> Result<Subscription, TooManyListeners>
+    /// As [`try_on`](Self::try_on).
+    pub fn try_on_async<F, Fut>(self, listener: F) -> Result<Subscription, TooManyListeners>
     where
         T: Payload,
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
@@ -170,7 +170,7 @@ impl<T: ?Sized + 'static> Registration<T> {
 
     /// Registers a closure of ours that takes the shared payload and tells whether it wants more, and one
     /// that hears of the listener's `off`.
-    pub(super) fn run_shared(
+    pub(super) fn on_shared(
         self,
         listener: impl Fn(Arc<T>) -> bool + Send + Sync + 'static,
         ended: impl Fn() + Send + Sync + 'static,
@@ -227,14 +227,14 @@ impl<T: ?Sized + 'static> fmt::Debug for Registration<T> {
 }
 
 /// A [`Registration`] whose calls in flight are counted: see [`Registration::waitable`].
-#[must_use = "nothing is registered before `run` or `run_async`"]
+#[must_use = "nothing is registered before `on` or `on_async`"]
 pub struct WaitableRegistration<T: ?Sized + 'static> {
     registration: Registration<T>,
 }
 
 impl<T: ?Sized + 'static> WaitableRegistration<T> {
-    /// Registers a listener that runs inside the emit; over the hard limit as [`Registration::run`].
-    pub fn run<F, R>(self, listener: F) -> WaitableSubscription
+    /// Registers a listener that runs inside the emit; over the hard limit as [`Registration::on`].
+    pub fn on<F, R>(self, listener: F) -> WaitableSubscription
     where
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
@@ -247,8 +247,8 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
     ///
     /// # Errors
     ///
-    /// As [`Registration::try_run`].
-    pub fn try_run<F, R>(self, listener: F) -> Result<WaitableSubscription, TooManyListeners>
+    /// As [`Registration::try_on`].
+    pub fn try_on<F, R>(self, listener: F) -> Result<WaitableSubscription, TooManyListeners>
     where
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: Outcome + 'static,
@@ -256,10 +256,10 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         self.finish(SyncCall::new(listener)).map_err(|(refused, _)| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`Registration::run`].
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`Registration::on`].
     ///
     /// A call of it is in flight until its future is finished or dropped.
-    pub fn run_async<F, Fut>(self, listener: F) -> WaitableSubscription
+    pub fn on_async<F, Fut>(self, listener: F) -> WaitableSubscription
     where
         T: Payload,
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
@@ -270,12 +270,12 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
             .unwrap_or_else(|(refused, calls)| WaitableSubscription::new(refused.into_subscription(), calls))
     }
 
-    /// Registers an async listener as [`run_async`](Self::run_async) does.
+    /// Registers an async listener as [`on_async`](Self::on_async) does.
     ///
     /// # Errors
     ///
-    /// As [`Registration::try_run`].
-    pub fn try_run_async<F, Fut>(self, listener: F) -> Result<WaitableSubscription, TooManyListeners>
+    /// As [`Registration::try_on`].
+    pub fn try_on_async<F, Fut>(self, listener: F) -> Result<WaitableSubscription, TooManyListeners>
     where
         T: Payload,
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,

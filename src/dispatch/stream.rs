@@ -18,7 +18,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// What happens to a payload when the queue it should go to is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Overflow {
+pub enum StreamOverflow {
     /// The one that waits longest makes room for it.
     DropOldest,
     /// It is dropped itself.
@@ -43,7 +43,7 @@ pub struct EventStream<T: ?Sized + 'static> {
 /// What the listener fills and the stream empties.
 struct PayloadQueue<T: ?Sized> {
     payloads: ArrayQueue<Arc<T>>,
-    overflow: Overflow,
+    overflow: StreamOverflow,
     /// Written by the listener's `off` or drop, or by an overflow that closes; nothing is waited for after it.
     closed: AtomicBool,
     dropped: AtomicU64,
@@ -51,7 +51,7 @@ struct PayloadQueue<T: ?Sized> {
 }
 
 impl<T: Payload + ?Sized> EventStream<T> {
-    pub(super) fn new(registration: Registration<T>, capacity: usize, overflow: Overflow) -> Self {
+    pub(super) fn new(registration: Registration<T>, capacity: usize, overflow: StreamOverflow) -> Self {
         assert!(capacity > 0, "a stream needs room for at least one payload");
         let queue = Arc::new(PayloadQueue {
             payloads: ArrayQueue::new(capacity),
@@ -62,7 +62,7 @@ impl<T: Payload + ?Sized> EventStream<T> {
         });
         let writer = QueueWriter(Arc::clone(&queue));
         let ending = Arc::clone(&queue);
-        let subscription = registration.run_shared(move |payload| writer.0.push(payload), move || ending.close());
+        let subscription = registration.on_shared(move |payload| writer.0.push(payload), move || ending.close());
         Self { queue, subscription: subscription.scoped(), is_over: false }
     }
 
@@ -91,7 +91,7 @@ impl<T: Payload + ?Sized> EventStream<T> {
 
     /// Returns how many payloads found the queue full, and were dropped or put another out.
     ///
-    /// With [`Overflow::Close`] that is the one that closed it, and who raced it: emits after that are not
+    /// With [`StreamOverflow::Close`] that is the one that closed it, and who raced it: emits after that are not
     /// this stream's any more.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -111,11 +111,11 @@ impl<T: ?Sized> PayloadQueue<T> {
     fn push(&self, payload: Arc<T>) -> bool {
         let dropped = match self.overflow {
             // Relaxed: a push that misses the close by a moment came before it.
-            Overflow::Close if self.closed.load(Ordering::Relaxed) => Some(payload),
-            Overflow::DropOldest => self.payloads.force_push(payload),
-            Overflow::DropNewest | Overflow::Close => self.payloads.push(payload).err(),
+            StreamOverflow::Close if self.closed.load(Ordering::Relaxed) => Some(payload),
+            StreamOverflow::DropOldest => self.payloads.force_push(payload),
+            StreamOverflow::DropNewest | StreamOverflow::Close => self.payloads.push(payload).err(),
         };
-        let is_over = dropped.is_some() && self.overflow == Overflow::Close;
+        let is_over = dropped.is_some() && self.overflow == StreamOverflow::Close;
         if is_over {
             self.close();
         }
@@ -187,7 +187,7 @@ pub struct Next<T: ?Sized + 'static> {
 
 impl<T: Payload + ?Sized> Next<T> {
     pub(super) fn new(registration: Registration<T>) -> Self {
-        Self { stream: EventStream::new(registration.once(), 1, Overflow::DropNewest) }
+        Self { stream: EventStream::new(registration.once(), 1, StreamOverflow::DropNewest) }
     }
 }
 

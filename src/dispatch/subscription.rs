@@ -185,7 +185,7 @@ impl Drop for Paused {
 ///
 /// let events = Dispatcher::new();
 /// let tick = events.event::<u32>("tick")?;
-/// let subscription = tick.listen().waitable().run(|_| { /* uses what is torn down below */ });
+/// let subscription = tick.listen().waitable().on(|_| { /* uses what is torn down below */ });
 /// tick.emit(&1);
 /// assert_eq!(subscription.off_and_wait(), Ok(true));
 /// // No call is running, none will: what the listener used can go now.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::options::MAX_NAME_LEN;
+use super::name::MAX_NAME_LEN;
 
 /// Why a channel did not become a member.
 #[derive(Clone, Debug, PartialEq, Eq)]

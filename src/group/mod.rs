@@ -26,6 +26,7 @@ mod handle;
 mod history;
 mod idle;
 mod membership;
+mod name;
 pub mod offline;
 mod options;
 mod presence;
@@ -48,11 +49,13 @@ pub use history::recover::{MAX_RECOVER_GROUPS, MAX_RECOVER_LEN, Recover, Recover
 pub use history::resume::Recovery;
 pub use history::{History, HistoryLimits, HistoryMessage, Position, Since};
 pub use membership::Membership;
-pub use options::{GroupOptions, MAX_GROUPS_PER_CHANNEL, MAX_NAME_LEN};
+pub use name::MAX_NAME_LEN;
+pub use options::GroupOptions;
 pub use presence::{
     Here, MAX_PRESENCE_INFO_LEN, PRESENCE_JOINED, PRESENCE_LEFT, PRESENCE_UPDATED, Presence, PresenceChange,
     PresenceError, PresencePage, PresenceUser,
 };
+pub use registry::MAX_GROUPS_PER_CHANNEL;
 pub use request::Request;
 
 use self::offline::{OfflineCounts, OfflineOptions, OfflineQueues, User};

@@ -5,16 +5,6 @@ use std::time::Duration;
 use super::history::HistoryLimits;
 use crate::channel::Overflow;
 
-/// The longest group name, in bytes.
-pub const MAX_NAME_LEN: usize = 255;
-/// The most groups that one channel may be in.
-pub const MAX_GROUPS_PER_CHANNEL: usize = 1024;
-
-/// Returns whether a group can have this name.
-pub(super) fn is_valid_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME_LEN && !name.chars().any(char::is_control)
-}
-
 /// How a group treats what is sent to it: see [`ChannelBox::with_options`](super::ChannelBoxBuilder::groups).
 ///
 /// ```

@@ -14,14 +14,18 @@ use super::error::{JoinError, JoinErrorReason};
 use super::history::resume::Recovery;
 use super::history::{History, Position, Ring, Since};
 use super::idle::IdleGroups;
-use super::options::{GroupOptions, MAX_GROUPS_PER_CHANNEL, is_valid_name};
+use super::name;
+use super::options::GroupOptions;
 use super::users::{REVOKED_REASON, Users};
-use crate::channel::{Channel, ChannelId, Home, Out, Overflow, Sender, UserId};
+use crate::channel::{Channel, ChannelId, Home, Link, Overflow, Sender, UserId};
 use crate::dispatch::Dispatcher;
 use crate::frame::unix_millis;
 use crate::observe::groups as observe;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
+
+/// The most groups that one channel may be in.
+pub const MAX_GROUPS_PER_CHANNEL: usize = 1024;
 
 /// What the program has settled about a box before it begins.
 pub(super) struct Rules {
@@ -51,7 +55,7 @@ pub(crate) struct Registry {
     /// One group for each user that has attached channels.
     inboxes: NameMap<Arc<str>, LiveGroup>,
     /// Weak, since a map keeps what was removed for a while, and a channel holds values of its user's.
-    channels: NameMap<ChannelId, Weak<Out>>,
+    channels: NameMap<ChannelId, Weak<Link>>,
     pub(super) users: Users,
     idle: Mutex<IdleGroups>,
     /// Notified whenever a channel is forgotten.
@@ -115,7 +119,7 @@ impl Registry {
     }
 
     fn keeps_history(&self, name: &str) -> bool {
-        is_valid_name(name) && (self.rules.options)(name).history.is_some()
+        name::is_valid(name) && (self.rules.options)(name).history.is_some()
     }
 
     fn keeper(&self) -> Arc<dyn Keeper> {
@@ -132,13 +136,13 @@ impl Registry {
         let error = |reason| refused(channel.id(), name, reason);
         self.check_join(channel, name).map_err(error)?;
         if let Some(since) = since {
-            self.compress_missed(channel.out(), name, since);
+            self.compress_missed(channel.link(), name, since);
         }
-        self.admit(Kind::Named, channel.out(), name, since).map_err(error)
+        self.admit(Kind::Named, channel.link(), name, since).map_err(error)
     }
 
     /// Compresses the messages that a client will be replayed, where none had them compressed before: not under a lock.
-    fn compress_missed(&self, link: &Out, group: &str, since: Since) {
+    fn compress_missed(&self, link: &Link, group: &str, since: Since) {
         if link.deflates() {
             self.history(group, since).messages.iter().for_each(|message| _ = message.frame.wire(true));
         }
@@ -159,7 +163,7 @@ impl Registry {
     }
 
     fn check_join(&self, channel: &Channel, name: &str) -> Result<(), JoinErrorReason> {
-        if !is_valid_name(name) {
+        if !name::is_valid(name) {
             return Err(JoinErrorReason::InvalidName);
         }
         let allowed = (self.rules.may_join)(&channel.sender(), name) && self.add(channel);
@@ -176,7 +180,7 @@ impl Registry {
     pub(super) fn admit(
         &self,
         kind: Kind,
-        link: &Arc<Out>,
+        link: &Arc<Link>,
         name: &str,
         since: Option<Since>,
     ) -> Result<(Arc<Member>, Option<Recovery>), JoinErrorReason> {
@@ -220,13 +224,11 @@ impl Registry {
     /// 2. It ends after `add_home`. Then the end finds this registry among the channel's homes, and the entries are
     ///    there already: the end forgets them.
     pub(super) fn add(&self, channel: &Channel) -> bool {
-        let link = channel.out();
+        let link = channel.link();
         let home: Weak<dyn Home> = Weak::clone(&self.me) as _;
         if link.has_home(&home) {
             return true;
         }
-        #[cfg(fault = "home_first")]
-        link.add_home(Weak::clone(&home));
         self.channels.get_or_insert(link.id(), Arc::new(Arc::downgrade(link)));
         if channel.user().is_some_and(|user| !self.users.add(user, link)) {
             link.revoke(REVOKED_REASON);
@@ -234,7 +236,7 @@ impl Registry {
             self.forget(link.id());
             return false;
         }
-        if !cfg!(fault = "home_first") && !link.add_home(home) {
+        if !link.add_home(home) {
             self.forget(link.id());
         }
         true
@@ -250,11 +252,11 @@ impl Registry {
         revoked.len()
     }
 
-    pub(super) fn channel(&self, id: ChannelId) -> Option<Arc<Out>> {
+    pub(super) fn channel(&self, id: ChannelId) -> Option<Arc<Link>> {
         self.channels.with(&id, |link| link.upgrade()).flatten()
     }
 
-    pub(super) fn open_channels(&self) -> impl Iterator<Item = Arc<Out>> {
+    pub(super) fn open_channels(&self) -> impl Iterator<Item = Arc<Link>> {
         self.channels.values().into_iter().filter_map(|link| link.upgrade())
     }
 

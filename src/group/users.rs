@@ -9,7 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use smallvec::SmallVec;
 
-use crate::channel::{ChannelId, Out, UserId};
+use crate::channel::{ChannelId, Link, UserId};
+use crate::clock::Moment;
 use crate::sync::{Arc, Mutex, lock};
 
 /// The reason in the close frame of a revoked client.
@@ -26,9 +27,9 @@ pub(super) struct Users {
 
 #[derive(Default)]
 struct Shard {
-    channels: HashMap<UserId, SmallVec<[Arc<Out>; 1]>>,
-    /// An id of that time: channels whose user was known before have lower ones.
-    revoked: HashMap<UserId, ChannelId>,
+    channels: HashMap<UserId, SmallVec<[Arc<Link>; 1]>>,
+    /// The moment of each revocation. A channel whose user was identified before it is refused.
+    revoked: HashMap<UserId, Moment>,
     /// The users of `revoked`, the longest ago first.
     order: VecDeque<UserId>,
 }
@@ -41,7 +42,7 @@ impl Default for Users {
 
 impl Users {
     /// Adds a channel of `user`; false when that was revoked since the channel's user was known.
-    pub(super) fn add(&self, user: &UserId, link: &Arc<Out>) -> bool {
+    pub(super) fn add(&self, user: &UserId, link: &Arc<Link>) -> bool {
         let mut shard = lock(self.shard(user));
         if shard.revoked.get(user).is_some_and(|revoked| *revoked > link.identified()) {
             return false;
@@ -67,10 +68,10 @@ impl Users {
     }
 
     /// Remembers that `user` is revoked, and returns its channels.
-    pub(super) fn revoke(&self, user: &UserId) -> SmallVec<[Arc<Out>; 1]> {
+    pub(super) fn revoke(&self, user: &UserId) -> SmallVec<[Arc<Link>; 1]> {
         let mut shard = lock(self.shard(user));
         let shard = &mut *shard;
-        if shard.revoked.insert(user.clone(), ChannelId::next()).is_some() {
+        if shard.revoked.insert(user.clone(), Moment::now()).is_some() {
             shard.order.retain(|known| known != user);
         }
         shard.order.push_back(user.clone());

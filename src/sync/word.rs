@@ -7,8 +7,8 @@ use super::atomic::{AtomicUsize, Ordering};
 /// `Err` with the value for which `next` returned `None`: the word is left as it is. The two are called as often as
 /// another thread is faster.
 ///
-/// Like `fetch_update`, except that it begins with `guess` instead of a load. A guess that is wrong costs one failed
-/// compare-and-swap. The reason is loom: it remembers one access of a thread to an atomic, and a load right before the
+/// Like `fetch_update`, except that it begins with `guess` instead of a load. The guess is a value that `next` changes:
+/// otherwise the word would not be looked at. A guess that is wrong costs one failed compare-and-swap. The reason is loom: it remembers one access of a thread to an atomic, and a load right before the
 /// compare-and-swap would make it forget the other thread's access, and with it the race.
 #[inline]
 pub(crate) fn update_from<V: Copy>(
@@ -28,7 +28,7 @@ pub(crate) fn update_from<V: Copy>(
 
 /// Adds one to `count` unless it is `barred`, with Acquire either way; returns whether it did.
 pub(crate) fn increment_unless(count: &AtomicUsize, barred: usize) -> bool {
-    let next = |seen| (seen != barred).then_some(seen + 1);
+    let next = |seen| (seen != barred).then(|| seen + 1);
     let swap = |seen, next| count.compare_exchange_weak(seen, next, Ordering::Acquire, Ordering::Acquire);
     update_from(1, next, swap).is_ok()
 }

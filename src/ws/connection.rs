@@ -25,7 +25,7 @@ use super::proto::decoder::{Decoder, DecoderEvent, ProtocolError};
 use super::rate::Excess;
 use super::times::{Alarm, Pace, Times, later};
 use super::transport::Socket;
-use crate::channel::{Channel, CloseCode, Message, Out, RecvError, State};
+use crate::channel::{Channel, CloseCode, Link, LinkState, Message, RecvError};
 use crate::sync::Arc;
 
 /// How long a client has to answer a close, and once more as long to read what goes before it.
@@ -42,7 +42,7 @@ pub(super) struct Connection {
     input: BytesMut,
     /// Bytes decoded since the last message.
     wire: usize,
-    out: Arc<Out>,
+    link: Arc<Link>,
     mailbox: Arc<Mailbox>,
     phase: Phase,
     /// Not reading because a message waits to be received.
@@ -64,13 +64,13 @@ enum Phase {
 
 impl Connection {
     /// Makes a connection whose client has sent `input` already, right behind its request.
-    pub(super) fn new(socket: Socket, input: &[u8], decoder: Decoder, pace: Pace, out: Arc<Out>) -> Self {
+    pub(super) fn new(socket: Socket, input: &[u8], decoder: Decoder, pace: Pace, link: Arc<Link>) -> Self {
         Self {
             socket,
             decoder,
             input: input.into(),
             wire: 0,
-            out,
+            link,
             mailbox: Arc::default(),
             phase: Phase::Talking,
             paused: false,
@@ -82,7 +82,7 @@ impl Connection {
 
     /// Returns the channel of this connection.
     pub(super) fn channel(&self) -> Channel {
-        Channel::new(Arc::clone(&self.out), Box::new(Receiver(Arc::clone(&self.mailbox))))
+        Channel::new(Arc::clone(&self.link), Box::new(Receiver(Arc::clone(&self.mailbox))))
     }
 
     /// Begins a turn of the connection's task, in which it may be polled many times.
@@ -95,7 +95,7 @@ impl Connection {
         if self.phase == Phase::Over {
             return Poll::Ready(());
         }
-        let state = self.out.poll_state(cx);
+        let state = self.link.poll_state(cx);
         match self.poll_step(state, cx) {
             Ok(()) => {}
             Err(error) => self.end(error, cx),
@@ -109,15 +109,15 @@ impl Connection {
         match self.mailbox.poll_state(cx) {
             MailboxState::Free => self.paused,
             MailboxState::Taken => false,
-            MailboxState::Abandoned => self.out.close(CloseCode::NORMAL, "") || self.paused,
+            MailboxState::Abandoned => self.link.close(CloseCode::NORMAL, "") || self.paused,
         }
     }
 
-    fn poll_step(&mut self, state: State, cx: &mut Context<'_>) -> io::Result<()> {
-        if state == State::Dead {
+    fn poll_step(&mut self, state: LinkState, cx: &mut Context<'_>) -> io::Result<()> {
+        if state == LinkState::Dead {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if state == State::Closing && self.phase == Phase::Talking {
+        if state == LinkState::Closing && self.phase == Phase::Talking {
             self.leave(Phase::Leaving, None, cx);
         }
         self.poll_read(cx)?;
@@ -126,7 +126,7 @@ impl Connection {
             // Woken when other tasks, and other sockets, have had their turn.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
-        let flushed = self.socket.poll_flush(cx, &self.out)?.is_ready();
+        let flushed = self.socket.poll_flush(cx, &self.link)?.is_ready();
         // Our close is out: then the end of the stream. Of a client that broke the protocol its own end
         // is awaited, so that unread bytes do not reset the connection under our close.
         if flushed
@@ -206,7 +206,7 @@ impl Connection {
                 && self.phase == Phase::Talking
             {
                 self.times.spoke();
-                self.out.touch();
+                self.link.touch();
                 self.mailbox.put(message, cx);
                 if self.mailbox.state() == MailboxState::Taken {
                     return;
@@ -226,13 +226,13 @@ impl Connection {
             }
             DecoderEvent::Binary(bytes) => Some(Message::Binary(bytes)),
             DecoderEvent::Ping(payload) => {
-                self.out.send_pong(&payload);
+                self.link.send_pong(&payload);
                 None
             }
             DecoderEvent::Pong(_) => None,
             DecoderEvent::Close { code, .. } => {
                 // Ours goes out behind what was sent before; when we closed first it is out already.
-                self.out.close(code.unwrap_or(CloseCode::NORMAL), "");
+                self.link.close(code.unwrap_or(CloseCode::NORMAL), "");
                 self.leave(Phase::Left, None, cx);
                 None
             }
@@ -261,7 +261,7 @@ impl Connection {
             Excess::Throttle => self.times.resume = Some(now + wait),
             Excess::Close => {
                 let reason = "client sends faster than it may".to_owned();
-                self.out.close(CloseCode::POLICY, &reason);
+                self.link.close(CloseCode::POLICY, &reason);
                 self.leave(Phase::Broken, Some(RecvError::Protocol { code: CloseCode::POLICY, reason }), cx);
             }
         }
@@ -269,7 +269,7 @@ impl Connection {
 
     fn fail(&mut self, error: ProtocolError, cx: &Context<'_>) {
         let (code, reason) = (error.close_code(), error.to_string());
-        self.out.close(code, &reason);
+        self.link.close(code, &reason);
         self.leave(Phase::Broken, Some(RecvError::Protocol { code, reason }), cx);
     }
 
@@ -295,13 +295,13 @@ impl Connection {
     /// Returns the next time that matters.
     fn next_time(&self) -> Option<Instant> {
         // Once a close is out the channel's own end is behind it.
-        let end = if self.times.close_due.is_none() { self.out.end() } else { None };
+        let end = if self.times.close_due.is_none() { self.link.end() } else { None };
         [self.times.next(), end.map(|end| end.at)].into_iter().flatten().min()
     }
 
     fn on_time(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.phase == Phase::Talking && self.out.end().is_some_and(|end| end.at <= now) {
-            self.out.expire();
+        if self.phase == Phase::Talking && self.link.end().is_some_and(|end| end.at <= now) {
+            self.link.expire();
             self.leave(Phase::Leaving, None, cx);
         }
         if self.times.resume.is_some_and(|resume| resume <= now) {
@@ -309,7 +309,7 @@ impl Connection {
             self.poll_read(cx)?;
         }
         if self.times.close_due.is_some_and(|due| due <= now) {
-            if self.out.is_empty() || self.times.extended {
+            if self.link.is_empty() || self.times.extended {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             // Something goes before the close still: once more as long for that.
@@ -324,7 +324,7 @@ impl Connection {
                 self.times.spoke();
                 return Ok(());
             }
-            self.out.close(CloseCode::GOING_AWAY, "nothing was said for too long");
+            self.link.close(CloseCode::GOING_AWAY, "nothing was said for too long");
             self.leave(Phase::Leaving, None, cx);
             return Ok(());
         }
@@ -345,14 +345,14 @@ impl Connection {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // A socket that was full takes more only when the client has read: our ping is still before it.
-        let reads = self.times.see_reading(&self.out);
+        let reads = self.times.see_reading(&self.link);
         let asked = std::mem::take(&mut self.times.asked);
         if std::mem::take(&mut self.times.heard) || is_deaf || reads {
             self.times.beat_due = Some(later(now, interval));
         } else if asked && timeout.is_some() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "client does not answer pings"));
         } else {
-            self.out.send_ping();
+            self.link.send_ping();
             self.times.asked = true;
             self.times.beat_due = Some(later(now, timeout.unwrap_or(interval)));
         }
@@ -377,18 +377,18 @@ impl Connection {
         self.paused = false;
         self.input = BytesMut::new();
         self.mailbox.end(None, cx);
-        self.out.die();
+        self.link.die();
         self.socket = Socket::Gone;
         // Its groups need not wait for the handler to notice.
-        self.out.retire();
+        self.link.retire();
     }
 
     /// Begins the close; false when that was done before.
     pub(super) fn close(&self, code: CloseCode, reason: &str) -> bool {
-        self.out.close(code, reason)
+        self.link.close(code, reason)
     }
 
-    pub(super) fn out(&self) -> &Arc<Out> {
-        &self.out
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 }

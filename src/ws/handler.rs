@@ -205,13 +205,13 @@ where
 /// Closes the connection, emits [`HANDLER_FAILED`] and logs the failure. Without a listener and a subscriber it writes
 /// one line to stderr, unless the failure is the client's fault: clients do not fill the log.
 fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
-    let out = connection.out();
-    let failed = HandlerFailed { channel: out.id(), peer_addr: out.peer_addr(), cause };
+    let link = connection.link();
+    let failed = HandlerFailed { channel: link.id(), peer_addr: link.peer_addr(), cause };
     let (code, reason) = failed.close();
     connection.close(code, reason);
     let heard =
         events.and_then(|events| events.emit(HANDLER_FAILED, &failed).ok()).is_some_and(|report| report.ran() > 0);
-    let logged = observe::handler_failed(out.id(), failed.label(), reason, || failed.words());
+    let logged = observe::handler_failed(link.id(), failed.label(), reason, || failed.words());
     if !heard && !logged && !failed.is_clients_fault() {
         // A closed stderr is no reason to panic.
         let _ = io::stderr().write_all(format!("fanfare: {failed}\n").as_bytes());

@@ -23,7 +23,8 @@ use super::proto::decoder::{Decoder, Limits};
 use super::serve::ConnectionPermit;
 use super::times::Pace;
 use super::transport::Socket;
-use crate::channel::{Channel, ChannelId, ChannelOptions, Out, OutboxLimits, Refresh, Terms, UserId};
+use crate::channel::{Channel, ChannelOptions, Link, OutboxLimits, Refresh, Terms, UserId};
+use crate::clock::Moment;
 use crate::dispatch::Dispatcher;
 use crate::observe::connections as observe;
 use crate::sync::Arc;
@@ -53,8 +54,8 @@ impl Opening {
             let opened = opened.and_then(|io| open(io, self.peer_addr, self.deflate, self.options));
             // Otherwise the client went away between its request and our answer: nobody is left to answer.
             if let Ok(connection) = opened {
-                let _listed = self.permit.map(|permit| permit.enlist(connection.out()));
-                let span = observe::Connection::new(&request, connection.out().id(), connection.out().peer_addr());
+                let _listed = self.permit.map(|permit| permit.enlist(connection.link()));
+                let span = observe::Connection::new(&request, connection.link().id(), connection.link().peer_addr());
                 run(connection, handler, self.events, &span).await;
             }
         });
@@ -70,8 +71,8 @@ pub(super) struct Options {
     pub(super) outbox: Option<OutboxLimits>,
     /// Kept apart as well.
     pub(super) user: Option<UserId>,
-    /// An id of the time of the request: before it, the user was not known.
-    asked: ChannelId,
+    /// The moment of the request: the user was not known before it.
+    asked: Moment,
     /// What a token proves. It overrules the user that is set otherwise.
     pub(super) signed: Option<Signed>,
     pub(super) send_buffer_size: usize,
@@ -82,8 +83,8 @@ pub(super) struct Options {
 #[derive(Clone, Debug)]
 pub(super) struct Signed {
     pub(super) user: UserId,
-    /// An id of the time when it was checked.
-    pub(super) checked: ChannelId,
+    /// The moment when the token was checked.
+    pub(super) checked: Moment,
     /// `None` is further away than the clock reaches.
     pub(super) until: Option<Instant>,
     pub(super) refresh: Arc<dyn Refresh>,
@@ -96,7 +97,7 @@ impl Default for Options {
             channel: ChannelOptions::default(),
             outbox: None,
             user: None,
-            asked: ChannelId::next(),
+            asked: Moment::now(),
             signed: None,
             send_buffer_size: 64 << 10,
             pace: Pace {
@@ -150,11 +151,11 @@ fn open(
         deflates: deflate.writes,
         runtime: Some(Handle::current()),
     };
-    let out = Out::new(terms, socket.transport());
+    let link = Link::new(terms, socket.transport());
     if signed_until.is_some() {
-        out.change_life(|life| life.sign_until(signed_until));
+        link.change_life(|life| life.sign_until(signed_until));
     }
-    Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, out))
+    Ok(Connection::new(socket, &input, decoder(options.limits, deflate.reads), options.pace, link))
 }
 
 fn decoder(limits: Limits, deflates: bool) -> Decoder {

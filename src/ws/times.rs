@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::rate::{Allowance, RateLimit};
-use crate::channel::Out;
+use crate::channel::Link;
 
 /// What a connection may take, in time.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +65,8 @@ impl Times {
     }
 
     /// Tells whether some of what waited at the last look is out.
-    pub(super) fn see_reading(&mut self, out: &Out) -> bool {
-        let progress = out.progress();
+    pub(super) fn see_reading(&mut self, link: &Link) -> bool {
+        let progress = link.progress();
         let before = std::mem::replace(&mut self.stalled_at, (!progress.is_empty).then_some(progress.taken));
         before.is_some_and(|before| progress.taken > before)
     }

@@ -13,7 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::channel::{Out, Transport};
+use crate::channel::{Link, Transport};
 use crate::sync::Arc;
 
 /// Bytes that go out in one write where the driver writes.
@@ -47,7 +47,7 @@ impl Socket {
         Self::Tcp(Arc::new(Tcp(stream)))
     }
 
-    /// Returns the other side, for the connection's [`Out`].
+    /// Returns the other side, for the connection's [`Link`].
     pub(super) fn transport(&self) -> Arc<dyn Transport> {
         match self {
             Self::Tcp(tcp) => Arc::clone(tcp) as _,
@@ -76,19 +76,19 @@ impl Socket {
     }
 
     /// Writes what waits in the outbox; ready when nothing does.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, out: &Arc<Out>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Arc<Link>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(tcp) => {
                 // Each turn ends in a write that pushes back, and so clears the readiness.
-                while !out.is_empty() {
+                while !link.is_empty() {
                     ready!(tcp.0.poll_write_ready(cx))?;
-                    out.flush();
+                    link.flush();
                 }
                 Poll::Ready(Ok(()))
             }
             Self::Io { io, staged, dirty } => loop {
                 if staged.is_empty() {
-                    let Some(next) = out.stage(STAGE) else {
+                    let Some(next) = link.stage(STAGE) else {
                         if *dirty {
                             ready!(Pin::new(&mut *io).poll_flush(cx))?;
                             *dirty = false;
@@ -103,7 +103,7 @@ impl Socket {
                 }
                 *dirty = true;
                 if staged.is_empty() {
-                    out.staged_out();
+                    link.staged_out();
                 }
             },
             Self::Gone => Poll::Ready(Ok(())),

@@ -1,6 +1,4 @@
 //! Load tests: users and clients come and go on several threads. Environment variables set the size.
-//!
-//! At more than the default size run the tests one after the other, with `--test-threads=1`.
 
 #![allow(missing_docs, reason = "tests")]
 
@@ -13,3 +11,6 @@ mod view;
 mod presence;
 #[cfg(feature = "ws")]
 mod recovery;
+
+/// Held by a test while it runs: each keeps all processors busy and has deadlines.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::ONE_AT_A_TIME;
 use crate::view::{Then, View, patient_channel_of, truth};
 
 const TABS: usize = 3;
@@ -134,6 +135,7 @@ async fn tab(test: Arc<Test>, number: usize) -> Option<View> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_any_churn_every_client_knows_what_the_server_knows() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let (users, seconds) = size();
     let options = GroupOptions::default().presence_grace(Duration::from_millis(500));
     let test = Arc::new(Test {

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::ONE_AT_A_TIME;
 use crate::sockets::{serve_router, soon, until};
 
 /// What the history keeps: less than is sent, so that who stays away for long is told so.
@@ -183,6 +184,7 @@ async fn client(network: SocketAddr, sent: watch::Receiver<u64>, last: u64, mut 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_cut_off_misses_nothing_or_is_told() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let Size { clients, messages } = size();
     let limits = HistoryLimits::default().max_messages(KEPT);
     let channels = ChannelBox::builder().groups(move |_| GroupOptions::default().history(limits)).build();

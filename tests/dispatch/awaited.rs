@@ -19,7 +19,7 @@ fn four() -> (Event<u32>, Log, [Arc<Semaphore>; 4]) {
     let (event, log, gates) = (tick(), Log::default(), [(); 4].map(|()| closed_gate()));
     // The order of calls is not that of registration.
     for (n, names) in [(2, ["c", "c ends"]), (0, ["a", "a ends"]), (3, ["d", "d ends"]), (1, ["b", "b ends"])] {
-        event.listen().priority(-n).run_async(gated(&gates[n as usize], &log, names));
+        event.listen().priority(-n).on_async(gated(&gates[n as usize], &log, names));
     }
     (event, log, gates)
 }
@@ -38,7 +38,7 @@ fn nothing_runs_before_the_first_poll() {
 #[test]
 fn each_listener_is_awaited_before_the_next_is_called() {
     let (event, log, gates) = four();
-    event.listen().priority(Priority::LOWEST).run(note(&log, "sync"));
+    event.listen().priority(Priority::LOWEST).on(note(&log, "sync"));
     let (mut emit, woken) = (pin!(event.emit_async(&1)), Arc::<Woken>::default());
     gates[2].add_permits(1);
     assert!(woken.poll(emit.as_mut()).is_pending());
@@ -130,7 +130,7 @@ fn a_break_keeps_the_rest_from_starting_and_lets_those_that_run_finish() {
     assert_eq!(taken(&log), ["a"]);
     gate.add_permits(1);
     let report = block_on(emit);
-    assert_eq!((report.ran(), report.stopped()), (2, true));
+    assert_eq!((report.ran(), report.is_stopped()), (2, true));
     assert_eq!(taken(&log), ["a ends"]);
     assert!(unreached.is_active());
 }
@@ -143,7 +143,7 @@ fn a_break_of_a_sync_listener_stops_an_async_emit_too() {
     event.on(note(&log, "too late"));
     for limit in [1, 8] {
         let report = block_on(event.emit_async_with(EmitOptions::new().concurrent(limit), &1));
-        assert_eq!((report.ran(), report.stopped(), taken(&log).len()), (2, true, 0));
+        assert_eq!((report.ran(), report.is_stopped(), taken(&log).len()), (2, true, 0));
     }
 }
 
@@ -157,7 +157,7 @@ fn fail_fast_keeps_the_rest_from_starting_and_lets_those_that_run_finish() {
     assert!(poll_once(emit.as_mut()).is_pending());
     gate.add_permits(1);
     let report = block_on(emit);
-    assert_eq!((report.ran(), report.stopped(), report.failures().len()), (2, true, 1));
+    assert_eq!((report.ran(), report.is_stopped(), report.failures().len()), (2, true, 1));
     assert_eq!(taken(&log), ["a", "a ends"]);
 }
 
@@ -174,7 +174,7 @@ fn an_emit_dropped_half_way_drops_what_it_waits_for_and_calls_none_of_the_rest()
         let started = Arc::new(());
         let begin = |times| {
             let held = Arc::clone(&started);
-            event.listen().times(times).run_async(move |_| {
+            event.listen().times(times).on_async(move |_| {
                 let held = Arc::clone(&held);
                 async move {
                     std::future::pending::<()>().await;
@@ -183,7 +183,7 @@ fn an_emit_dropped_half_way_drops_what_it_waits_for_and_calls_none_of_the_rest()
             })
         };
         let (once, twice) = (begin(1), begin(2));
-        event.listen().priority(1).once().run(note(&log, "before"));
+        event.listen().priority(1).once().on(note(&log, "before"));
         let rest = event.once(note(&log, "rest"));
         {
             let mut emit = pin!(event.emit_async_with(EmitOptions::new().concurrent(limit), &1));
@@ -211,7 +211,7 @@ fn an_emit_runs_the_table_of_its_first_poll_less_what_is_off_before_its_turn() {
     removed.off();
     let _paused = paused.pause();
     event.on(note(&log, "added"));
-    event.listen().priority(Priority::HIGH).run(note(&log, "added before"));
+    event.listen().priority(Priority::HIGH).on(note(&log, "added before"));
     gate.add_permits(1);
     assert_eq!(block_on(emit).ran(), 2);
     assert_eq!(taken(&log), ["a", "a ends", "stays"]);

@@ -150,7 +150,7 @@ fn the_hook_is_told_of_a_capture_that_panics_when_dropped() {
     let dropped = "listener of `tick` panicked while it was dropped: in a destructor";
     let register = || {
         let grenade = Grenade;
-        event.listen().times(1).run(move |_| _ = &grenade)
+        event.listen().times(1).on(move |_| _ = &grenade)
     };
     assert!(register().off());
     assert_eq!(texts(&told), [dropped]);
@@ -211,24 +211,24 @@ fn fail_fast_stops_one_emit_at_its_first_failure() {
     let failing = [
         event.on(|_| Err::<(), _>("an error")),
         event.on(|_| fall("a panic")),
-        event.listen().filter(|_| panic!("a filter")).run(|_| {}),
+        event.listen().filter(|_| panic!("a filter")).on(|_| {}),
         event.on_async(|_| async { Err::<(), _>("no runtime, or an error") }),
     ];
     event.on(note(&log, "after"));
     let report = block_on(event.emit_async(&1));
-    assert_eq!((report.stopped(), report.failures().len()), (false, 4), "nobody asked for it");
+    assert_eq!((report.is_stopped(), report.failures().len()), (false, 4), "nobody asked for it");
     assert_eq!(taken(&log), ["before", "after"]);
     for subscription in failing {
         for awaits in [false, true] {
             let report =
                 if awaits { block_on(event.emit_async_with(CAREFUL, &1)) } else { event.emit_with(CAREFUL, &1) };
-            assert_eq!((report.stopped(), report.failures().len()), (true, 1), "{report:?}");
+            assert_eq!((report.is_stopped(), report.failures().len()), (true, 1), "{report:?}");
             assert_eq!(taken(&log), ["before"]);
         }
         subscription.off();
     }
     let report = event.emit_with(CAREFUL, &1);
-    assert_eq!((report.stopped(), taken(&log)), (false, vec!["before", "after"]), "nobody fails any more");
+    assert_eq!((report.is_stopped(), taken(&log)), (false, vec!["before", "after"]), "nobody fails any more");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_listener_and_its_filter_may_both_panic_while_they_are_dropped() {
         let _ = &in_filter;
         true
     });
-    assert!(registration.run(move |_| _ = &in_listener).off());
+    assert!(registration.on(move |_| _ = &in_listener).off());
     let text = "listener of `tick` panicked while it was dropped: in a destructor";
     assert_eq!(*told.lock().unwrap(), [text, text]);
 }
@@ -267,7 +267,7 @@ impl Wake for Mine {
 fn a_waker_that_panics_does_not_unwind_out_of_an_emit_and_the_next_is_woken() {
     let (_events, event) = tick();
     let gate = closed_gate();
-    let subscription = event.listen().waitable().run_async(gated(&gate, &Log::default(), ["starts", "ends"]));
+    let subscription = event.listen().waitable().on_async(gated(&gate, &Log::default(), ["starts", "ends"]));
     let mut emit = pin!(event.emit_async(&1));
     assert!(poll_once(emit.as_mut()).is_pending());
     let (mut first, mut second) = (pin!(subscription.off_and_wait_async()), pin!(subscription.off_and_wait_async()));
@@ -353,7 +353,7 @@ fn the_destructor_of_a_listener_that_was_refused_may_panic() {
     let (refused, tried) = (Grenade, Grenade);
     let event = events.event(TICK).unwrap();
     assert!(!event.on(move |_| _ = &refused).is_active());
-    assert!(event.listen().try_run(move |_| _ = &tried).is_err());
+    assert!(event.listen().try_on(move |_| _ = &tried).is_err());
     let dropped = "listener of `tick` panicked while it was dropped: in a destructor";
     let refused = "listener of `tick` was not registered: the event has 0 listeners, the most allowed";
     assert_eq!(texts(&told), [refused, dropped, dropped]);

@@ -14,13 +14,13 @@ use crate::calls::{Grenade, Log, TICK, note, taken, tick};
 fn g1_order_is_priority_then_registration_once_and_persistent_in_one_list() {
     let (event, log) = (tick(), Log::default());
     event.on(note(&log, "normal 1"));
-    event.listen().priority(Priority::LOW).run(note(&log, "low"));
+    event.listen().priority(Priority::LOW).on(note(&log, "low"));
     event.once(note(&log, "normal 2, once"));
-    event.listen().priority(Priority::HIGH).run(note(&log, "high 1"));
-    event.listen().priority(Priority::MEDIUM).run(note(&log, "normal 3"));
-    event.listen().priority(Priority::LOWEST).run(note(&log, "lowest"));
-    event.listen().priority(Priority::HIGH).once().run(note(&log, "high 2, once"));
-    event.listen().priority(Priority::HIGHEST).run(note(&log, "highest"));
+    event.listen().priority(Priority::HIGH).on(note(&log, "high 1"));
+    event.listen().priority(Priority::MEDIUM).on(note(&log, "normal 3"));
+    event.listen().priority(Priority::LOWEST).on(note(&log, "lowest"));
+    event.listen().priority(Priority::HIGH).once().on(note(&log, "high 2, once"));
+    event.listen().priority(Priority::HIGHEST).on(note(&log, "highest"));
     assert_eq!(event.emit(&1).ran(), 8);
     let all = ["highest", "high 1", "high 2, once", "normal 1", "normal 2, once", "normal 3", "low", "lowest"];
     assert_eq!(taken(&log), all);
@@ -35,7 +35,7 @@ fn g1_order_holds_over_a_thousand_listeners() {
     for n in 0..1000u32 {
         let log = Arc::clone(&log);
         let priority = [Priority::LOW, Priority::NORMAL, Priority::HIGH][n as usize % 3];
-        event.listen().priority(priority).run(move |_| log.lock().unwrap().push((priority, n)));
+        event.listen().priority(priority).on(move |_| log.lock().unwrap().push((priority, n)));
     }
     event.emit(&1);
     let log = log.lock().unwrap();
@@ -141,7 +141,7 @@ fn g4_a_once_listener_that_is_not_reached_is_not_used_up() {
     let stop = event.on(|_| ControlFlow::Break(()));
     let once = event.once(|_| {});
     let report = event.emit(&1);
-    assert!(report.stopped());
+    assert!(report.is_stopped());
     assert_eq!(report.ran(), 1);
     assert!(once.is_active());
     stop.off();
@@ -482,7 +482,7 @@ fn a_listener_that_its_own_filter_takes_off_is_not_reported_as_one_that_could_no
     let place: Arc<Mutex<Option<Subscription>>> = Arc::default();
     let own = Arc::clone(&place);
     let take_off = move |_: &u32| own.lock().expect("no test panics with it").take().is_some_and(|own| own.off());
-    let subscription = event.listen().filter(take_off).run_async(|_| async {});
+    let subscription = event.listen().filter(take_off).on_async(|_| async {});
     *place.lock().expect("no test panics with it") = Some(subscription);
     assert!(event.emit(&1).is_ok(), "it was gone before its call");
 }
@@ -493,7 +493,7 @@ fn a_spent_listener_is_neither_asked_nor_reported_while_its_emit_goes_on() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     event.once_async(|_| async {});
-    event.listen().once().filter(move |_| count.fetch_add(1, SeqCst) == 0).run_async(|_| async {});
+    event.listen().once().filter(move |_| count.fetch_add(1, SeqCst) == 0).on_async(|_| async {});
     let again = event.clone();
     let nested = Arc::new(Mutex::new(None));
     let report = Arc::clone(&nested);

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 
-use fanfare::dispatch::{ListenerKind, Overflow};
+use fanfare::dispatch::{ListenerKind, StreamOverflow};
 use fanfare::{Dispatcher, Listener, Priority};
 use futures_executor::block_on;
 
@@ -49,9 +49,9 @@ fn listeners_are_described_in_the_order_of_calls() {
     let events = Dispatcher::new();
     let event = events.event(TICK).unwrap();
     let paused = event.on(|_| {});
-    event.listen().priority(-5).times(3).run(|_| {});
-    event.listen().priority(Priority::HIGH).run_async(|_| async {});
-    let _stream = event.stream(1, Overflow::Close);
+    event.listen().priority(-5).times(3).on(|_| {});
+    event.listen().priority(Priority::HIGH).on_async(|_| async {});
+    let _stream = event.stream(1, StreamOverflow::Close);
     event.on_listener(&Listener::new(|_| {}));
     let _paused = paused.pause();
     event.emit(&1);
@@ -83,17 +83,17 @@ fn every_way_to_register_notes_the_line_of_its_caller() {
     events.once_async(TICK, |_| async {}).unwrap();
     events.on_async_with(TICK, (), |(), _| async {}).unwrap();
     events.on_listener(TICK, &listener).unwrap();
-    events.listen(TICK).unwrap().run(|_| {});
+    events.listen(TICK).unwrap().on(|_| {});
     event.on(|_| {});
     event.once(|_| {});
     event.on_async(|_| async {});
     event.once_async(|_| async {});
     event.on_async_with((), |(), _| async {});
     event.on_listener(&listener);
-    event.listen().run(|_| {});
-    event.listen().waitable().run(|_| {});
+    event.listen().on(|_| {});
+    event.listen().waitable().on(|_| {});
     let _next = event.next();
-    let _stream = event.stream(1, Overflow::Close);
+    let _stream = event.stream(1, StreamOverflow::Close);
     let places: Vec<_> = event.listeners().iter().map(|listener| listener.registered_at()).collect();
     assert!(places.iter().all(|place| place.file() == file!()));
     assert!(places.iter().map(|place| place.line()).eq(first..first + 17), "{places:?}");
@@ -102,7 +102,7 @@ fn every_way_to_register_notes_the_line_of_its_caller() {
 #[test]
 fn counts_are_complete_under_threads() {
     let event = tick();
-    event.count();
+    event.enable_counts();
     event.on(|_| {});
     event.on(|n| if n % 2 == 0 { Err("even") } else { Ok(()) });
     thread::scope(|scope| {
@@ -121,7 +121,7 @@ fn every_way_to_emit_is_counted_when_it_ends() {
     let emits = || event.counts().map(|counts| (counts.emits, counts.calls));
     event.emit(&1);
     assert_eq!(emits(), None, "nobody asked");
-    event.count();
+    event.enable_counts();
     assert_eq!(emits(), Some((0, 0)));
     event.emit(&1);
     assert_eq!(emits(), Some((1, 0)), "one that nobody heard");
@@ -134,14 +134,14 @@ fn every_way_to_emit_is_counted_when_it_ends() {
     block_on(event.emit_async(&1));
     block_on(events.emit_async(TICK, &1)).unwrap();
     assert_eq!(emits(), Some((8, 7)));
-    event.count();
+    event.enable_counts();
     assert_eq!(emits(), Some((8, 7)), "asking again changes nothing");
 }
 
 #[test]
 fn a_muted_emit_and_one_that_is_dropped_half_way_are_not_counted() {
     let (event, log, gate) = (tick(), Log::default(), closed_gate());
-    event.count();
+    event.enable_counts();
     event.on_async(gated(&gate, &log, ["a", "a ends"]));
     {
         let _muted = event.mute();
@@ -160,7 +160,7 @@ fn a_muted_emit_and_one_that_is_dropped_half_way_are_not_counted() {
 fn everything_can_be_shown_for_debugging() {
     let events = Dispatcher::new();
     let event = events.event(TICK).unwrap();
-    let subscription = event.listen().waitable().run(|_| {});
+    let subscription = event.listen().waitable().on(|_| {});
     assert_eq!(format!("{event:?}"), r#"Event { name: "tick", payload: "u32", listeners: 1 }"#);
     assert_eq!(format!("{:?}", *subscription), r#"Subscription { event: "tick", active: true, paused: false }"#);
     assert_eq!(format!("{events:?}"), r#"Dispatcher { namespace: "", events: ["tick"] }"#);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use fanfare::Dispatcher;
-use fanfare::dispatch::{EmitOptions, Overflow, Value};
+use fanfare::dispatch::{EmitOptions, StreamOverflow, Value};
 use futures_executor::block_on;
 
 use crate::calls::{Log, TICK, note, taken, tick};
@@ -74,7 +74,7 @@ fn a_paused_listener_is_active_and_counted_until_it_is_off() {
 fn a_pause_uses_up_nothing() {
     let event = tick();
     let once = event.once(|_| {});
-    let twice = event.listen().times(2).run(|_| {});
+    let twice = event.listen().times(2).on(|_| {});
     {
         let _paused = (once.pause(), twice.pause());
         assert_eq!(event.emit(&1).ran(), 0);
@@ -87,7 +87,7 @@ fn an_emit_that_is_running_sees_pauses_begin_and_end() {
     let (event, log) = (tick(), Log::default());
     let targets = Arc::new(Mutex::new(None));
     let inner = Arc::clone(&targets);
-    event.listen().priority(1).run(move |_| {
+    event.listen().priority(1).on(move |_| {
         let (begins, ends) = inner.lock().unwrap().take().expect("one emit");
         // On another thread, and finished before their turns.
         thread::spawn(move || {
@@ -129,7 +129,7 @@ fn a_mute_holds_for_every_way_to_emit_and_uses_up_nothing() {
     event.on(note(&log, "sync"));
     event.on_async(|_| async { panic!("it is muted") as () });
     event.on(|_| Value(1));
-    let mut stream = event.stream(10, Overflow::DropNewest);
+    let mut stream = event.stream(10, StreamOverflow::DropNewest);
     let mut publisher = event.publisher();
     let muted = event.mute();
     let reports = [

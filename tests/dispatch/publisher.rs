@@ -29,7 +29,7 @@ fn a_publisher_sees_the_changes_made_before_its_emit() {
     assert_eq!(publisher.emit(&1).ran(), 0);
     let first = event.on(note(&log, "first"));
     assert_eq!(publisher.emit(&2).ran(), 1);
-    event.listen().priority(Priority::HIGH).once().run(note(&log, "second, once"));
+    event.listen().priority(Priority::HIGH).once().on(note(&log, "second, once"));
     assert_eq!(publisher.emit(&3).ran(), 2);
     assert_eq!(publisher.emit(&4).ran(), 1);
     first.off();
@@ -64,7 +64,7 @@ fn a_publisher_obeys_pauses_mutes_and_counters() {
     let muted = event.mute();
     assert_eq!(publisher.emit(&3).ran(), 0);
     drop(muted);
-    event.count();
+    event.enable_counts();
     assert_eq!(publisher.emit(&4).ran(), 1);
     assert_eq!(event.counts().map(|counts| (counts.emits, counts.calls)), Some((1, 1)));
 }

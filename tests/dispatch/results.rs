@@ -14,10 +14,10 @@ use crate::calls::{Log, fall, note, taken, tick};
 fn values_are_collected_in_the_order_of_calls() {
     let event = tick();
     event.on(|n| Value(n + 1));
-    event.listen().priority(Priority::LOW).run(|n| Value(n + 2));
-    event.listen().priority(Priority::HIGH).run(|n| Value(n + 3));
+    event.listen().priority(Priority::LOW).on(|n| Value(n + 2));
+    event.listen().priority(Priority::HIGH).on(|n| Value(n + 3));
     event.on_listener(&Listener::new(|n| Value(n + 4)));
-    event.listen().prepend().once().run(|n| Value(n + 5));
+    event.listen().prepend().once().on(|n| Value(n + 5));
     let (values, report) = event.emit_collect::<u32>(&10);
     assert_eq!((values, report.ran()), (vec![13, 15, 11, 14, 12], 5));
     assert_eq!(event.emit_collect::<u32>(&10).0, [13, 11, 14, 12], "once is once");
@@ -64,7 +64,7 @@ fn a_break_of_a_listener_ends_the_collection() {
     event.on(|_| ControlFlow::Break(()));
     event.on(|_| Value(2));
     let (values, report) = event.emit_collect::<i32>(&1);
-    assert_eq!((values, report.ran(), report.stopped()), (vec![1], 2, true));
+    assert_eq!((values, report.ran(), report.is_stopped()), (vec![1], 2, true));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_break_of_the_fold_stops_the_emit_and_keeps_what_was_folded() {
     let unreached = event.once(|_| {});
     let (sum, report) =
         event.emit_fold(&1, 0, |sum, n: i32| if n < 3 { Continue(sum + n) } else { Break(sum + n * 100) });
-    assert_eq!((sum, report.ran(), report.stopped()), (303, 3, true));
+    assert_eq!((sum, report.ran(), report.is_stopped()), (303, 3, true));
     assert!(unreached.is_active());
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
 
-use fanfare::dispatch::{EventStream, Overflow};
+use fanfare::dispatch::{EventStream, StreamOverflow};
 use fanfare::{Dispatcher, Event};
 use futures_executor::block_on;
 use futures_util::StreamExt;
@@ -76,8 +76,8 @@ fn next_is_none_when_its_listener_is_taken_off_before() {
 #[test]
 fn a_full_stream_drops_the_oldest_or_the_newest_and_counts_them() {
     let event = tick();
-    let mut oldest = event.stream(3, Overflow::DropOldest);
-    let mut newest = event.stream(3, Overflow::DropNewest);
+    let mut oldest = event.stream(3, StreamOverflow::DropOldest);
+    let mut newest = event.stream(3, StreamOverflow::DropNewest);
     emit(&event, 1..=3);
     assert_eq!((oldest.dropped(), newest.dropped()), (0, 0));
     emit(&event, 4..=5);
@@ -92,7 +92,7 @@ fn a_full_stream_drops_the_oldest_or_the_newest_and_counts_them() {
 #[test]
 fn a_full_stream_that_closes_ends_behind_what_waits_in_it() {
     let event = tick();
-    let mut stream = event.stream(2, Overflow::Close);
+    let mut stream = event.stream(2, StreamOverflow::Close);
     emit(&event, 1..=2);
     assert_eq!((next(&mut stream), stream.dropped()), (Poll::Ready(Some(1)), 0));
     emit(&event, 3..=4);
@@ -108,7 +108,7 @@ fn a_full_stream_that_closes_ends_behind_what_waits_in_it() {
 fn a_reader_that_waits_is_woken_by_an_emit_by_a_close_and_by_an_off() {
     let event = tick();
     let woken = Arc::<Woken>::default();
-    let mut stream = event.stream(1, Overflow::Close);
+    let mut stream = event.stream(1, StreamOverflow::Close);
     assert!(woken.poll(pin!(stream.next())).is_pending() && !woken.take());
     emit(&event, [1]);
     assert!(woken.take());
@@ -122,7 +122,7 @@ fn a_reader_that_waits_is_woken_by_an_emit_by_a_close_and_by_an_off() {
 #[test]
 fn a_stream_ends_behind_what_waits_in_it_when_its_listener_is_taken_off() {
     let event = tick();
-    let mut stream = event.stream(10, Overflow::DropOldest);
+    let mut stream = event.stream(10, StreamOverflow::DropOldest);
     emit(&event, 1..=2);
     assert!(stream.subscription().off());
     emit(&event, [3]);
@@ -133,7 +133,7 @@ fn a_stream_ends_behind_what_waits_in_it_when_its_listener_is_taken_off() {
 fn a_stream_ends_when_its_listener_is_taken_off_though_a_publisher_is_idle() {
     let event = tick();
     let (woken, mut publisher) = (Arc::<Woken>::default(), event.publisher());
-    let mut stream = event.stream(10, Overflow::DropOldest);
+    let mut stream = event.stream(10, StreamOverflow::DropOldest);
     let mut one = pin!(event.next());
     publisher.refresh();
     assert!(woken.poll(pin!(stream.next())).is_pending());
@@ -147,8 +147,8 @@ fn a_stream_ends_when_its_listener_is_taken_off_though_a_publisher_is_idle() {
 fn a_stream_ends_with_its_dispatcher_unless_a_handle_keeps_the_event() {
     let events = Dispatcher::new();
     let (kept, forgotten) = (events.event::<u32>("kept").unwrap(), events.event::<u32>("forgotten").unwrap());
-    let mut lasting = kept.stream(5, Overflow::DropNewest);
-    let mut ending = forgotten.stream(5, Overflow::DropNewest);
+    let mut lasting = kept.stream(5, StreamOverflow::DropNewest);
+    let mut ending = forgotten.stream(5, StreamOverflow::DropNewest);
     emit(&forgotten, [1]);
     drop(forgotten);
     assert_eq!(events.emit("forgotten", &2u32).unwrap().ran(), 1, "its listener keeps the event");
@@ -161,7 +161,7 @@ fn a_stream_ends_with_its_dispatcher_unless_a_handle_keeps_the_event() {
 #[test]
 fn a_stream_that_is_dropped_takes_its_listener_off() {
     let event = tick();
-    let stream = event.stream(1, Overflow::DropNewest);
+    let stream = event.stream(1, StreamOverflow::DropNewest);
     assert_eq!(event.listener_count(), 1);
     drop(stream);
     assert_eq!((event.listener_count(), event.emit(&1).ran()), (0, 0));
@@ -170,7 +170,7 @@ fn a_stream_that_is_dropped_takes_its_listener_off() {
 #[test]
 fn a_read_that_is_dropped_loses_nothing() {
     let event = tick();
-    let mut stream = event.stream(5, Overflow::DropNewest);
+    let mut stream = event.stream(5, StreamOverflow::DropNewest);
     assert!(poll_once(Box::pin(stream.next()).as_mut()).is_pending());
     emit(&event, [1]);
     drop(stream.next());
@@ -181,7 +181,7 @@ fn a_read_that_is_dropped_loses_nothing() {
 #[test]
 fn a_stream_is_paused_and_muted_like_any_listener() {
     let event = tick();
-    let mut stream = event.stream(5, Overflow::DropNewest);
+    let mut stream = event.stream(5, StreamOverflow::DropNewest);
     {
         let _paused = stream.subscription().pause();
         emit(&event, [1]);
@@ -197,7 +197,7 @@ fn a_stream_is_paused_and_muted_like_any_listener() {
 #[test]
 fn streams_share_one_payload() {
     let event = tick();
-    let mut streams = [(); 3].map(|()| event.stream(1, Overflow::DropNewest));
+    let mut streams = [(); 3].map(|()| event.stream(1, StreamOverflow::DropNewest));
     let payload = Arc::new(1);
     event.emit_arc(Arc::clone(&payload));
     assert!(streams.iter_mut().all(|stream| stream.try_next().is_some_and(|got| Arc::ptr_eq(&got, &payload))));
@@ -209,7 +209,7 @@ fn streams_share_one_payload() {
 #[test]
 fn a_stream_works_with_the_adapters_of_streams_and_across_threads() {
     let event = tick();
-    let stream = event.stream(10_000, Overflow::Close);
+    let stream = event.stream(10_000, StreamOverflow::Close);
     let even = stream.filter(|n| std::future::ready(**n % 2 == 0)).take(5_000).map(|n| *n).collect::<Vec<_>>();
     let got = thread::scope(|scope| {
         scope.spawn(|| emit(&event, 0..10_000));
@@ -224,8 +224,8 @@ fn a_stream_over_the_limit_of_listeners_is_told_of_and_ends_at_once() {
     let events = Dispatcher::builder().listener_limit(1).build();
     let told = told(&events);
     let event = events.event(TICK).unwrap();
-    let _first = event.stream(1, Overflow::Close);
-    let mut refused = event.stream(1, Overflow::Close);
+    let _first = event.stream(1, StreamOverflow::Close);
+    let mut refused = event.stream(1, StreamOverflow::Close);
     assert_eq!(next(&mut refused), Poll::Ready(None));
     assert_eq!(block_on(event.next()), None);
     assert_eq!(told.lock().unwrap().len(), 2);
@@ -234,5 +234,5 @@ fn a_stream_over_the_limit_of_listeners_is_told_of_and_ends_at_once() {
 #[test]
 #[should_panic(expected = "room for at least one payload")]
 fn a_stream_without_room_is_refused() {
-    let _ = tick().stream(0, Overflow::Close);
+    let _ = tick().stream(0, StreamOverflow::Close);
 }

@@ -64,7 +64,7 @@ async fn listeners_are_handed_over_in_the_order_of_calls_between_the_sync_ones()
     let (event, log) = (tick(), Log::default());
     for (priority, what) in [(0, "b"), (1, "a"), (-1, "c")] {
         let log = Arc::clone(&log);
-        event.listen().priority(priority).run_async(move |_| {
+        event.listen().priority(priority).on_async(move |_| {
             push(&log, what);
             let log = Arc::clone(&log);
             async move { push(&log, "later") }
@@ -133,7 +133,7 @@ fn a_runtime_that_is_shut_down_drops_its_listeners_and_gives_their_places_back()
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let events = Dispatcher::new();
     let (event, told) = (events.event(TICK).unwrap(), told(&events));
-    let subscription = event.listen().waitable().run_async(|_| std::future::pending::<()>());
+    let subscription = event.listen().waitable().on_async(|_| std::future::pending::<()>());
     let emit = {
         let _inside = runtime.enter();
         event.emit_spawned(&1)
@@ -198,7 +198,7 @@ async fn a_once_listener_is_handed_over_once() {
 #[tokio::test]
 async fn who_waits_for_a_waitable_listener_waits_for_its_tasks() {
     let (event, log, gate) = (tick(), Log::default(), closed_gate());
-    let subscription = event.listen().waitable().run_async(gated(&gate, &log, ["a", "a ends"]));
+    let subscription = event.listen().waitable().on_async(gated(&gate, &log, ["a", "a ends"]));
     assert_eq!(event.emit(&1).spawned(), 1);
     let mut wait = pin!(subscription.off_and_wait_async());
     assert!(poll_once(wait.as_mut()).is_pending());
@@ -216,9 +216,9 @@ async fn a_break_or_failure_in_a_task_does_not_stop_its_emit() {
     event.on_async(|_| async { Err::<(), _>("too late to stop it") });
     event.on(note(&log, "after"));
     let report = event.emit_with(EmitOptions::new().fail_fast(), &1);
-    assert_eq!((report.stopped(), report.spawned(), taken(&log)), (false, 2, vec!["after"]));
+    assert_eq!((report.is_stopped(), report.spawned(), taken(&log)), (false, 2, vec!["after"]));
     let report = event.emit_spawned(&1).await;
-    assert_eq!((report.stopped(), report.ran(), report.failures().len()), (false, 3, 1));
+    assert_eq!((report.is_stopped(), report.ran(), report.failures().len()), (false, 3, 1));
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn blocking() -> Blocking {
     let (event, log) = (tick(), Log::default());
     let ((enter, inside), (leave, left)) = (mpsc::channel(), mpsc::channel());
     let (inner, left) = (Arc::clone(&log), Mutex::new(left));
-    let subscription = event.listen().priority(1).waitable().run(move |_| {
+    let subscription = event.listen().priority(1).waitable().on(move |_| {
         enter.send(()).unwrap();
         let _ = left.lock().unwrap().recv();
         push(&inner, "the call ends");
@@ -98,7 +98,7 @@ fn no_call_begins_once_the_wait_is_over() {
     for _ in 0..300 {
         let (torn_down, late) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (flag, counter) = (Arc::clone(&torn_down), Arc::clone(&late));
-        let subscription = event.listen().waitable().run(move |_| {
+        let subscription = event.listen().waitable().on(move |_| {
             // Twice: what it uses must not go away in the middle of a call either.
             for _ in 0..2 {
                 counter.fetch_add(usize::from(flag.load(SeqCst)), SeqCst);
@@ -120,7 +120,7 @@ fn a_listener_that_waits_for_its_own_end_is_found_out_and_stays_as_it_is() {
     let event = tick();
     let me: Arc<OnceLock<WaitableSubscription>> = Arc::default();
     let (inner, nested) = (Arc::clone(&me), event.clone());
-    let subscription = event.listen().waitable().run(move |n| {
+    let subscription = event.listen().waitable().on(move |n| {
         if *n == 0 {
             // Inside the second call, which is inside the first.
             nested.emit(&1);
@@ -148,7 +148,7 @@ fn a_filter_and_a_future_that_wait_for_the_end_of_their_listener_are_found_out()
         me.off_and_wait_timeout(Duration::ZERO) == Err(WaitError::WouldDeadlock) && me.off_and_wait().is_err()
     };
     let filter = move |_: &u32| asking.get().is_some_and(would_deadlock);
-    let subscription = event.listen().filter(filter).waitable().run_async(move |_| {
+    let subscription = event.listen().filter(filter).waitable().on_async(move |_| {
         assert!(calling.get().is_some_and(would_deadlock));
         let me = running.get().cloned().expect("it is set before the emit");
         async move {
@@ -164,16 +164,16 @@ fn a_filter_and_a_future_that_wait_for_the_end_of_their_listener_are_found_out()
 #[test]
 fn a_listener_may_wait_for_the_end_of_another() {
     let event = tick();
-    let other = event.listen().waitable().run(|_| {});
+    let other = event.listen().waitable().on(|_| {});
     // A waitable one itself: it is inside a call, and not of the other.
-    event.listen().waitable().run(move |_| assert_eq!(other.off_and_wait(), Ok(true)));
+    event.listen().waitable().on(move |_| assert_eq!(other.off_and_wait(), Ok(true)));
     assert!(event.emit(&1).is_ok());
 }
 
 #[test]
 fn an_async_call_is_running_until_its_future_is_finished() {
     let (event, log, gate) = (tick(), Log::default(), closed_gate());
-    let subscription = event.listen().waitable().run_async(gated(&gate, &log, ["start", "end"]));
+    let subscription = event.listen().waitable().on_async(gated(&gate, &log, ["start", "end"]));
     let mut emit = pin!(event.emit_async(&1));
     assert!(poll_once(emit.as_mut()).is_pending());
     let (mut wait, woken) = (pin!(subscription.off_and_wait_async()), Arc::<Woken>::default());
@@ -190,7 +190,7 @@ fn an_async_call_is_running_until_its_future_is_finished() {
 #[test]
 fn an_async_call_is_running_until_its_future_is_dropped() {
     let event = tick();
-    let subscription = event.listen().waitable().run_async(|_| std::future::pending::<()>());
+    let subscription = event.listen().waitable().on_async(|_| std::future::pending::<()>());
     let mut emit = Box::pin(event.emit_async(&1));
     assert!(poll_once(emit.as_mut()).is_pending());
     let (mut wait, woken) = (pin!(subscription.off_and_wait_async()), Arc::<Woken>::default());
@@ -203,7 +203,7 @@ fn an_async_call_is_running_until_its_future_is_dropped() {
 #[test]
 fn a_wait_that_is_given_up_has_taken_the_listener_off_at_its_first_poll() {
     let event = tick();
-    let subscription = event.listen().waitable().run_async(|_| std::future::pending::<()>());
+    let subscription = event.listen().waitable().on_async(|_| std::future::pending::<()>());
     drop(subscription.off_and_wait_async());
     assert!(subscription.is_active(), "it was not polled");
     let mut emit = pin!(event.emit_async(&1));
@@ -217,8 +217,8 @@ fn a_wait_that_is_given_up_has_taken_the_listener_off_at_its_first_poll() {
 #[test]
 fn a_wait_asks_nothing_of_the_other_listeners_of_an_emit() {
     let Blocking { event, subscription: blocked, inside, leave, .. } = blocking();
-    let before = event.listen().priority(2).waitable().run(|_| {});
-    let after = event.listen().waitable().run(|_| fall("it was off before its turn"));
+    let before = event.listen().priority(2).waitable().on(|_| {});
+    let after = event.listen().waitable().on(|_| fall("it was off before its turn"));
     thread::scope(|scope| {
         let emitter = scope.spawn(|| event.emit(&1));
         inside.recv().unwrap();
@@ -234,7 +234,7 @@ fn a_wait_asks_nothing_of_the_other_listeners_of_an_emit() {
 #[test]
 fn a_wait_asks_nothing_of_idle_publishers() {
     let event = tick();
-    let subscription = event.listen().waitable().run(|_| {});
+    let subscription = event.listen().waitable().on(|_| {});
     let mut publisher = event.publisher();
     assert_eq!(publisher.emit(&1).ran(), 1);
     assert_eq!(subscription.off_and_wait(), Ok(true));
@@ -244,11 +244,11 @@ fn a_wait_asks_nothing_of_idle_publishers() {
 #[test]
 fn calls_that_fail_or_are_refused_are_not_running_any_more() {
     let event = tick();
-    let subscription = event.listen().filter(|n| *n > 0).waitable().run(|_| fall("inside"));
+    let subscription = event.listen().filter(|n| *n > 0).waitable().on(|_| fall("inside"));
     assert_eq!(event.emit(&0).ran(), 0);
     assert_eq!(event.emit(&1).failures().len(), 1);
-    let unmade = event.listen().waitable().run_async(|_| -> std::future::Ready<()> { panic!("while it is made") });
-    let panics = event.listen().waitable().run_async(|_| async { fall("in the future") });
+    let unmade = event.listen().waitable().on_async(|_| -> std::future::Ready<()> { panic!("while it is made") });
+    let panics = event.listen().waitable().on_async(|_| async { fall("in the future") });
     assert_eq!(block_on(event.emit_async(&1)).failures().len(), 3);
     assert_eq!(event.emit(&1).failures().len(), 3, "two of them found no runtime");
     for subscription in [subscription, unmade, panics] {
@@ -259,7 +259,7 @@ fn calls_that_fail_or_are_refused_are_not_running_any_more() {
 #[test]
 fn the_wait_for_a_listener_that_had_its_last_call_returns_false_after_it() {
     let event = tick();
-    let subscription = event.listen().once().waitable().run(|_| {});
+    let subscription = event.listen().once().waitable().on(|_| {});
     assert_eq!(event.emit(&1).ran(), 1);
     assert_eq!(subscription.off_and_wait(), Ok(false));
 }

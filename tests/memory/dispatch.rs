@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use fanfare::dispatch::{Overflow, WaitError};
+use fanfare::dispatch::{StreamOverflow, WaitError};
 use fanfare::{Dispatcher, Event};
 use futures_executor::block_on;
 
@@ -98,13 +98,13 @@ fn a_stream_whose_reader_is_slow_holds_no_more_than_its_capacity() {
     const PAYLOAD: usize = 1000;
     let event = Dispatcher::new().event::<[u8]>("bytes").expect("the name is good");
     let mut kept = Vec::new();
-    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Close] {
+    for overflow in [StreamOverflow::DropOldest, StreamOverflow::DropNewest, StreamOverflow::Close] {
         let stream = event.stream(10, overflow);
         let info = measure(|| (0..10_000).for_each(|_| drop(event.emit(&[1; PAYLOAD]))));
         // Beside the ten that wait there are, for a moment, the one that comes and the one that goes.
         assert!(info.bytes_max < 13 * (PAYLOAD as u64 + 100), "{} bytes at once", info.bytes_max);
         // The one that closes is taken off with the first that does not fit.
-        assert_eq!(stream.dropped(), if overflow == Overflow::Close { 1 } else { 9990 });
+        assert_eq!(stream.dropped(), if overflow == StreamOverflow::Close { 1 } else { 9990 });
         kept.push(stream);
         kept.last().unwrap().subscription().off();
     }
@@ -115,7 +115,7 @@ fn a_stream_whose_reader_is_slow_holds_no_more_than_its_capacity() {
 #[test]
 fn waits_that_were_given_up_leave_nothing_behind() {
     let (_events, event) = sixteen();
-    let subscription = event.listen().waitable().run_async(|_| std::future::pending::<()>());
+    let subscription = event.listen().waitable().on_async(|_| std::future::pending::<()>());
     let mut emit = Box::pin(event.emit_async(&1));
     assert!(poll_once(emit.as_mut()).is_pending(), "a call is in flight");
     let give_up = || {

@@ -340,7 +340,7 @@ fn counted_events_are_pulled_and_two_of_one_name_add_up() {
     let dispatchers = [Dispatcher::new(), Dispatcher::new()];
     let events: Vec<_> = dispatchers.iter().map(|events| events.event(TICK).expect("it is free")).collect();
     for event in &events {
-        event.count();
+        event.enable_counts();
         event.on(|n| if *n == 2 { Err("not two") } else { Ok(()) });
         (0..5).for_each(|n| _ = event.emit(&n));
     }

@@ -17,6 +17,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::MANY_SOCKETS;
 use crate::sockets::{PING, PONG, Raw, TEXT, echo, masked, soon, tells, told, until, upgrade};
 
 const SILENCE: Duration = Duration::from_millis(100);
@@ -180,6 +181,7 @@ async fn one_that_vanishes_does_not_hold_up_its_close() {
 
 #[tokio::test]
 async fn of_many_that_vanish_at_once_none_stays_and_the_others_do() {
+    let _turn = MANY_SOCKETS.lock().await;
     let mut room = Room::open(beating).await;
     let mut vanishing = Vec::new();
     for _ in 0..50 {

@@ -22,3 +22,7 @@ mod rates;
 mod security;
 mod serve;
 mod tls;
+
+/// Held by a test that opens a hundred sockets or more: these tests take turns, since a process may often have no more
+/// than a thousand files.
+static MANY_SOCKETS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 #[cfg(target_os = "linux")]
+use crate::MANY_SOCKETS;
 use crate::alone::run_alone;
 use crate::sockets::{
     CLOSE, PING, PONG, Raw, TEXT, connect, echo, masked, next, serve, serve_router, soon, tells, told, until,
@@ -273,6 +274,7 @@ async fn json_of_any_kind_is_an_error_or_a_value_and_never_a_panic() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_stalled_reader_among_a_hundred_delays_nobody_and_costs_its_bound() {
+    let _turn = MANY_SOCKETS.lock().await;
     const BYTES: usize = 256 << 10;
     let channels = ChannelBox::new();
     let (tell, mut tells) = tells();
@@ -419,6 +421,7 @@ async fn names_and_numbers_of_groups_are_capped() {
 /// A message to a large group costs the server most: what one client sets off is bounded by what it may send.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_client_sends_to_a_large_group_is_held_to_its_rate() {
+    let _turn = MANY_SOCKETS.lock().await;
     const MEMBERS: usize = 50;
     let channels = ChannelBox::new();
     let in_box = channels.clone();

@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::MANY_SOCKETS;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 /// For what is to happen because its time is up.
 const SHORT: Duration = Duration::from_millis(200);
@@ -233,6 +235,7 @@ async fn one_address_cannot_take_the_places_of_others() {
 
 #[tokio::test]
 async fn a_proxy_on_this_host_is_no_single_client() {
+    let _turn = MANY_SOCKETS.lock().await;
     // On a socket for both, this host's address of IPv4 arrives as one of IPv6.
     for address in ["127.0.0.1:0", "[::]:0"] {
         let Ok(listener) = TcpListener::bind(address).await else { continue };
@@ -252,6 +255,7 @@ async fn a_proxy_on_this_host_is_no_single_client() {
 
 #[tokio::test]
 async fn many_that_are_refused_at_once_are_all_closed() {
+    let _turn = MANY_SOCKETS.lock().await;
     let server = Running::start(router(), |server| server.max_connections(0)).await;
     let mut refused = Vec::new();
     for _ in 0..200 {
@@ -453,6 +457,7 @@ async fn a_channel_that_opens_during_the_shutdown_is_closed_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_amid_handshakes_leaves_nobody_behind() {
+    let _turn = MANY_SOCKETS.lock().await;
     for round in 0..10 {
         let server = Running::start(router(), |server| server.drain_timeout(DEADLINE)).await;
         let address = server.address;

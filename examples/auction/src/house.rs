@@ -334,7 +334,7 @@ mod tests {
         let lot = open_lot(&house).await;
         let (told, mut heard) = mpsc::unbounded_channel();
         let is_bid = |news: &ToClient| matches!(news, ToClient::Bid { .. });
-        events.listen(NEWS).expect("it is a name").filter(is_bid).run(move |_| told.send(()));
+        events.listen(NEWS).expect("it is a name").filter(is_bid).on(move |_| told.send(()));
         is_broken.store(true, Ordering::SeqCst);
         bid(&house, lot, 0).await;
         let error = breaks.recv().await.expect("the program is told to end").to_string();

@@ -132,7 +132,7 @@ fn listen(app: &App) -> Result<(), EventError> {
     let (channels, recent) = (app.channels.clone(), Recent::default());
     // What is said a second time, by a page that could not know that it had arrived, goes no further.
     let is_new = move |said: &ChatMessage| said.nonce.as_ref().is_none_or(|nonce| recent.insert(&said.id, nonce));
-    app.events.listen(MESSAGE)?.filter(is_new).run(move |said| {
+    app.events.listen(MESSAGE)?.filter(is_new).on(move |said| {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let ChatMessage { room, id, from, text, nonce } = said;
         channels.group_send(room, &Reply::Message { room, id, from, text, nonce: nonce.as_ref(), time }).map(drop)

@@ -159,9 +159,9 @@ fn listen(app: &App) -> Result<(), EventError> {
         }
     };
     let (on_posted, on_set) = (check.clone(), check.clone());
-    app.events.listen(READING)?.priority(Priority::LOW).run(move |_| check());
-    app.events.listen(POSTED)?.priority(Priority::LOW).run(move |_| on_posted());
-    app.events.listen(SET)?.priority(Priority::LOW).run(move |_| on_set());
+    app.events.listen(READING)?.priority(Priority::LOW).on(move |_| check());
+    app.events.listen(POSTED)?.priority(Priority::LOW).on(move |_| on_posted());
+    app.events.listen(SET)?.priority(Priority::LOW).on(move |_| on_set());
 
     for event in [RAISED, CLEARED] {
         let wall = app.wall.clone();

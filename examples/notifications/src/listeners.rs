@@ -11,11 +11,11 @@ use crate::messages::{Created, Data, FromServer, Outcome, To};
 use crate::{App, CREATED, EVERYBODY};
 
 pub(crate) fn register(app: &App) -> Result<(), EventError> {
-    app.events.listen(CREATED)?.priority(Priority::HIGH).run(log);
+    app.events.listen(CREATED)?.priority(Priority::HIGH).on(log);
     let pushing = app.clone();
-    app.events.listen(CREATED)?.priority(Priority::NORMAL).run_async(move |created| push(pushing.clone(), created));
+    app.events.listen(CREATED)?.priority(Priority::NORMAL).on_async(move |created| push(pushing.clone(), created));
     let auditing = app.clone();
-    app.events.listen(CREATED)?.priority(Priority::LOW).run(move |created| audit(&auditing, created));
+    app.events.listen(CREATED)?.priority(Priority::LOW).on(move |created| audit(&auditing, created));
     let dropping = app.clone();
     app.events.on(OFFLINE_DROPPED, move |dropped| tell_dropped(&dropping, dropped))?;
     Ok(())

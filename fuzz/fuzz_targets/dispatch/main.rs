@@ -92,7 +92,7 @@ fn apply(op: Op, model: &mut Model, real: &mut Outside) {
         }
         Op::Count { name } => {
             model.count(name);
-            real.world.event(name).count();
+            real.world.event(name).enable_counts();
         }
         Op::Publisher { name } => {
             model.publish(name);

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use fanfare::dispatch::{EmitOptions, EventStream, Next, Overflow, Publisher, Value};
+use fanfare::dispatch::{EmitOptions, EventStream, Next, StreamOverflow, Publisher, Value};
 use fanfare::{Event, Listener, Report};
 
 use crate::model::{pick, take};
@@ -49,7 +49,7 @@ impl Outside {
         }
         let listener = &self.shared[usize::from(which)];
         let subscription = if once {
-            self.world.event(name).listen().once().try_run_listener(listener).ok()
+            self.world.event(name).listen().once().try_on_listener(listener).ok()
         } else {
             self.world.events.on_listener(NAMES[name], listener).ok()
         };
@@ -124,9 +124,9 @@ impl Outside {
             return;
         }
         let overflow = match full {
-            Full::DropOldest => Overflow::DropOldest,
-            Full::DropNewest => Overflow::DropNewest,
-            Full::Close => Overflow::Close,
+            Full::DropOldest => StreamOverflow::DropOldest,
+            Full::DropNewest => StreamOverflow::DropNewest,
+            Full::Close => StreamOverflow::Close,
         };
         let stream = self.handle(name).stream(capacity, overflow);
         self.world.keep(Some(Handle::Plain(stream.subscription().clone())), Weak::new());

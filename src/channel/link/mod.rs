@@ -39,6 +39,7 @@ use state::Inner;
 use super::error::SendError;
 use super::identity::ChannelId;
 use super::options::ChannelOptions;
+use crate::clock::Moment;
 use crate::frame::Frame;
 use crate::frame::close_code::CloseCode;
 use crate::observe::channels::{Notes, OpenChannel, To, Why, delivered};
@@ -78,9 +79,9 @@ impl Link {
         self.id
     }
 
-    /// Returns an id of the time when the channel's user was known: what happens to the user since has higher ones.
-    pub(crate) fn identified(&self) -> ChannelId {
-        self.terms.options.identified.unwrap_or(self.id)
+    /// Returns the moment when the server looked at the channel's user. A later revocation of the user is greater.
+    pub(crate) fn identified(&self) -> Moment {
+        self.terms.options.identified.unwrap_or(self.id.birth())
     }
 
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
@@ -160,11 +161,6 @@ impl Link {
     pub(crate) fn counts(&self) -> OutboxCounts {
         let inner = lock(&self.inner);
         let (waiting, waiting_bytes) = (inner.outbox.messages(), inner.outbox.bytes());
-        #[cfg(fault = "torn_counts")]
-        let inner = {
-            drop(inner);
-            lock(&self.inner)
-        };
         OutboxCounts { written: inner.written, waiting, waiting_bytes, dropped: inner.dropped }
     }
 
@@ -173,9 +169,7 @@ impl Link {
         // Compressed now, if nobody did: not under the lock.
         self.wire(frame);
         let outcome = self.locked(|access| {
-            if !cfg!(fault = "no_catch_up") {
-                access.catch_up();
-            }
+            access.catch_up();
             access.push(frame, &Route { source: 0, overflow: None, key })
         });
         delivered(To::Channel, || match outcome {
@@ -226,9 +220,7 @@ impl Link {
     /// Begins the close handshake behind all that was sent before; false when it was begun already.
     pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> bool {
         self.locked(|access| {
-            if !cfg!(fault = "close_no_catch_up") {
-                access.catch_up();
-            }
+            access.catch_up();
             access.close(code, reason)
         })
     }
@@ -286,10 +278,6 @@ impl Link {
     ///
     /// Whoever drops the future that polls this, or the next, calls [`unwatch`](Self::unwatch).
     pub(crate) fn poll_drained(self: &Arc<Self>, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
-        #[cfg(fault = "late_watcher")]
-        if !lock(&self.inner).outbox.is_empty() {
-            return self.locked(|access| access.watch(ticket, cx, |_| false));
-        }
         self.locked(|access| {
             access.catch_up();
             access.watch(ticket, cx, |inner| inner.outbox.is_empty())

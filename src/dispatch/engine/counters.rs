@@ -26,7 +26,7 @@ struct Shard {
     failures: AtomicU64,
 }
 
-/// What an event counted since it was asked to: see [`Event::count`](crate::Event::count).
+/// What an event counted since it was asked to: see [`Event::enable_counts`](crate::Event::enable_counts).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventCounts {

@@ -169,7 +169,7 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.report.stopped())
+        self.rare.as_ref().is_some_and(|rare| rare.report.is_stopped())
     }
 
     /// Notes that the listener runs as a task, and that the caller may want to wait for it.

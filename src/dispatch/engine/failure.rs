@@ -86,7 +86,7 @@ pub enum FailureCause {
         /// The type that the listener returned.
         found: &'static str,
     },
-    /// Nobody was called: the emit is nested deeper than [`MAX_DEPTH`](crate::dispatch::MAX_DEPTH).
+    /// Nobody was called: the emit is nested deeper than [`MAX_DEPTH`].
     TooDeep,
     /// The listener was not registered: the event has as many as the dispatcher allows.
     TooManyListeners {

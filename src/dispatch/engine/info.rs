@@ -12,7 +12,7 @@ use super::table::EntryKey;
 /// use fanfare::{Dispatcher, Priority};
 ///
 /// let events = Dispatcher::new();
-/// events.listen::<u32>("tick")?.priority(7).times(3).run(|_| {});
+/// events.listen::<u32>("tick")?.priority(7).times(3).on(|_| {});
 /// let listeners = events.listeners("tick");
 /// assert_eq!(listeners[0].priority(), Priority::from(7));
 /// assert_eq!(listeners[0].calls_left(), Some(3));

@@ -13,7 +13,7 @@
 /// order.on(|cents| if *cents == 0 { Err("nothing was paid") } else { Ok(()) });
 /// order.on(|_| println!("ship it"));
 /// let report = order.emit_with(CAREFUL, &0);
-/// assert!(report.stopped());
+/// assert!(report.is_stopped());
 /// assert_eq!(report.ran(), 1);
 /// # Ok::<(), fanfare::EventError>(())
 /// ```

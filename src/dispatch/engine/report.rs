@@ -56,7 +56,7 @@ impl Report {
     /// Tells whether the rest did not run: a listener returned
     /// [`ControlFlow::Break`](std::ops::ControlFlow::Break), or one failed in an emit that fails fast.
     #[must_use]
-    pub fn stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.counts & STOPPED != 0
     }
 
@@ -122,7 +122,7 @@ impl fmt::Debug for Report {
         f.debug_struct("Report")
             .field("ran", &self.ran())
             .field("spawned", &self.spawned())
-            .field("stopped", &self.stopped())
+            .field("stopped", &self.is_stopped())
             .field("failures", &self.failures())
             .finish()
     }

@@ -14,7 +14,7 @@ use std::any::Any;
 use tokio::runtime::Handle;
 
 use super::log::Log;
-use crate::channel::{ChannelId, Out, Waitlist};
+use crate::channel::{ChannelId, Link, Waitlist};
 use crate::group::history::Ring;
 use crate::group::options::GroupOptions;
 use crate::observe::groups as observe;
@@ -152,7 +152,7 @@ pub(crate) struct Member {
     pub(crate) number: u64,
     pub(crate) group: Arc<LiveGroup>,
     /// Weak: the link holds this member as one of its feeds.
-    pub(crate) link: Weak<Out>,
+    pub(crate) link: Weak<Link>,
     pub(crate) channel: ChannelId,
     /// The position in the log of the next frame for this member; `u64::MAX` once the membership is over.
     ///

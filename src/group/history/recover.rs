@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::Position;
-use crate::group::options::is_valid_name;
+use crate::group::name::is_valid;
 
 /// The most groups that a client may ask to recover at once.
 pub const MAX_RECOVER_GROUPS: usize = 64;
@@ -96,7 +96,7 @@ fn check_next(recover: &Recover, name: &str) -> Result<(), String> {
     if recover.positions.len() == MAX_RECOVER_GROUPS {
         return Err(format!("more than {MAX_RECOVER_GROUPS} groups"));
     }
-    if !is_valid_name(name) {
+    if !is_valid(name) {
         return Err("a group name has 1 to 255 bytes and no control characters".into());
     }
     if recover.position(name).is_some() {

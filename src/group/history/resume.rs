@@ -15,6 +15,7 @@ use crate::frame::Frame;
 
 /// What came of a join with recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovery {
     /// The client has got exactly what it had missed. False when some of it is gone, or no position was given.
     pub recovered: bool,

@@ -48,7 +48,7 @@ impl OfflineQueues {
         if !self.registry().add(channel) {
             return Err(AttachError::Denied);
         }
-        let link = Arc::clone(channel.out());
+        let link = Arc::clone(channel.link());
         let attach = |answer| Command::Read { user: user.clone(), read: Read::Attach { link, answer } };
         let seat = self.ask(0, AttachError::Offline, attach).await?;
         Ok(Attachment { user: User::new(self, &user), seat })

@@ -32,7 +32,7 @@ use super::record::Record;
 use super::store::OfflineStore;
 use super::wire;
 use crate::Error;
-use crate::channel::{CloseCode, Out, UserId};
+use crate::channel::{CloseCode, Link, UserId};
 use crate::frame::{Frame, unix_millis};
 use crate::group::delivery::member::Seat;
 use crate::group::delivery::report::SendReport;
@@ -71,7 +71,7 @@ pub(super) enum Command {
 pub(super) enum Read {
     Unread { answer: Answer<usize> },
     Pending { answer: Answer<Vec<Notification>> },
-    Attach { link: Arc<Out>, answer: Answer<Seat, AttachError> },
+    Attach { link: Arc<Link>, answer: Answer<Seat, AttachError> },
 }
 
 /// A notification that was committed.
@@ -508,7 +508,7 @@ impl Command {
 }
 
 /// Makes a channel one of those that get what is sent to its user, and hands it what waits.
-fn attach(registry: Option<&Registry>, user: &UserId, link: &Arc<Out>, view: &View) -> Result<Seat, AttachError> {
+fn attach(registry: Option<&Registry>, user: &UserId, link: &Arc<Link>, view: &View) -> Result<Seat, AttachError> {
     let registry = registry.ok_or(AttachError::Offline(OfflineError::Stopped))?;
     let (member, _) = registry.admit(Kind::Inbox, link, user, None).map_err(AttachError::of)?;
     let seat = Seat::new(member);

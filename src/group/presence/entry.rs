@@ -101,6 +101,7 @@ impl fmt::Debug for PresenceUser {
 
 /// Some of the users in a group, all as of one moment: [`Presence::page`](super::Presence::page).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PresencePage {
     /// How many users there are in all.
     pub count: usize,
@@ -132,6 +133,7 @@ pub struct PresencePage {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PresenceChange {
     pub(super) group: Arc<str>,
     pub(super) user: PresenceUser,

@@ -25,7 +25,7 @@ use self::room::{Room, grace};
 use self::roster::{Roster, is_reserved};
 use super::delivery::state::Member;
 use super::membership::Membership;
-use crate::channel::{Out, UserId};
+use crate::channel::{Link, UserId};
 use crate::sync::Arc;
 
 /// A member's presence: it leaves when this is dropped.
@@ -210,7 +210,7 @@ fn encode<T: Serialize + ?Sized>(info: &T) -> Result<Arc<str>, PresenceError> {
 }
 
 /// Returns who a channel's user is; one without any is a user of its own.
-fn user_id(link: &Out) -> Result<UserId, PresenceError> {
+fn user_id(link: &Link) -> Result<UserId, PresenceError> {
     match &link.options().user {
         Some(user) if is_reserved(user) => Err(PresenceError::ReservedUser),
         Some(user) => Ok(user.clone()),

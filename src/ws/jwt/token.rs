@@ -11,7 +11,8 @@ use super::claims::ends_at;
 use super::error::JwtError;
 use super::request::Source;
 use super::verifier::JwtVerifier;
-use crate::channel::{ChannelId, UserId};
+use crate::channel::UserId;
+use crate::clock::Moment;
 
 /// A token that was accepted: an axum extractor, for WebSockets and for any other route.
 ///
@@ -44,8 +45,8 @@ pub struct Jwt<C = serde_json::Value> {
     claims: C,
     user: UserId,
     expires: SystemTime,
-    /// An id of the time when it was checked: channels and revocations of later have higher ones.
-    checked: ChannelId,
+    /// The moment when the token was checked. Later channels and revocations are greater.
+    checked: Moment,
     source: Source,
     /// Accepted it, and accepts the one that replaces it.
     verifier: JwtVerifier,
@@ -81,8 +82,8 @@ impl<C> Jwt<C> {
         ends_at(self.expires)
     }
 
-    /// Returns an id of the time when it was checked.
-    pub(in crate::ws) fn checked(&self) -> ChannelId {
+    /// Returns the moment when the token was checked.
+    pub(in crate::ws) fn checked(&self) -> Moment {
         self.checked
     }
 
@@ -118,7 +119,7 @@ impl JwtVerifier {
 
     pub(super) fn verify_from<C: DeserializeOwned>(&self, token: &[u8], source: Source) -> Result<Jwt<C>, JwtError> {
         // Before `check` is called: a user who is revoked after `check` returned true is revoked after this id.
-        let checked = ChannelId::next();
+        let checked = Moment::now();
         let verified = self.verify_at(token, SystemTime::now())?;
         let claims = serde_json::from_value(Value::Object(verified.claims.0)).map_err(|_| JwtError::Claims)?;
         Ok(Jwt { claims, user: verified.user, expires: verified.expires, checked, source, verifier: self.clone() })

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use super::caps::{Caps, Full};
 use super::report::ShutdownReport;
-use crate::channel::{ChannelId, CloseCode, Out};
+use crate::channel::{ChannelId, CloseCode, Link};
 use crate::observe::connections as observe;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
@@ -42,7 +42,7 @@ struct Inner {
     open: usize,
     by_network: HashMap<IpAddr, usize>,
     /// Those connections that are channels by now.
-    channels: HashMap<ChannelId, Arc<Out>>,
+    channels: HashMap<ChannelId, Arc<Link>>,
     accepted: u64,
     refused: u64,
 }
@@ -98,8 +98,8 @@ impl Tracker {
         observe::draining(open);
         let farewell = async {
             for some in channels.chunks(CLOSED_AT_A_TIME) {
-                for out in some {
-                    say_goodbye(out);
+                for link in some {
+                    say_goodbye(link);
                 }
                 tokio::task::yield_now().await;
             }
@@ -122,12 +122,12 @@ impl Tracker {
     /// Cuts off what is open; returns how many that were.
     pub(super) fn cut(&self) -> usize {
         let (open, channels) = self.enter(ServerPhase::Over);
-        channels.iter().for_each(Out::die);
+        channels.iter().for_each(Link::die);
         open
     }
 
     /// Begins a phase; returns the number of connections, and those of them that were channels before it began.
-    fn enter(&self, phase: ServerPhase) -> (usize, Vec<Arc<Out>>) {
+    fn enter(&self, phase: ServerPhase) -> (usize, Vec<Arc<Link>>) {
         let inner = lock(&self.inner);
         self.phase.send_replace(phase);
         (inner.open, inner.channels.values().cloned().collect())
@@ -146,8 +146,8 @@ impl Tracker {
 }
 
 /// Closes a channel, behind the messages that wait in its outbox.
-fn say_goodbye(out: &Arc<Out>) {
-    out.close(CloseCode::GOING_AWAY, "the server is going away");
+fn say_goodbye(link: &Arc<Link>) {
+    link.close(CloseCode::GOING_AWAY, "the server is going away");
 }
 
 /// The right of one connection to be there, under the caps: given back when this is dropped.
@@ -158,18 +158,18 @@ pub(in crate::ws) struct ConnectionPermit {
 
 impl ConnectionPermit {
     /// Lists a connection that has become a channel: a shutdown closes it, also one that has begun already.
-    pub(in crate::ws) fn enlist(self: Arc<Self>, out: &Arc<Out>) -> ListedChannel {
+    pub(in crate::ws) fn enlist(self: Arc<Self>, link: &Arc<Link>) -> ListedChannel {
         let phase = {
             let mut inner = lock(&self.tracker.inner);
-            inner.channels.insert(out.id(), Arc::clone(out));
+            inner.channels.insert(link.id(), Arc::clone(link));
             *self.tracker.phase.borrow()
         };
         match phase {
             ServerPhase::Serving => {}
-            ServerPhase::Draining => say_goodbye(out),
-            ServerPhase::Over => out.die(),
+            ServerPhase::Draining => say_goodbye(link),
+            ServerPhase::Over => link.die(),
         }
-        ListedChannel { permit: self, id: out.id() }
+        ListedChannel { permit: self, id: link.id() }
     }
 }
 
@@ -200,9 +200,9 @@ pub(in crate::ws) struct ListedChannel {
 
 impl Drop for ListedChannel {
     fn drop(&mut self) {
-        let out = lock(&self.permit.tracker.inner).channels.remove(&self.id);
+        let link = lock(&self.permit.tracker.inner).channels.remove(&self.id);
         // Without the lock: it may be the last one to hold a socket.
-        drop(out);
+        drop(link);
     }
 }
 

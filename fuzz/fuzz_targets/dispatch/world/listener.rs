@@ -45,10 +45,10 @@ impl World {
                     answer(id)
                 };
                 match (plan.waitable, plan.infallible) {
-                    (true, true) => Some(Handle::Waitable(registration.waitable().run(listener))),
-                    (true, false) => registration.waitable().try_run(listener).ok().map(Handle::Waitable),
-                    (false, true) => Some(Handle::Plain(registration.run(listener))),
-                    (false, false) => registration.try_run(listener).ok().map(Handle::Plain),
+                    (true, true) => Some(Handle::Waitable(registration.waitable().on(listener))),
+                    (true, false) => registration.waitable().try_on(listener).ok().map(Handle::Waitable),
+                    (false, true) => Some(Handle::Plain(registration.on(listener))),
+                    (false, false) => registration.try_on(listener).ok().map(Handle::Plain),
                 }
             }
             Some(delay) => {
@@ -57,10 +57,10 @@ impl World {
                     call_async(me.clone(), id, plan, delay, payload.0, answer)
                 };
                 match (plan.waitable, plan.infallible) {
-                    (true, true) => Some(Handle::Waitable(registration.waitable().run_async(listener))),
-                    (true, false) => registration.waitable().try_run_async(listener).ok().map(Handle::Waitable),
-                    (false, true) => Some(Handle::Plain(registration.run_async(listener))),
-                    (false, false) => registration.try_run_async(listener).ok().map(Handle::Plain),
+                    (true, true) => Some(Handle::Waitable(registration.waitable().on_async(listener))),
+                    (true, false) => registration.waitable().try_on_async(listener).ok().map(Handle::Waitable),
+                    (false, true) => Some(Handle::Plain(registration.on_async(listener))),
+                    (false, false) => registration.try_on_async(listener).ok().map(Handle::Plain),
                 }
             }
         };

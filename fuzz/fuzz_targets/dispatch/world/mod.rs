@@ -293,7 +293,7 @@ pub(crate) fn summary(report: &Report) -> Summary {
     Summary {
         ran: report.ran(),
         spawned: report.spawned(),
-        stopped: report.stopped(),
+        stopped: report.is_stopped(),
         failures: report.failures().iter().map(|failure| cause(failure.cause())).collect(),
     }
 }

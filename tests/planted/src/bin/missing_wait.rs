@@ -31,7 +31,7 @@ fn main() {
     let borrowed = Borrowed(owned);
     // Relaxed, all of them: nothing but the wait may order the two threads.
     let (called, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let subscription = event.listen().waitable().run({
+    let subscription = event.listen().waitable().on({
         let (called, over) = (Arc::clone(&called), Arc::clone(&over));
         move |_| {
             borrowed.add();
