@@ -161,8 +161,8 @@ fn a_planted_arrow_upward_is_found() {
     let found: Vec<String> = arrows(&files).iter().filter_map(upward).collect();
     let expected = [
         "src/channel/mod.rs:1 -> src/group/delivery/mod.rs (crate::group::Group): channel stands below group",
-        "src/group/delivery/mod.rs:1 -> src/group/users.rs (super::users::Users): in group/, delivery/ stands below the \
-         files beside its rooms",
+        "src/group/delivery/mod.rs:1 -> src/group/users.rs (super::users::Users): in group/, delivery/ stands below \
+         users.rs, idle.rs, registry.rs",
     ];
     assert_eq!(found, expected);
 }
