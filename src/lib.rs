@@ -1,3 +1,9 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// The front page is README.md, whose links name files, as a code host and a registry want them. Markdown takes the first
+// definition of a label; so these, before it, lead to what rustdoc has instead. `.ci/links.sh` compares their labels.
+#![cfg_attr(all(doc, feature = "ws"), doc = include_str!("docs/front/pictures.md"))]
+#![cfg_attr(all(doc, feature = "ws"), doc = include_str!("docs/front/pages.md"))]
+#![cfg_attr(all(doc, feature = "ws"), doc = include_str!("docs/front/files.md"))]
 #![cfg_attr(feature = "ws", doc = include_str!("../README.md"))]
 // The README's server needs `ws` and shows no hidden line on a code host: without the feature the page is shorter.
 #![cfg_attr(not(feature = "ws"), doc = include_str!("docs/front/without_ws.md"))]
