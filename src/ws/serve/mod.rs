@@ -80,7 +80,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # let mut refused = refused;
 /// # tokio::io::AsyncReadExt::read_to_string(&mut refused, &mut text).await?;
 /// # assert!(text.starts_with("HTTP/1.1 503"));
-/// assert_eq!((counters.is_accepted(), counters.refused(), counters.open()), (1, 1, 1));
+/// assert_eq!((counters.accepted(), counters.refused(), counters.open()), (1, 1, 1));
 ///
 /// stop.send(()).expect("the server runs");
 /// let drained = server.await?;
