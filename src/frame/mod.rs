@@ -25,8 +25,6 @@ pub(crate) use pieces::{Piece, pieces};
 pub use wire::Opcode;
 use wire::{FIN, JSON_CAPACITY, MAX_HEADER, headed, headless};
 
-// For floors that import it from here.
-pub(crate) use crate::clock::unix_millis;
 use crate::sync::Arc;
 #[cfg(feature = "deflate")]
 use crate::sync::OnceLock;

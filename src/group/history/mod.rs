@@ -13,7 +13,8 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::frame::{Frame, unix_millis};
+use crate::clock::unix_millis;
+use crate::frame::Frame;
 
 pub(crate) use ring::{Gone, Ring};
 

@@ -47,7 +47,8 @@ use super::entry::{PRESENCE_JOINED, PRESENCE_LEFT, PRESENCE_UPDATED, PresenceCha
 use super::frames;
 use super::roster::{Change, Due, Limits, MemberId, Roster, Tick, ToAll};
 use crate::channel::{ChannelId, Feed, Link, UserId};
-use crate::frame::{Frame, unix_millis};
+use crate::clock::unix_millis;
+use crate::frame::Frame;
 use crate::group::delivery::log::Entry;
 use crate::group::delivery::state::{LiveGroup, Member, Watcher};
 use crate::group::registry::Registry;
