@@ -46,7 +46,7 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self::new(1013);
     /// 4401: the proof of the client's identity has expired, and the client needs a new token.
     pub const UNAUTHORIZED: Self = Self::new(4401);
-    /// 4403: the user was revoked, see [`ChannelBox::revoke`](crate::group::ChannelBox::revoke).
+    /// 4403: the user was revoked, see [`User::revoke`](crate::group::offline::User::revoke).
     pub const REVOKED: Self = Self::new(4403);
     /// 4408: the channel's lifetime or idle timeout has passed, see
     /// [`ChannelOptions::lifetime`](crate::channel::ChannelOptions::lifetime).

@@ -122,7 +122,7 @@ impl Upgrade {
     }
 
     /// Sets whose connection it is: what [`Channel::user`] returns, and
-    /// [`ChannelBox::channels_of`](crate::group::ChannelBox::channels_of) finds its channels by.
+    /// [`User::channels`](crate::group::offline::User::channels) finds its channels by.
     pub fn user(mut self, user: UserId) -> Self {
         self.options.user = Some(user);
         self

@@ -93,7 +93,7 @@ pub enum AttachError {
     NoUser,
     /// It is attached already.
     AlreadyAttached,
-    /// The channel's user was [revoked](crate::group::ChannelBox::revoke) since it began.
+    /// The channel's user was [revoked](crate::group::offline::User::revoke) since it began.
     Denied,
     /// The channel is in as many groups as are allowed.
     TooManyGroups,

@@ -1,8 +1,8 @@
 //! Offline queues: what is sent to a user waits until it is acknowledged, whether or not somebody is connected.
 //!
-//! [`ChannelBox::user`] names the user. [`User::send`] returns when the notification is in the
+//! [`ChannelBox::user`](crate::group::ChannelBox::user) names the user. [`User::send`] returns when the notification is in the
 //! [store](OfflineStore), and says by [`Sent::queued`] whether anybody was there to take it. It goes to every channel
-//! of the user that is [attached](ChannelBox::attach); one that attaches later first gets all that still waits, in
+//! of the user that is [attached](OfflineQueues::attach); one that attaches later first gets all that still waits, in
 //! order, and then what comes. Any of them acknowledges for all.
 //!
 //! **At least once.** A client gets a notification again at every attachment until it is acknowledged, and tells
@@ -14,7 +14,7 @@
 //! So a user's notifications arrive by rising ids. With what goes through groups there is none.
 //!
 //! **Bounds.** A queue is bounded by count, bytes and age: see [`OfflineOptions`]. What is dropped for others, or because
-//! it is too old, is told to [`OFFLINE_DROPPED`] and [counted](ChannelBox::offline_counts).
+//! it is too old, is told to [`OFFLINE_DROPPED`] and [counted](crate::group::ChannelBox::stats).
 //!
 //! **On the wire** (JSON text; the client answers with the last):
 //!

@@ -11,7 +11,7 @@ use super::record::{Record, Urgency};
 use crate::channel::UserId;
 use crate::name::Key;
 
-/// A notification that waits for its user: [`User::pending`]. Serialised, it is what a channel gets: see
+/// A notification that waits for its user: [`User::pending`](super::User::pending). Serialised, it is what a channel gets: see
 /// [`offline`](super).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {

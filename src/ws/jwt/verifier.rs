@@ -129,7 +129,7 @@ impl JwtVerifier {
 
     /// Accepts only tokens for which `check` is true; it is asked last, and each time.
     ///
-    /// This is what keeps a revoked user out. [`ChannelBox::revoke`](crate::group::ChannelBox::revoke) ends the
+    /// This is what keeps a revoked user out. [`User::revoke`](crate::group::offline::User::revoke) ends the
     /// connections there are; the user's token is still good, and would open the next one. Remember when a user was
     /// revoked, and refuse what was issued before:
     ///
