@@ -1,4 +1,6 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "ws", doc = include_str!("../README.md"))]
+// The README's server needs `ws` and shows no hidden line on a code host: without the feature the page is shorter.
+#![cfg_attr(not(feature = "ws"), doc = include_str!("docs/front/without_ws.md"))]
 
 mod sync;
 

@@ -204,7 +204,7 @@ fn id(user: usize) -> UserId {
 
 async fn say_what_arrives(channels: &ChannelBox, user: usize) -> Vec<u64> {
     // What arrives may be more than a channel has room for by default.
-    let outbox = OutboxLimits { messages: usize::MAX, bytes: usize::MAX, ..OutboxLimits::default() };
+    let outbox = OutboxLimits::default().max_messages(usize::MAX).max_bytes(usize::MAX);
     let options = ChannelOptions::default().user(id(user)).outbox(outbox);
     let (channel, mut far) = Channel::in_memory_with(options);
     let _attachment = channels.offline().attach(&channel).await.unwrap();

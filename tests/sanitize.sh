@@ -44,7 +44,7 @@ must_pass() {
         echo "the whole of it is in $log"
         exit 1
     fi
-    echo "$title: $what clean$(sed -n 's/^\([0-9]* rounds, .*\)/: \1/p' "$log")"
+    echo "$title: $what clean$(sed -n 's/^\.*\([0-9]* rounds, .*\)/: \1/p' "$log")"
 }
 
 # title, sanitizer, further flags, planted faults; its reports on them

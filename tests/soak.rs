@@ -88,7 +88,7 @@ impl Server {
         // Clients that break off fail their handlers: that is what they are for.
         events.on(HANDLER_FAILED, |failed| assert!(!failed.is_panic(), "{failed}")).expect("the key is good");
         let route = async move |upgrade: Upgrade| {
-            let limits = OutboxLimits { bytes: 64 << 10, messages: 32, overflow: Overflow::DropNewest };
+            let limits = OutboxLimits::default().max_bytes(64 << 10).max_messages(32).overflow(Overflow::DropNewest);
             let upgrade = upgrade.events(&events).send_buffer_size(4096).outbox(limits);
             upgrade.run(async move |channel| self.handle(channel).await)
         };

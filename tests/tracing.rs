@@ -204,7 +204,7 @@ fn a_channel_in_memory_is_told_of_without_a_span() {
         .may_join(|_, group| group != "secret")
         .build();
     channels.group_send("room", "payload-of-secret").expect("text is json");
-    let limits = OutboxLimits { messages: 1, ..OutboxLimits::default() };
+    let limits = OutboxLimits::default().max_messages(1);
     let options = ChannelOptions::default().user(UserId::new("user-of-secret").expect("a good id"));
     let (channel, _far_end) = Channel::in_memory_with(options);
     channels.join(&channel, "secret").expect_err("it may not");

@@ -2,7 +2,7 @@
 //!
 //! What they prove is fanfare's own protocol over a snapshot cell and a name map that are
 //! linearisable: loom sees into neither `arc-swap` nor `scc`, so both have stand-ins there.
-//! `run.sh` also plants a fault for each model and requires the model to fail.
+//! `run.sh` also plants faults (`faults/*.patch`) and requires the models to fail on them.
 //!
 //! The models of channels and groups stand on `Channel::in_memory`: its far end plays the client, and
 //! when it reads, the task that flushes the outbox of a real connection. Here is what they share.

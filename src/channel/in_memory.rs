@@ -51,7 +51,7 @@ impl Channel {
     /// ```
     /// use fanfare::channel::{Channel, OutboxLimits, Overflow, SendError};
     ///
-    /// let limits = OutboxLimits { messages: 1, overflow: Overflow::DropNewest, ..OutboxLimits::default() };
+    /// let limits = OutboxLimits::default().max_messages(1).overflow(Overflow::DropNewest);
     /// let (channel, _far_end) = Channel::in_memory_with(limits);
     /// channel.send_bytes(vec![0; 100_000])?; // the pipe takes 64 KiB, the rest waits
     /// assert!(matches!(channel.send_text("one more"), Err(SendError::Full)));

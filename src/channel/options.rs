@@ -32,8 +32,8 @@ pub struct ChannelOptions {
     pub(crate) identified: Option<Moment>,
     pub(crate) metadata: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) payload_type: PayloadType,
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) expires_in: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) lifetime: Option<Duration>,
     /// Checks a new proof of the client's identity.
     pub(crate) refresh: Option<Arc<dyn Refresh>>,
 }
@@ -83,18 +83,22 @@ impl ChannelOptions {
         self
     }
 
-    /// Sets how long the channel lives when neither its client sends a message nor anybody calls
-    /// [`touch`](super::Sender::touch): then it is closed with code 4408.
+    /// Sets how long the channel may be idle: when for so long neither its client sends a message nor the server calls
+    /// [`touch`](super::Sender::touch), it is closed with code 4408. No limit by default, nor with `None`.
+    ///
+    /// [`Upgrade::idle_timeout`](crate::ws::Upgrade::idle_timeout) is that of the connection: it counts messages of the
+    /// client alone, and closes with code 1001.
     #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = timeout.into();
         self
     }
 
-    /// Sets how long the channel lives at all: see [`Sender::expire_in`](super::Sender::expire_in).
+    /// Sets how long the channel lives, whatever happens on it: see
+    /// [`Sender::set_lifetime`](super::Sender::set_lifetime). No limit by default, nor with `None`.
     #[must_use]
-    pub fn expires_in(mut self, time: Duration) -> Self {
-        self.expires_in = Some(time);
+    pub fn lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.lifetime = lifetime.into();
         self
     }
 }
@@ -112,8 +116,8 @@ impl fmt::Debug for ChannelOptions {
             .field("user", &self.user)
             .field("metadata", &self.metadata.is_some())
             .field("payload_type", &self.payload_type)
-            .field("ttl", &self.ttl)
-            .field("expires_in", &self.expires_in)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("lifetime", &self.lifetime)
             .finish()
     }
 }

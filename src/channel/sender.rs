@@ -181,12 +181,13 @@ impl Sender {
 
     /// Takes note that the client is active, as a message from it does; false when the channel is closed.
     ///
-    /// A channel that has a [time to live](super::ChannelOptions::ttl) begins that anew.
+    /// The [idle timeout](super::ChannelOptions::idle_timeout) of a channel that has one begins anew.
     pub fn touch(&self) -> bool {
         self.link.touch()
     }
 
-    /// Sets how long the channel lives from now on, whatever happens on it; another call replaces the time.
+    /// Sets how long the channel lives from now on, whatever happens on it: another call replaces the time, and `None`
+    /// takes it away.
     ///
     /// Then it gets nothing more, to the moment, and is closed with code
     /// [4408](super::CloseCode::EXPIRED). Its connection has a timer for this; a channel in memory has none, and
@@ -197,20 +198,22 @@ impl Sender {
     /// use fanfare::channel::{Channel, CloseCode, FarMessage, SendError};
     ///
     /// let (channel, mut far_end) = Channel::in_memory();
-    /// channel.sender().expire_in(Duration::ZERO);
+    /// channel.sender().set_lifetime(Duration::ZERO);
     /// assert!(matches!(channel.send_text("late"), Err(SendError::Closed)));
     /// let close = FarMessage::Close { code: CloseCode::EXPIRED, reason: "channel has expired".into() };
     /// assert_eq!(far_end.try_recv(), Some(close));
     /// # Ok::<(), SendError>(())
     /// ```
-    pub fn expire_in(&self, time: Duration) {
-        self.link.change_life(|life| life.expire_at(Instant::now().checked_add(time)));
+    pub fn set_lifetime(&self, lifetime: impl Into<Option<Duration>>) {
+        let lifetime = lifetime.into();
+        self.link.change_life(|life| life.set_lifetime(lifetime, Instant::now()));
     }
 
-    /// Sets how long the channel may be idle from now on, or that it may be so for ever: see
-    /// [`ChannelOptions::ttl`](super::ChannelOptions::ttl).
-    pub fn set_ttl(&self, ttl: Option<Duration>) {
-        self.link.change_life(|life| life.set_ttl(ttl, Instant::now()));
+    /// Sets how long the channel may be idle from now on, `None` for any time: see
+    /// [`ChannelOptions::idle_timeout`](super::ChannelOptions::idle_timeout).
+    pub fn set_idle_timeout(&self, timeout: impl Into<Option<Duration>>) {
+        let timeout = timeout.into();
+        self.link.change_life(|life| life.set_idle_timeout(timeout, Instant::now()));
     }
 
     /// Tells whether somebody takes new tokens for this channel.

@@ -229,8 +229,6 @@ impl Registry {
         if link.has_home(&home) {
             return true;
         }
-        #[cfg(fault = "home_first")]
-        link.add_home(Weak::clone(&home));
         self.channels.get_or_insert(link.id(), Arc::new(Arc::downgrade(link)));
         if channel.user().is_some_and(|user| !self.users.add(user, link)) {
             link.revoke(REVOKED_REASON);
@@ -238,7 +236,7 @@ impl Registry {
             self.forget(link.id());
             return false;
         }
-        if !cfg!(fault = "home_first") && !link.add_home(home) {
+        if !link.add_home(home) {
             self.forget(link.id());
         }
         true

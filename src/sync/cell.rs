@@ -46,20 +46,11 @@ mod real {
             let mut current = self.0.load();
             loop {
                 let (next, answer) = change(&current)?;
-                let next = Arc::new(next);
-                #[cfg(fault = "lost_update")]
-                {
-                    let old = self.0.swap(next);
-                    return Some((old, answer));
+                let seen = self.0.compare_and_swap(&*current, Arc::new(next));
+                if Arc::ptr_eq(&seen, &current) {
+                    return Some((arc_swap::Guard::into_inner(seen), answer));
                 }
-                #[cfg(not(fault = "lost_update"))]
-                {
-                    let seen = self.0.compare_and_swap(&*current, next);
-                    if Arc::ptr_eq(&seen, &current) {
-                        return Some((arc_swap::Guard::into_inner(seen), answer));
-                    }
-                    current = seen;
-                }
+                current = seen;
             }
         }
     }
@@ -161,12 +152,6 @@ mod model {
                     versions.push(Arc::new(next));
                     versions.len() - 1
                 };
-                #[cfg(fault = "lost_update")]
-                {
-                    self.index.store(index, Ordering::Release);
-                    return Some((current, answer));
-                }
-                #[cfg(not(fault = "lost_update"))]
                 match self.index.compare_exchange(seen, index, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => return Some((current, answer)),
                     Err(actual) => seen = actual,
@@ -192,7 +177,7 @@ mod model {
 
         pub(crate) fn load(&mut self) -> &Arc<T> {
             let cell = (*self.holder).as_ref();
-            if !cfg!(fault = "stale_publisher") && cell.index.load(Ordering::Relaxed) != self.index {
+            if cell.index.load(Ordering::Relaxed) != self.index {
                 self.index = cell.index.load(Ordering::Acquire);
                 self.value = cell.version(self.index);
             }

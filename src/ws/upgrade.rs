@@ -111,7 +111,7 @@ impl Upgrade {
     /// use fanfare::ws::Upgrade;
     ///
     /// async fn prices(upgrade: Upgrade) -> Response {
-    ///     let limits = OutboxLimits { messages: 64, overflow: Overflow::DropOldest, ..OutboxLimits::default() };
+    ///     let limits = OutboxLimits::default().max_messages(64).overflow(Overflow::DropOldest);
     ///     upgrade.outbox(limits).run(async |mut channel| Ok(channel.discard().await))
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(prices));
@@ -172,7 +172,7 @@ impl Upgrade {
     /// use fanfare::ws::Upgrade;
     ///
     /// async fn feed(upgrade: Upgrade) -> Response {
-    ///     let options = ChannelOptions::default().payload_type(PayloadType::Json).ttl(Duration::from_secs(600));
+    ///     let options = ChannelOptions::default().payload_type(PayloadType::Json).idle_timeout(Duration::from_secs(600));
     ///     upgrade.channel(options).run(async |mut channel| Ok(channel.discard().await))
     /// }
     /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(feed));
@@ -417,8 +417,8 @@ mod tests {
     #[test]
     fn outbox_and_user_count_before_and_after_the_options_of_the_channel() {
         let ada = UserId::new("ada").expect("an id");
-        let limits = |bytes| OutboxLimits { bytes, ..OutboxLimits::default() };
-        let options = || ChannelOptions::default().outbox(limits(1)).ttl(Duration::from_secs(9));
+        let limits = |bytes| OutboxLimits::default().max_bytes(bytes);
+        let options = || ChannelOptions::default().outbox(limits(1)).idle_timeout(Duration::from_secs(9));
         for upgrade in [
             upgrade().outbox(limits(2)).outbox(limits(3)).user(ada.clone()).channel(options()),
             upgrade().channel(options()).outbox(limits(2)).outbox(limits(3)).user(ada.clone()),
@@ -426,7 +426,7 @@ mod tests {
             let mut options = upgrade.options;
             options.settle();
             assert_eq!((options.channel.outbox, options.channel.user.as_ref()), (limits(3), Some(&ada)));
-            assert_eq!(options.channel.ttl, Some(Duration::from_secs(9)));
+            assert_eq!(options.channel.idle_timeout, Some(Duration::from_secs(9)));
         }
         let mut options = upgrade().channel(options()).options;
         options.settle();

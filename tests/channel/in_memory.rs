@@ -1,7 +1,10 @@
 //! Channels in memory: what is received, how one ends, and the dispatcher of its events.
 
-use fanfare::channel::{Channel, CloseCode, FarMessage, RecvError, Sender};
+use std::time::Duration;
+
+use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarMessage, RecvError, Sender};
 use futures_util::FutureExt;
+use tokio::time::advance;
 
 fn text(text: &str) -> Option<FarMessage> {
     Some(FarMessage::Text(text.into()))
@@ -69,4 +72,32 @@ fn a_close_code_that_must_not_be_sent_is_the_callers_mistake() {
     assert!(channel.close(CloseCode::new(4999), "bye"));
     let close = FarMessage::Close { code: CloseCode::new(4999), reason: "bye".into() };
     assert_eq!(far.try_recv(), Some(close));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_timeout_and_a_lifetime_end_a_channel_unless_they_are_taken_away() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let begin = || Channel::in_memory_with(ChannelOptions::default().idle_timeout(SECOND).lifetime(10 * SECOND));
+    let closed = |reason: &str| Some(FarMessage::Close { code: CloseCode::EXPIRED, reason: reason.into() });
+
+    let (idle, mut far) = begin();
+    advance(SECOND / 2).await;
+    assert!(idle.touch());
+    advance(SECOND * 3 / 4).await;
+    assert!(idle.is_active(), "the timeout began anew");
+    advance(SECOND / 4).await;
+    assert!(!idle.touch());
+    assert_eq!(far.try_recv(), closed("channel was idle for too long"));
+
+    let (kept, mut far) = begin();
+    kept.sender().set_idle_timeout(None);
+    advance(9 * SECOND).await;
+    assert!(kept.is_active());
+    kept.sender().set_lifetime(None);
+    advance(100 * SECOND).await;
+    assert!(kept.is_active());
+    kept.sender().set_lifetime(SECOND);
+    advance(SECOND).await;
+    assert!(kept.send_text("late").is_err());
+    assert_eq!(far.try_recv(), closed("channel has expired"));
 }

@@ -27,14 +27,15 @@ async fn stalled(rule: Overflow, options: fn(&str) -> GroupOptions) -> (Raw, Sen
     let (tell, mut tells) = tells();
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
-        upgrade.send_buffer_size(4096).outbox(OutboxLimits { bytes: BYTES, messages: 80, overflow: rule }).run(
-            async move |mut channel| {
+        upgrade
+            .send_buffer_size(4096)
+            .outbox(OutboxLimits::default().max_bytes(BYTES).max_messages(80).overflow(rule))
+            .run(async move |mut channel| {
                 let _memberships = (in_box.join(&channel, "room")?, in_box.join(&channel, "other")?);
                 tell.send(channel.sender())?;
                 channel.discard().await;
                 Ok(())
-            },
-        )
+            })
     };
     let address = serve_router(Router::new().route("/", get(route))).await;
     let client = Raw::connect_small(address).await;

@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+#[path = "../alone/mod.rs"]
+mod alone;
 #[path = "../calls/mod.rs"]
 mod calls;
 
@@ -16,6 +18,7 @@ mod publisher;
 mod registration;
 mod results;
 mod streams;
+mod thread_exit;
 #[cfg(feature = "tokio")]
 mod tokio_listeners;
 mod waitable;

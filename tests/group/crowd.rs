@@ -59,8 +59,7 @@ fn a_hundred_thousand_groups_of_ten_each_hear_their_own_and_vanish_with_their_me
 #[test]
 fn a_channel_in_as_many_groups_as_it_may_be_is_refused_one_more_until_it_leaves_one() {
     let channels = ChannelBox::new();
-    let (channel, mut far) =
-        Channel::in_memory_with(OutboxLimits { messages: 2 * MAX_GROUPS, ..OutboxLimits::default() });
+    let (channel, mut far) = Channel::in_memory_with(OutboxLimits::default().max_messages(2 * MAX_GROUPS));
     let mut memberships: Vec<_> =
         (0..MAX_GROUPS).map(|n| channels.join(&channel, format!("group {n}")).expect("there is room")).collect();
     let refused = || channels.join(&channel, "one more").unwrap_err().reason();
@@ -84,7 +83,7 @@ fn a_storm_of_joins_and_leaves_amid_sends_loses_nothing_for_who_stays_and_leaves
     let over = AtomicBool::new(false);
     let joins = AtomicUsize::new(0);
     let (stays, mut stays_far) =
-        Channel::in_memory_with(OutboxLimits { bytes: usize::MAX, messages: usize::MAX, ..OutboxLimits::default() });
+        Channel::in_memory_with(OutboxLimits::default().max_bytes(usize::MAX).max_messages(usize::MAX));
     let _stays_in = channels.join(&stays, "group 0").expect("there is room");
     thread::scope(|scope| {
         for storm in 0..3 {

@@ -221,7 +221,7 @@ fn a_replay_larger_than_the_outbox_closes_nothing_and_live_messages_keep_their_r
     for number in 0..3000 {
         channels.group_send("room", &json!({"number": number, "fill": "x".repeat(1000)})).expect("json");
     }
-    let limits = OutboxLimits { messages: 10, bytes: 100_000, overflow: Overflow::Close };
+    let limits = OutboxLimits::default().max_messages(10).max_bytes(100_000).overflow(Overflow::Close);
     let (channel, mut far_end) = Channel::in_memory_with(limits);
     let (_membership, recovery) = channels.group("room").join_since(&channel, Since::Last(3000)).expect("it is open");
     assert_eq!(recovery.replayed, 3000);
@@ -330,7 +330,7 @@ fn recovery_has_no_gap_and_no_duplicate_while_others_send() {
                 let mut seen = Position::default();
                 for cut in 0..CUTS {
                     // Nobody is closed for being slow here: it shares two cores with the senders.
-                    let limits = OutboxLimits { bytes: usize::MAX, messages: usize::MAX, ..OutboxLimits::default() };
+                    let limits = OutboxLimits::default().max_bytes(usize::MAX).max_messages(usize::MAX);
                     let (channel, mut far_end) = Channel::in_memory_with(limits);
                     let since = Since::Position(seen);
                     let (_membership, recovery) =

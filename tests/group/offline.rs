@@ -667,7 +667,7 @@ async fn who_closes_the_queues_waits_for_what_was_asked_before(store: impl Offli
 async fn a_client_that_reads_too_slowly_comes_back_for_the_rest(store: impl OfflineStore) {
     let channels = over(store);
     let ada = channels.user(&id("ada"));
-    let limits = OutboxLimits { messages: 4, ..OutboxLimits::default() };
+    let limits = OutboxLimits::default().max_messages(4);
     let options = ChannelOptions::default().outbox(limits).user(id("ada"));
     let (slow, mut far_slow) = Channel::in_memory_with(options);
     let attachment = channels.offline().attach(&slow).await.unwrap();

@@ -108,7 +108,7 @@ fn read_all(mut far_end: FarEnd, me: usize) -> Vec<(usize, usize)> {
 fn come_and_go(channels: &ChannelBox, done: &AtomicBool) -> usize {
     let mut stays = 0;
     while !done.load(SeqCst) {
-        let (channel, mut far_end) = Channel::in_memory_with(WIDE);
+        let (channel, mut far_end) = Channel::in_memory_with(wide());
         let membership = match channels.join(&channel, "room") {
             Ok(membership) => membership,
             // Everybody is closed at the end, who is about to join as well.
@@ -135,11 +135,14 @@ fn come_and_go(channels: &ChannelBox, done: &AtomicBool) -> usize {
 /// What a channel is closed with when all was sent.
 const DONE: CloseCode = CloseCode::new(4000);
 
-const WIDE: OutboxLimits = OutboxLimits { bytes: 1 << 30, messages: 1 << 20, overflow: Overflow::Close };
+/// Limits that nothing here reaches.
+fn wide() -> OutboxLimits {
+    OutboxLimits::default().max_bytes(1 << 30).max_messages(1 << 20).overflow(Overflow::Close)
+}
 
 fn stress(members: usize, sends: usize, runtime: Option<&tokio::runtime::Runtime>) {
     let channels = ChannelBox::new();
-    let (near, far): (Vec<_>, Vec<_>) = (0..members).map(|_| Channel::in_memory_with(WIDE)).unzip();
+    let (near, far): (Vec<_>, Vec<_>) = (0..members).map(|_| Channel::in_memory_with(wide())).unzip();
     let _memberships: Vec<_> = near.iter().map(|channel| channels.join(channel, "room").expect("it is new")).collect();
     let rig = Rig { channels: channels.clone(), members: near.iter().map(Channel::id).collect(), sends };
     let done = AtomicBool::new(false);

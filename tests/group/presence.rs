@@ -457,7 +457,7 @@ async fn presence_replaces_no_message_of_a_conflating_group_and_is_replaced_by_n
 
 #[tokio::test(start_paused = true)]
 async fn who_misses_a_diff_finds_its_version_missing_and_asks() {
-    let limits = OutboxLimits { messages: 3, overflow: Overflow::DropNewest, ..OutboxLimits::default() };
+    let limits = OutboxLimits::default().max_messages(3).overflow(Overflow::DropNewest);
     let channels = ChannelBox::new();
     let ((slow, mut at_slow), (bob, _far)) = (Channel::in_memory_with(limits), channel_of("bob"));
     let (_bob, here) = enter(&channels, &bob, &json!(0));

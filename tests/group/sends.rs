@@ -27,7 +27,7 @@ async fn a_group_send_reaches_all_but_the_excepted() {
 #[test]
 fn a_client_that_does_not_read_delays_nobody_and_is_closed_with_1013() {
     let channels = ChannelBox::new();
-    let limits = OutboxLimits { bytes: 100_000, messages: 1000, ..OutboxLimits::default() };
+    let limits = OutboxLimits::default().max_bytes(100_000).max_messages(1000);
     let (slow, mut slow_far) = Channel::in_memory_with(limits);
     let (quick, mut quick_far) = Channel::in_memory();
     let _memberships = (channels.join(&slow, "room").unwrap(), channels.join(&quick, "room").unwrap());

@@ -33,7 +33,7 @@ const MUCH: usize = 100_000;
 
 /// A channel in memory for whose far end `waiting` messages wait, at the most so many as fit.
 fn stalled(messages: usize, overflow: Overflow) -> (Channel, FarEnd) {
-    let (channel, far_end) = Channel::in_memory_with(OutboxLimits { messages, overflow, ..OutboxLimits::default() });
+    let (channel, far_end) = Channel::in_memory_with(OutboxLimits::default().max_messages(messages).overflow(overflow));
     channel.send_bytes(vec![0; MUCH]).expect("the first one passes");
     (channel, far_end)
 }
@@ -111,7 +111,7 @@ async fn deliveries_add_up_to_what_was_sent() {
     let kept = Kept::default();
     let _recording = kept.install();
     let channels = ChannelBox::new();
-    let limits = OutboxLimits { messages: 20, overflow: Overflow::DropNewest, ..OutboxLimits::default() };
+    let limits = OutboxLimits::default().max_messages(20).overflow(Overflow::DropNewest);
     let mut ends: Vec<_> = (0..40).map(|_| Channel::in_memory_with(limits)).collect();
     let memberships: Vec<_> = ends.iter().map(|(channel, _)| channels.join(channel, "room").expect("it may")).collect();
     assert_eq!(kept.get("fanfare_memberships{kind=named}"), 40.0);
@@ -485,7 +485,7 @@ fn with_a_curious_recorder() {
         })
         .build();
     let ada = UserId::new("ada").expect("a good id");
-    let limits = OutboxLimits { messages: 10, overflow: Overflow::DropOldest, ..OutboxLimits::default() };
+    let limits = OutboxLimits::default().max_messages(10).overflow(Overflow::DropOldest);
     let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(ada.clone()).outbox(limits));
     ends.set((channels.clone(), channel.sender())).expect("it was not set");
     let (other, far_end) = Channel::in_memory();

@@ -15,7 +15,7 @@ pub(crate) fn channel_of(user: &str) -> (Channel, FarEnd) {
 
 /// A channel of this user which takes whatever comes.
 pub(crate) fn patient_channel_of(user: &str) -> (Channel, FarEnd) {
-    let limits = OutboxLimits { bytes: usize::MAX, messages: usize::MAX, ..OutboxLimits::default() };
+    let limits = OutboxLimits::default().max_bytes(usize::MAX).max_messages(usize::MAX);
     let options = ChannelOptions::from(limits).user(UserId::new(user).expect("the id is good"));
     Channel::in_memory_with(options)
 }

@@ -99,14 +99,12 @@ async fn a_stalled_client_on_a_real_socket_delays_nobody_and_loses_its_channel()
     let (joined, mut joins) = mpsc::unbounded_channel();
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
-        upgrade.outbox(OutboxLimits { bytes: 256 << 10, messages: 1000, ..OutboxLimits::default() }).run(
-            async move |mut channel| {
-                let _membership = in_box.join(&channel, "room")?;
-                joined.send(channel.sender())?;
-                while channel.recv_message().await.is_some_and(|received| received.is_ok()) {}
-                Ok(())
-            },
-        )
+        upgrade.outbox(OutboxLimits::default().max_bytes(256 << 10).max_messages(1000)).run(async move |mut channel| {
+            let _membership = in_box.join(&channel, "room")?;
+            joined.send(channel.sender())?;
+            while channel.recv_message().await.is_some_and(|received| received.is_ok()) {}
+            Ok(())
+        })
     };
     let address = serve_router(Router::new().route("/", get(route))).await;
     let stalled = Raw::connect(address).await;
@@ -134,7 +132,7 @@ async fn order_holds_on_real_sockets_that_push_back() {
     let (joined, mut joins) = mpsc::unbounded_channel();
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
-        let wide = OutboxLimits { bytes: 1 << 30, messages: 1 << 20, ..OutboxLimits::default() };
+        let wide = OutboxLimits::default().max_bytes(1 << 30).max_messages(1 << 20);
         upgrade.send_buffer_size(4096).outbox(wide).run(async move |mut channel| {
             let _membership = in_box.join(&channel, "room")?;
             joined.send(channel.id())?;

@@ -47,7 +47,7 @@ impl Running {
 fn room(channels: &ChannelBox, tell: mpsc::UnboundedSender<Sender>) -> Router {
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
-        let wide = OutboxLimits { bytes: 64 << 20, ..OutboxLimits::default() };
+        let wide = OutboxLimits::default().max_bytes(64 << 20);
         upgrade.outbox(wide).send_buffer_size(16 << 10).run(async move |mut channel: Channel| {
             let _membership = in_box.join(&channel, "room")?;
             tell.send(channel.sender())?;

@@ -134,7 +134,7 @@ async fn a_client_that_vanishes_is_lost_when_it_owes_a_pong_and_its_place_is_fre
 
 #[tokio::test]
 async fn one_that_vanishes_while_it_is_sent_to_is_lost_as_well() {
-    let options = |upgrade| beating(upgrade).outbox(OutboxLimits { bytes: 64 << 20, ..OutboxLimits::default() });
+    let options = |upgrade| beating(upgrade).outbox(OutboxLimits::default().max_bytes(64 << 20));
     let mut room = Room::open(options).await;
     let _client = Raw::connect(room.network.address).await;
     let sender = told(&mut room.senders).await;

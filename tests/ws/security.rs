@@ -280,7 +280,7 @@ async fn one_stalled_reader_among_a_hundred_delays_nobody_and_costs_its_bound() 
     let (tell, mut tells) = tells();
     let in_box = channels.clone();
     let route = async move |upgrade: Upgrade| {
-        upgrade.outbox(OutboxLimits { bytes: BYTES, ..OutboxLimits::default() }).run(async move |mut channel| {
+        upgrade.outbox(OutboxLimits::default().max_bytes(BYTES)).run(async move |mut channel| {
             let _membership = in_box.join(&channel, "room")?;
             tell.send(channel.sender())?;
             channel.discard().await;

@@ -319,7 +319,7 @@ async fn a_shutdown_ends_requests_and_channels_in_order() {
         }
     };
     let busy = async move |upgrade: Upgrade| {
-        let wide = OutboxLimits { bytes: 1 << 30, ..OutboxLimits::default() };
+        let wide = OutboxLimits::default().max_bytes(1 << 30);
         upgrade.outbox(wide).run(async move |channel| {
             for n in 0..WAITING {
                 channel.send(&(n, "x".repeat(64 << 10)))?;

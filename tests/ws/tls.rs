@@ -193,7 +193,7 @@ async fn group_sends_reach_all_over_tls_in_order_while_one_stalls() {
     const SENDS: u64 = 2000;
     let channels = ChannelBox::new();
     let (tell, mut tells) = tells();
-    let limits = OutboxLimits { bytes: 1 << 20, messages: 500, overflow: Overflow::DropOldest };
+    let limits = OutboxLimits::default().max_bytes(1 << 20).max_messages(500).overflow(Overflow::DropOldest);
     let tls = Tls::serve(room(&channels, limits, tell)).await;
     let mut stalled = tls.connect().await;
     let stalled_sender = told(&mut tells).await;
@@ -226,7 +226,7 @@ async fn group_sends_reach_all_over_tls_in_order_while_one_stalls() {
 async fn drained_waits_for_a_tls_client_that_stalls() {
     let channels = ChannelBox::new();
     let (tell, mut tells) = tells();
-    let tls = Tls::serve(room(&channels, OutboxLimits { bytes: 32 << 20, ..OutboxLimits::default() }, tell)).await;
+    let tls = Tls::serve(room(&channels, OutboxLimits::default().max_bytes(32 << 20), tell)).await;
     let mut client = tls.connect().await;
     let sender = told(&mut tells).await;
     for _ in 0..16 {
@@ -372,7 +372,7 @@ async fn a_shutdown_over_tls_delivers_what_waits_then_1001_and_cuts_who_stalls()
     const WAITING: usize = 32;
     let (tell, mut tells) = tells();
     let channels = ChannelBox::new();
-    let router = room(&channels, OutboxLimits { bytes: 64 << 20, ..OutboxLimits::default() }, tell);
+    let router = room(&channels, OutboxLimits::default().max_bytes(64 << 20), tell);
     let ours = Ours::serve(router, |server| server.drain_timeout(Duration::from_secs(1)));
     let mut slow = ours.tls.connect().await;
     told(&mut tells).await;

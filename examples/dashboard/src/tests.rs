@@ -146,7 +146,7 @@ fn what_the_listeners_refuse_is_heard_by_who_emitted() {
 async fn the_timer_waits_until_somebody_looks_or_a_threshold_is_set() {
     let app = app();
     let readings = app.events.event(READING).expect("the name is good");
-    readings.count();
+    readings.enable_counts();
     let sensors = Sensors::new(Counts::default(), app.channels.clone());
     let timer = tokio::spawn(take_readings(app.clone(), sensors));
     let count = || readings.counts().expect("it counts").emits;

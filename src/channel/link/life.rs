@@ -9,7 +9,7 @@ use crate::frame::close_code::CloseCode;
 /// The times at which a channel ends by itself; the first one counts.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
-    /// The end that was set for the channel.
+    /// The end of the lifetime that was set for the channel.
     expires: Option<Instant>,
     /// The end of what proves the client's identity.
     signed_until: Option<Instant>,
@@ -27,27 +27,27 @@ pub(crate) struct End {
 
 impl Life {
     /// Returns the life that a channel begins with; most live as long as their connection.
-    pub(crate) fn of(ttl: Option<Duration>, expires_in: Option<Duration>) -> Option<Box<Self>> {
-        if ttl.is_none() && expires_in.is_none() {
+    pub(crate) fn of(idle_timeout: Option<Duration>, lifetime: Option<Duration>) -> Option<Box<Self>> {
+        if idle_timeout.is_none() && lifetime.is_none() {
             return None;
         }
         let now = Instant::now();
         let mut life = Self::default();
-        life.expire_at(expires_in.and_then(|time| now.checked_add(time)));
-        life.set_ttl(ttl, now);
+        life.set_lifetime(lifetime, now);
+        life.set_idle_timeout(idle_timeout, now);
         Some(Box::new(life))
     }
 
-    pub(crate) fn expire_at(&mut self, at: Option<Instant>) {
-        self.expires = at;
+    pub(crate) fn set_lifetime(&mut self, lifetime: Option<Duration>, now: Instant) {
+        self.expires = lifetime.and_then(|lifetime| now.checked_add(lifetime));
     }
 
     pub(crate) fn sign_until(&mut self, at: Option<Instant>) {
         self.signed_until = at;
     }
 
-    pub(crate) fn set_ttl(&mut self, ttl: Option<Duration>, now: Instant) {
-        self.idle = ttl.map(|ttl| (ttl, now));
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>, now: Instant) {
+        self.idle = timeout.map(|timeout| (timeout, now));
     }
 
     pub(crate) fn touch(&mut self, now: Instant) {
@@ -63,7 +63,7 @@ impl Life {
             self.expires.map(|at| end(at, CloseCode::EXPIRED, "channel has expired")),
             self.signed_until.map(|at| end(at, CloseCode::UNAUTHORIZED, "token has expired")),
             self.idle
-                .and_then(|(ttl, touched)| touched.checked_add(ttl))
+                .and_then(|(timeout, touched)| touched.checked_add(timeout))
                 .map(|at| end(at, CloseCode::EXPIRED, "channel was idle for too long")),
         ]
         .into_iter()
@@ -83,14 +83,14 @@ mod tests {
         let start = Instant::now();
         let mut life = Life::default();
         assert_eq!(life.end(), None);
-        life.expire_at(Some(start + 10 * SECOND));
-        life.set_ttl(Some(SECOND), start);
+        life.set_lifetime(Some(10 * SECOND), start);
+        life.set_idle_timeout(Some(SECOND), start);
         assert_eq!(life.end().map(|end| (end.at, end.reason)), Some((start + SECOND, "channel was idle for too long")));
         life.touch(start + 9 * SECOND + SECOND / 2);
         assert_eq!(life.end().map(|end| (end.at, end.code)), Some((start + 10 * SECOND, CloseCode::EXPIRED)));
-        life.expire_at(None);
+        life.set_lifetime(None, start);
         assert_eq!(life.end().map(|end| end.at), Some(start + 10 * SECOND + SECOND / 2));
-        life.set_ttl(Some(Duration::MAX), start);
+        life.set_idle_timeout(Some(Duration::MAX), start);
         assert_eq!(life.end(), None, "a time that no clock shows never comes");
     }
 }

@@ -54,7 +54,7 @@ pub(crate) use waitlist::{Ticket, Waitlist};
 
 impl Link {
     pub(crate) fn new(terms: Terms, transport: Arc<dyn Transport>) -> Arc<Self> {
-        let life = Life::of(terms.options.ttl, terms.options.expires_in);
+        let life = Life::of(terms.options.idle_timeout, terms.options.lifetime);
         let id = ChannelId::next();
         let inner = Inner {
             state: LinkState::Open,
@@ -161,11 +161,6 @@ impl Link {
     pub(crate) fn counts(&self) -> OutboxCounts {
         let inner = lock(&self.inner);
         let (waiting, waiting_bytes) = (inner.outbox.messages(), inner.outbox.bytes());
-        #[cfg(fault = "torn_counts")]
-        let inner = {
-            drop(inner);
-            lock(&self.inner)
-        };
         OutboxCounts { written: inner.written, waiting, waiting_bytes, dropped: inner.dropped }
     }
 
@@ -174,9 +169,7 @@ impl Link {
         // Compressed now, if nobody did: not under the lock.
         self.wire(frame);
         let outcome = self.locked(|access| {
-            if !cfg!(fault = "no_catch_up") {
-                access.catch_up();
-            }
+            access.catch_up();
             access.push(frame, &Route { source: 0, overflow: None, key })
         });
         delivered(To::Channel, || match outcome {
@@ -227,9 +220,7 @@ impl Link {
     /// Begins the close handshake behind all that was sent before; false when it was begun already.
     pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> bool {
         self.locked(|access| {
-            if !cfg!(fault = "close_no_catch_up") {
-                access.catch_up();
-            }
+            access.catch_up();
             access.close(code, reason)
         })
     }
@@ -287,10 +278,6 @@ impl Link {
     ///
     /// Whoever drops the future that polls this, or the next, calls [`unwatch`](Self::unwatch).
     pub(crate) fn poll_drained(self: &Arc<Self>, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
-        #[cfg(fault = "late_watcher")]
-        if !lock(&self.inner).outbox.is_empty() {
-            return self.locked(|access| access.watch(ticket, cx, |_| false));
-        }
         self.locked(|access| {
             access.catch_up();
             access.watch(ticket, cx, |inner| inner.outbox.is_empty())

@@ -24,19 +24,52 @@ const MAX_CREDIT: (usize, usize) = (16 << 20, 65_536);
 ///
 /// An outbox takes memory only while something waits in it. Bytes are counted for each client, also
 /// those of a group's frame that many share.
+///
+/// ```
+/// use fanfare::channel::{OutboxLimits, Overflow};
+///
+/// let limits = OutboxLimits::default().max_messages(64).overflow(Overflow::DropOldest);
+/// assert_eq!((limits.max_messages, limits.max_bytes), (64, 1 << 20));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutboxLimits {
-    /// Bytes, framing included. 1 MiB by default. One larger message passes when nothing else waits.
-    pub bytes: usize,
-    /// Messages. 1024 by default.
-    pub messages: usize,
-    /// What happens to a message that does not fit. A group may have a rule of its own.
+    /// Bytes, framing included.
+    pub max_bytes: usize,
+    /// Messages.
+    pub max_messages: usize,
+    /// What happens to a message that does not fit.
     pub overflow: Overflow,
+}
+
+impl OutboxLimits {
+    /// Sets how many bytes may wait, framing included; 1 MiB by default. One larger message passes when nothing else
+    /// waits.
+    #[must_use]
+    pub fn max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets how many messages may wait; 1024 by default.
+    #[must_use]
+    pub fn max_messages(mut self, max_messages: usize) -> Self {
+        self.max_messages = max_messages;
+        self
+    }
+
+    /// Sets what happens to a message that does not fit; [`Overflow::Close`] by default. A group may have a rule of
+    /// its own.
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
 }
 
 impl Default for OutboxLimits {
     fn default() -> Self {
-        Self { bytes: 1 << 20, messages: 1024, overflow: Overflow::Close }
+        Self { max_bytes: 1 << 20, max_messages: 1024, overflow: Overflow::Close }
     }
 }
 
@@ -63,6 +96,7 @@ pub enum Overflow {
 
 /// Counts what became of the messages for one client. At any time their sum is what was sent to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutboxCounts {
     /// Messages that the kernel has taken whole. Whether the client has read them is not known.
     pub written: u64,
@@ -190,11 +224,11 @@ impl Outbox {
     }
 
     fn most_bytes(&self, limits: &OutboxLimits) -> usize {
-        limits.bytes.saturating_add(self.credit.0)
+        limits.max_bytes.saturating_add(self.credit.0)
     }
 
     fn most_messages(&self, limits: &OutboxLimits) -> usize {
-        limits.messages.saturating_add(self.credit.1)
+        limits.max_messages.saturating_add(self.credit.1)
     }
 
     /// Appends whatever the limits: for control frames, and the rest of what is half out.
@@ -360,7 +394,7 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    const LIMITS: OutboxLimits = OutboxLimits { bytes: 10, messages: 3, overflow: Overflow::Close };
+    const LIMITS: OutboxLimits = OutboxLimits { max_bytes: 10, max_messages: 3, overflow: Overflow::Close };
     const TAKEN: Offered = Offered { taken: true, evicted: 0 };
     const REFUSED: Offered = Offered { taken: false, evicted: 0 };
 

@@ -124,7 +124,7 @@ impl Inner {
         let empty = self.outbox.is_empty();
         // The driver flushes what waits, and at the end of a connection waits until all is out.
         let concerns_driver = self.state != before.0 || !empty || self.state == LinkState::Closing;
-        if concerns_driver && !cfg!(fault = "driver_not_told") {
+        if concerns_driver {
             wakes.extend(self.driver.take());
         }
         if self.state == LinkState::Dead || empty {

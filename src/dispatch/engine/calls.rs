@@ -37,7 +37,7 @@ impl Calls {
 
     /// Counts a call; `None` when they are closed.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
-        let next = |seen: usize| (seen & CLOSED == 0 || cfg!(fault = "late_call")).then(|| seen + 1);
+        let next = |seen: usize| (seen & CLOSED == 0).then(|| seen + 1);
         // Relaxed: nothing is published by entering; who waits looks at the count alone.
         let swap = |seen, next| self.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
         update_from(0, next, swap).is_ok().then(|| InFlight(Arc::clone(self)))
@@ -86,8 +86,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         // Release: pairs with the Acquire of `is_over`.
-        let ordering = if cfg!(fault = "relaxed_leave") { Ordering::Relaxed } else { Ordering::Release };
-        if self.0.word.fetch_sub(1, ordering) == CLOSED | 1 {
+        if self.0.word.fetch_sub(1, Ordering::Release) == CLOSED | 1 {
             self.0.waiters.wake();
         }
     }

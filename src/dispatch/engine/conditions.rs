@@ -117,17 +117,8 @@ impl Limit {
 
     fn claim(&self) -> Option<Claim> {
         // Relaxed everywhere: the word alone picks the winners; nothing is published through it.
-        #[cfg(fault = "once_load_store")]
-        let before = {
-            let left = self.left.load(Ordering::Relaxed);
-            self.left.store(left.saturating_sub(1), Ordering::Relaxed);
-            left
-        };
-        #[cfg(not(fault = "once_load_store"))]
-        let before = {
-            let swap = |seen, next| self.left.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
-            update_from(1, |left: u32| left.checked_sub(1), swap).unwrap_or(0)
-        };
+        let swap = |seen, next| self.left.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+        let before = update_from(1, |left: u32| left.checked_sub(1), swap).unwrap_or(0);
         match before {
             0 => None,
             1 => Some(Claim::Last),

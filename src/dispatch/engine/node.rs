@@ -115,17 +115,10 @@ impl ListenerState {
     }
 
     fn remove(&self) -> bool {
-        #[cfg(fault = "copied_flag")]
-        return Self(AtomicU32::new(self.0.load(Ordering::Relaxed))).0.fetch_or(REMOVED, Ordering::Relaxed) & REMOVED
-            == 0;
-        #[cfg(not(fault = "copied_flag"))]
-        return self.0.fetch_or(REMOVED, Ordering::Relaxed) & REMOVED == 0;
+        self.0.fetch_or(REMOVED, Ordering::Relaxed) & REMOVED == 0
     }
 
     pub(crate) fn pause(&self) {
-        #[cfg(fault = "pause_load_store")]
-        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        #[cfg(not(fault = "pause_load_store"))]
         if self.0.fetch_add(1, Ordering::Relaxed) & !REMOVED >= MOST_PAUSED {
             self.resume();
             panic!("a listener is paused 2^30 times: its pauses are leaked");
@@ -133,9 +126,6 @@ impl ListenerState {
     }
 
     pub(crate) fn resume(&self) {
-        #[cfg(fault = "pause_load_store")]
-        self.0.store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        #[cfg(not(fault = "pause_load_store"))]
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

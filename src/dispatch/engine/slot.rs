@@ -133,7 +133,6 @@ impl<T: ?Sized + 'static> Slot<T> {
         let limit = bounds.listener_limit.unwrap_or(usize::MAX);
         let acquired = self.acquire();
         debug_assert!(acquired, "the caller's reference keeps the slot open");
-        #[cfg(not(fault = "count_after_publish"))]
         self.count_up();
         let added = self.table.update(|table| {
             let room = table.len() < limit;
@@ -143,8 +142,6 @@ impl<T: ?Sized + 'static> Slot<T> {
                 (next, (key, len))
             })
         });
-        #[cfg(fault = "count_after_publish")]
-        self.count_up();
         let Some((_, (key, len))) = added else {
             self.count_down(1);
             return Err(EventFull { limit });
@@ -186,8 +183,6 @@ impl<T: ?Sized + 'static> Slot<T> {
         let table = self.table.load();
         let picked: Vec<_> = table.entries().filter(|(_, listener)| which(&***listener)).collect();
         let keys: Vec<_> = picked.iter().map(|(key, _)| **key).collect();
-        #[cfg(fault = "late_mark")]
-        self.take_out(&keys);
         // Marked before they leave the table: whoever does not find one there may rely on it that no
         // emit calls it any more. A spent listener has its own mark and is not counted.
         let ended = picked.iter().filter(|(_, listener)| listener.end()).count();
@@ -366,10 +361,7 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
         if count == 0 || self.refs.fetch_sub(count, Ordering::AcqRel) != count {
             return;
         }
-        #[cfg(fault = "split_free")]
-        let closed = self.refs.load(Ordering::Acquire) == 0;
         // AcqRel: who meets CLOSED by Acquire finds the slot as its last user left it.
-        #[cfg(not(fault = "split_free"))]
         let closed = self.refs.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if closed && let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) {
             let me: Arc<dyn AnySlot> = me;

@@ -31,29 +31,18 @@ impl LiveGroup {
         let since = since.or_else(|| self.tail.as_ref().map(|_| Since::Last(0)));
         let now = SystemTime::now();
         let mut state = lock(&self.state);
-        if state.closed && !cfg!(fault = "join_of_closed") {
+        if state.closed {
             return None;
         }
         let (mut missed, gone) =
             since.map_or_else(Default::default, |since| Missed::of(state.history.as_deref_mut(), since, now));
-        #[cfg(fault = "early_replay")]
-        let mut state = {
-            drop(state);
-            lock(&self.state)
-        };
-        let head = state.log.head();
-        #[cfg(fault = "early_cursor")]
-        let mut state = {
-            drop(state);
-            lock(&self.state)
-        };
         let member = Arc::new(Member {
             number: state.next_member,
             group: self.me.upgrade()?,
             link: Arc::downgrade(link),
             channel: link.id(),
             // Under the log's lock: the member gets all that is appended from now on, and nothing twice.
-            cursor: AtomicU64::new(head),
+            cursor: AtomicU64::new(state.log.head()),
         });
         state.next_member += 1;
         // In place, unless a sweep holds the list: joins cost the same however many there are.
@@ -74,7 +63,7 @@ impl LiveGroup {
     pub(crate) fn vanish_if_empty(&self) {
         let empty = {
             let mut state = lock(&self.state);
-            state.closed |= state.members.is_empty() && state.history.is_none() || cfg!(fault = "vanish_unlooked");
+            state.closed |= state.members.is_empty() && state.history.is_none();
             state.closed
         };
         if empty {
@@ -105,8 +94,6 @@ impl LiveGroup {
     /// Takes a closed group out of its map. Any thread that meets a closed group may call this; the first call counts.
     pub(crate) fn vanish(&self) {
         let (Some(keeper), Some(me)) = (self.keeper.upgrade(), self.me.upgrade()) else { return };
-        #[cfg(fault = "vanish_by_name")]
-        let me = keeper.find(self.kind, &self.name).unwrap_or(me);
         if keeper.remove(&me) {
             self.open.end();
             // Presence may have outlived the last member.

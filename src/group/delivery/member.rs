@@ -58,11 +58,6 @@ impl Feed for Member {
         let due: SmallVec<[_; 4]> = {
             let state = lock(&self.group.state);
             let due = state.log.since(self.cursor()).cloned().collect();
-            #[cfg(fault = "late_head")]
-            let state = {
-                drop(state);
-                lock(&self.group.state)
-            };
             self.set_cursor(state.log.head());
             due
         };
@@ -85,25 +80,14 @@ impl Feed for Member {
         let mut state = loop {
             self.catch_up(access);
             let state = lock(&self.group.state);
-            if state.log.head() == self.cursor() || cfg!(fault = "leave_unseen") {
+            if state.log.head() == self.cursor() {
                 break state;
             }
         };
         self.set_cursor(u64::MAX);
-        #[cfg(fault = "late_unlisting")]
-        let (alone, mut state) = {
-            self.set_cursor(state.log.head());
-            let alone = state.members.len() == 1;
-            drop(state);
-            (alone, lock(&self.group.state))
-        };
         Arc::make_mut(&mut state.members).remove(&self.number);
         state.runtime = None;
         state.closed |= state.members.is_empty() && state.history.is_none();
-        #[cfg(fault = "late_unlisting")]
-        {
-            state.closed = alone;
-        }
     }
 
     fn left(&self) {

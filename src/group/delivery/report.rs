@@ -126,19 +126,13 @@ impl Tally {
 
     /// Counts members whose kernel took the frame, all at once.
     pub(crate) fn add_written(&self, members: usize) {
-        #[cfg(fault = "settled_early")]
-        self.settled.store(true, Ordering::Release);
         self.written.fetch_add(members, Ordering::Relaxed);
     }
 
     /// The sweep has been with every member.
     pub(crate) fn settle(&self) {
-        #[cfg(fault = "lost_waiter")]
-        let waiting = std::mem::take(&mut *lock(&self.waiting));
         // Release: pairs with the Acquire of `settled_or_wakes`.
-        let ordering = if cfg!(fault = "relaxed_settle") { Ordering::Relaxed } else { Ordering::Release };
-        self.settled.store(true, ordering);
-        #[cfg(not(fault = "lost_waiter"))]
+        self.settled.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         waiting.into_iter().for_each(Waker::wake);
     }

@@ -249,7 +249,7 @@ impl Room {
     ) -> Result<(), PresenceError> {
         let mut inner = lock(&self.inner);
         // The membership may have ended since the room was found; its `left` takes this lock after the end.
-        if member.has_ended() && !cfg!(fault = "enter_unlooked") {
+        if member.has_ended() {
             return Err(PresenceError::NotHere);
         }
         if !inner.roster.enter(member_id(member), user, info, unix_millis(SystemTime::now())) {

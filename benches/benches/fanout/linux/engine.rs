@@ -102,7 +102,7 @@ fn send_to_each(channels: &ChannelBox, message: &Message) -> bool {
 }
 
 fn counts(sender: &Sender) -> Counts {
-    let OutboxCounts { written, waiting, waiting_bytes, dropped } = sender.counts();
+    let OutboxCounts { written, waiting, waiting_bytes, dropped, .. } = sender.counts();
     Counts { written, waiting: waiting as u64, waiting_bytes: waiting_bytes as u64, dropped }
 }
 

@@ -94,7 +94,7 @@ impl Held {
     pub(super) fn is_within(&self, terms: Terms) -> bool {
         let counts = self.account.counts;
         counts.written + counts.waiting + counts.dropped == self.account.offered
-            && counts.waiting_bytes <= terms.outbox().bytes as u64
+            && counts.waiting_bytes <= terms.outbox().max_bytes as u64
             && self.send_queue_bytes <= SEND_QUEUE
     }
 }

@@ -68,9 +68,8 @@ impl Terms {
     }
 
     pub(super) fn outbox(&self) -> OutboxLimits {
-        let default = OutboxLimits::default();
-        let bytes = self.outbox_bytes.unwrap_or(default.bytes);
-        OutboxLimits { bytes, overflow: self.rule.overflow(), ..default }
+        let limits = OutboxLimits::default().overflow(self.rule.overflow());
+        self.outbox_bytes.map_or(limits, |bytes| limits.max_bytes(bytes))
     }
 }
 
