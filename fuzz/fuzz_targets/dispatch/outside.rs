@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use fanfare::dispatch::{EmitOptions, EventStream, Next, StreamOverflow, Publisher, Value};
+use fanfare::dispatch::{EmitOptions, EventStream, Next, Publisher, StreamOverflow, Value};
 use fanfare::{Event, Listener, Report};
 
 use crate::model::{pick, take};
