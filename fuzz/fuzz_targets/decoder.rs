@@ -1,8 +1,8 @@
 //! Claims about `fanfare::ws::decoder`:
-//! - on any bytes it neither panics nor holds more than twice what has arrived, and what comes out
-//!   does not depend on how the bytes were split;
-//! - valid messages come out as they went in, however they were cut into frames and reads, and
-//!   whatever control frames interrupt them.
+//! - on any bytes it neither panics nor holds more than twice the bytes that have arrived, and its events do not
+//!   depend on how the bytes were split;
+//! - valid messages come out as they went in, however they were cut into frames and reads, and whatever control frames
+//!   interrupt them.
 //!
 //! Run it with `cargo +nightly fuzz run decoder -- -max_total_time=45`.
 #![no_main]
@@ -14,7 +14,7 @@ use fanfare::ws::decoder::{Decoder, DecoderEvent, Limits, ProtocolError};
 use libfuzzer_sys::fuzz_target;
 use wire::{pieces, push_frame, push_message};
 
-/// Small, so that the fuzzer gets past them.
+/// Small, so that the fuzzer exceeds them.
 const LIMITS: Limits = limits(300, 1000);
 
 const fn limits(max_frame_size: usize, max_message_size: usize) -> Limits {
@@ -76,7 +76,7 @@ fn decode<'a>(
 }
 
 impl Sent<'_> {
-    /// What comes out of the decoder.
+    /// Returns the event that the decoder makes of it.
     fn event(&self) -> DecoderEvent {
         match *self {
             Self::Text(text) => DecoderEvent::Text(text.to_owned().into()),
@@ -87,14 +87,14 @@ impl Sent<'_> {
     }
 }
 
-/// As much as fits into a control frame.
+/// Returns the bytes that fit into a control frame.
 fn fitting(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(125)]
 }
 
-/// Masked frames of `messages`, the data cut into fragments.
+/// Returns `messages` as masked frames, the data cut into fragments.
 ///
-/// Pings and pongs are held back, to be sent behind the first fragment of the message that follows.
+/// Pings and pongs are held back, and go behind the first fragment of the next message.
 fn encode(messages: &[Sent<'_>], cuts: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut cuts = cuts.iter().copied().cycle();

@@ -1,8 +1,8 @@
 //! Claims about compressed messages (`Decoder::with_deflate`, `Frame::deflated`):
 //! - valid ones come out as they went in, whatever the level, the flushes, the frames and the reads;
-//! - what `Frame::deflated` makes comes out as well;
-//! - any bytes, as a stream or as a compressed payload, neither panic nor take more memory than allowed, and what comes
-//!   out does not depend on how they were split.
+//! - those of `Frame::deflated` do as well;
+//! - any bytes, as a stream or as a compressed payload, neither panic nor take more memory than allowed, and the events
+//!   do not depend on how the bytes were split.
 //!
 //! Run it with `cargo +nightly fuzz run deflate -- -max_total_time=45`.
 #![no_main]
@@ -18,10 +18,10 @@ use miniz_oxide::deflate::stream::deflate;
 use miniz_oxide::{MZFlush, MZStatus};
 use wire::{pieces, push_message};
 
-/// Small, so that the fuzzer gets past them.
+/// Small, so that the fuzzer exceeds them.
 const LIMITS: Limits = Limits::new().max_frame_size(300).max_message_size(1000);
 
-/// What an inflater takes, and a control frame.
+/// The memory of an inflater, and of a control frame.
 const FIXED: usize = (48 << 10) + 2 * 125;
 
 #[derive(Arbitrary, Debug)]
@@ -79,7 +79,7 @@ fuzz_target!(|input: Input| match input {
     }
 });
 
-/// Frames of one message, the mask all zeros.
+/// Returns the frames of one message, with a mask of zeros.
 fn framed(first: u8, payload: &[u8], cuts: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     push_message(&mut bytes, first, payload, &mut cuts.iter().copied().cycle(), &mut Vec::new(), [0; 4]);
@@ -133,7 +133,7 @@ impl Message<'_> {
         once.repeat(1 + usize::from(self.repeat % 32))
     }
 
-    /// What comes out of the decoder.
+    /// Returns the event that the decoder makes of it.
     fn event(&self) -> DecoderEvent {
         match self.data {
             Data::Text(_) => DecoderEvent::Text(self.plain().into()),
@@ -141,7 +141,7 @@ impl Message<'_> {
         }
     }
 
-    /// The opcode with its reserved bits, and the payload.
+    /// Returns the opcode with its reserved bits, and the payload.
     fn encode(&self) -> (u8, Vec<u8>) {
         let plain = self.plain();
         let opcode = self.opcode();
@@ -170,7 +170,7 @@ impl Message<'_> {
 fn compress(plain: &[u8], level: u8, strategy: u8, flush_every: u8) -> Vec<u8> {
     let flags = create_comp_flags_from_zip_params((level % 11).into(), -15, (strategy % 5).into());
     let mut compressor = CompressorOxide::new(flags);
-    // A flush takes a few bytes, and whoever flushes after every byte would be over the limit on the wire.
+    // A flush takes a few bytes: a flush after every byte would exceed the limit on the wire.
     let piece_len = if flush_every < 8 { plain.len().max(1) } else { flush_every.into() };
     let mut out = Vec::new();
     let mut buffer = vec![0; plain.len() * 2 + 200];

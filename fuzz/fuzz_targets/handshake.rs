@@ -1,7 +1,7 @@
 //! Claims about `fanfare::ws::handshake` and `fanfare::ws::deflate`, for any headers:
-//! - nothing panics, and a request that passes answers its key;
-//! - the subprotocol that is chosen is the server's first of those offered, by a naive reading of the headers;
-//! - an origin passes only if it is the host's own, or one that is listed;
+//! - nothing panics, and the answer to a request that passes is the one to its key;
+//! - the chosen subprotocol is the first of the server's that was offered, by a naive reading of the headers;
+//! - an origin passes only if it is the host's own, or a listed one;
 //! - compression is agreed only as it was offered.
 //!
 //! Run it with `cargo +nightly fuzz run handshake -- -max_total_time=45`.
@@ -26,7 +26,7 @@ const NAMES: [&str; 8] = [
     "sec-websocket-extensions",
 ];
 
-/// What values are made of, so that the fuzzer gets far.
+/// The words of header values, so that the fuzzer gets past the first checks.
 const WORDS: [&str; 32] = [
     ",",
     ";",
@@ -64,7 +64,7 @@ const WORDS: [&str; 32] = [
 
 const SUPPORTED: [&str; 3] = ["chat.v2", "chat.v1", "chat"];
 
-/// Each form in which an origin that is listed may be sent.
+/// Each form in which a client may send a listed origin.
 const LISTED: [&str; 6] = [
     "https://app.com",
     "https://app.com:",
@@ -110,7 +110,7 @@ fuzz_target!(|input: Input| {
     assert_eq!(choose_protocol(headers, &SUPPORTED), first_offered(headers));
     assert_origins(headers);
     assert_deflate(headers);
-    // An error or a rule; what it lets in is asked above.
+    // Returns an error or a rule; the checks above cover what a rule accepts.
     let _ = Origins::listed(input.origins);
 });
 
@@ -134,7 +134,7 @@ fn assert_upgrade(request: &Parts) {
     }
 }
 
-/// The first of [`SUPPORTED`] that an element of a list is, byte for byte, unless it comes right behind `bearer`.
+/// Returns the first of [`SUPPORTED`] that is in a list, byte for byte, unless it comes right behind `bearer`.
 fn first_offered(headers: &HeaderMap) -> Option<&'static str> {
     let lists = headers.get_all("sec-websocket-protocol").iter().filter(|list| list.to_str().is_ok());
     let offered: Vec<&[u8]> =
@@ -165,7 +165,7 @@ fn assert_origins(headers: &HeaderMap) {
     }
 }
 
-/// The same but for zeros in front of the port.
+/// Compares two origins, apart from leading zeros of the port.
 fn is_same_origin(sent: &str, listed: &str) -> bool {
     match (sent.rsplit_once(':'), listed.rsplit_once(':')) {
         (Some((sent, port)), Some((listed, listed_port))) if !listed_port.starts_with('/') => {

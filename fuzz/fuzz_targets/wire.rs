@@ -1,6 +1,6 @@
-//! What a client puts on the wire, for the targets that read it.
+//! Frames as a client sends them, for the targets that decode them.
 
-/// Cuts `bytes` into pieces as long as `lens` says, over and over.
+/// Cuts `bytes` into pieces of the lengths in `lens`, repeated.
 pub fn pieces<'a>(bytes: &'a [u8], lens: &[u8]) -> Vec<&'a [u8]> {
     let mut rest = bytes;
     let mut pieces = Vec::new();
@@ -15,10 +15,10 @@ pub fn pieces<'a>(bytes: &'a [u8], lens: &[u8]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// Masked frames of one message, cut into fragments as long as `cuts` says: 0 keeps the rest in one frame, 255 makes
-/// an empty fragment, of which a message may have few.
+/// Appends the masked frames of one message, in fragments of the lengths in `cuts`: 0 keeps the rest in one frame, 255
+/// makes an empty fragment, of which a message may have 128.
 ///
-/// `first` is the opcode and the reserved bits; `control` is sent behind the first fragment, and emptied.
+/// `first` is the opcode and the reserved bits; `control` goes behind the first fragment, and is emptied.
 pub fn push_message(
     out: &mut Vec<u8>,
     mut first: u8,

@@ -4,8 +4,8 @@
 //! linearisable: loom sees into neither `arc-swap` nor `scc`, so both have stand-ins there.
 //! `run.sh` also plants faults (`faults/*.patch`) and requires the models to fail on them.
 //!
-//! The models of channels and groups stand on `Channel::in_memory`: its far end plays the client, and
-//! when it reads, the task that flushes the outbox of a real connection. Here is what they share.
+//! The models of channels and groups stand on `Channel::in_memory`: its far end plays the client, and its reads stand
+//! for the task that flushes the outbox of a real connection. This file has what the models share.
 
 #![cfg(loom)]
 
@@ -17,14 +17,14 @@ use fanfare::channel::{FarEnd, FarMessage};
 use fanfare::frame::Frame;
 use loom::sync::Notify;
 
-/// Bytes that the pipe of an in-memory channel does not take at once.
+/// More bytes than the pipe of an in-memory channel takes at once.
 pub const LARGE: usize = (64 << 10) + 100;
 /// The length of a payload whose frame fills that pipe to the last byte.
 pub const EXACT: usize = (64 << 10) - 4;
 /// The number that stands for a close among those of received frames.
 pub const CLOSE: u8 = 0;
 
-/// Makes a frame that says its number in each of its bytes.
+/// Makes a frame in which each byte is the frame's number.
 #[must_use]
 pub fn frame(number: u8, len: usize) -> Frame {
     Frame::binary(vec![number; len])
@@ -34,7 +34,7 @@ pub fn frame(number: u8, len: usize) -> Frame {
 ///
 /// # Panics
 ///
-/// When it is not one frame of those that [`frame`] makes, whole.
+/// When the message is not one whole frame of [`frame`].
 #[must_use]
 pub fn number(message: &FarMessage) -> u8 {
     match message {
@@ -44,12 +44,12 @@ pub fn number(message: &FarMessage) -> u8 {
     }
 }
 
-/// Returns the numbers of all frames that have arrived. Reads until the pipe is empty and nothing asks for room in it.
+/// Returns the numbers of all frames that have arrived. Reads until the pipe is empty and no sender asks for room.
 pub fn received(far_end: &mut FarEnd) -> Vec<u8> {
     std::iter::from_fn(|| far_end.try_recv()).map(|message| number(&message)).collect()
 }
 
-/// Runs a future on this thread. Sleeps while it is pending: when nobody wakes it, loom finds a deadlock.
+/// Runs a future on this thread. Sleeps while it is pending: without a wake-up, loom finds a deadlock.
 pub fn wait<F: Future>(future: F) -> F::Output {
     struct Awake(Notify);
     impl Wake for Awake {
@@ -68,7 +68,7 @@ pub fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Returns what a future gives at once; `None` when it would have to wait.
+/// Returns the output of a future that is ready at once; `None` when it is pending.
 pub fn now<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

@@ -1,6 +1,6 @@
 //! Claims: a box forgets a channel that ends while it is added; a revoked user's channel is in no group.
 //!
-//! Planted fault: `home_first` makes the channel tell the box of its end before the box knows the channel.
+//! Planted fault: `home_first` lets the channel report its end to the box before the box knows the channel.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -26,7 +26,7 @@ fn a_channel_that_ends_while_it_is_added_is_forgotten() {
 }
 
 #[test]
-fn who_is_revoked_while_it_joins_is_in_no_group() {
+fn a_user_that_is_revoked_while_it_joins_is_in_no_group() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let mallory = UserId::new("mallory").expect("a name");

@@ -1,7 +1,7 @@
-//! Claims: who joins where it has left off gets every saved message after that once, in the order of the offsets,
-//! while another thread sends. To save a message is one step: its offset, its place in the log and in the history.
+//! Claims: a client that joins where it left off gets every later saved message once, in the order of the offsets,
+//! while another thread sends. Saving a message is one step: its offset, its place in the log and in the history.
 //!
-//! Planted fault: `early_replay` takes what was missed, and becomes a member under the next lock.
+//! Planted fault: `early_replay` takes the missed messages, and becomes a member under the next lock.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -26,7 +26,7 @@ fn box_of_histories() -> ChannelBox {
 }
 
 #[test]
-fn a_replay_and_what_comes_live_have_no_gap_and_no_duplicate() {
+fn a_replay_and_live_messages_have_no_gap_and_no_duplicate() {
     loom::model(|| {
         let channels = box_of_histories();
         let seen = channels.group_send("room", &1).expect("json").position().expect("it is kept");
@@ -45,7 +45,7 @@ fn a_replay_and_what_comes_live_have_no_gap_and_no_duplicate() {
 }
 
 #[test]
-fn who_leaves_a_history_and_comes_back_finds_it() {
+fn a_client_that_leaves_a_history_and_comes_back_finds_it() {
     loom::model(|| {
         let channels = box_of_histories();
         let (first, _at_first) = Channel::in_memory();

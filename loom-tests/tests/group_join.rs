@@ -1,7 +1,7 @@
-//! Claims: a member gets what is sent to its group from its join on, without a gap and nothing twice; all
-//! of what is sent after its `join` returned.
+//! Claims: a member gets the messages of its group from its join on, without a gap and none twice; and all messages
+//! that are sent after its `join` returned.
 //!
-//! Planted fault: `early_cursor` looks where the log ends, and becomes a member under the next lock.
+//! Planted fault: `early_cursor` reads where the log ends, and becomes a member under the next lock.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -41,7 +41,7 @@ fn a_member_gets_all_from_its_join_on() {
 }
 
 #[test]
-fn two_senders_reach_who_joins_in_one_order() {
+fn two_senders_reach_a_new_member_in_one_order() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (first, mut at_first) = Channel::in_memory();

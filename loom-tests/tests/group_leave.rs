@@ -1,11 +1,11 @@
-//! Claims: what was sent to a group before a member left it is delivered, nothing that is sent afterwards
-//! is, and a report's outcomes add up to the members; so it is when the channel is dropped. A group is in
-//! the box exactly as long as it has members, and who joins while the last member leaves is reached.
+//! Claims: a message sent to a group before a member left it is delivered, a later one is not, and a report's outcomes
+//! add up to the members; the same holds when the channel is dropped. A group is in the box exactly as long as it has
+//! members, and a channel that joins while the last member leaves gets messages.
 //!
-//! Planted faults: `leave_unseen` leaves without looking once more whether something came;
-//! `late_unlisting` makes the last look, and leaves the list of members under the next lock;
-//! `join_of_closed` joins a group whose last member has left; `vanish_by_name` takes whatever group has
-//! the name out of the box; `vanish_unlooked` one that a failed join did not make for nobody.
+//! Planted faults: `leave_unseen` leaves without a second look at the log; `late_unlisting` takes the second look, and
+//! leaves the list of members under the next lock; `join_of_closed` joins a group whose last member has left;
+//! `vanish_by_name` takes whatever group has the name out of the box; `vanish_unlooked` takes out a group that a failed
+//! join has found, though it has members.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -19,7 +19,7 @@ use loom::thread;
 use loom_tests::{CLOSE, frame, now, received};
 
 #[test]
-fn what_was_sent_before_a_leave_arrives_and_nothing_after() {
+fn a_message_before_a_leave_arrives_and_none_after() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (leaver, mut at_leaver) = Channel::in_memory();
@@ -70,7 +70,7 @@ fn outcomes_add_up_when_a_member_leaves() {
 }
 
 #[test]
-fn what_was_sent_before_a_channel_is_dropped_arrives_before_its_close() {
+fn a_message_before_the_drop_of_a_channel_arrives_before_its_close() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (channel, mut far_end) = Channel::in_memory();
@@ -94,7 +94,7 @@ fn what_was_sent_before_a_channel_is_dropped_arrives_before_its_close() {
 }
 
 #[test]
-fn who_joins_while_the_last_member_leaves_is_reached() {
+fn a_channel_that_joins_while_the_last_member_leaves_is_reached() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (leaver, _at_leaver) = Channel::in_memory();

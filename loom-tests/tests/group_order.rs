@@ -1,8 +1,8 @@
-//! Claims: what one caller sends to a group and then to a channel in it, or a close after that, arrives in
-//! this order, whoever's sweep takes the group's frame there.
+//! Claims: the messages of one caller to a group, then to a channel in it, and then a close arrive in this order,
+//! whichever thread's sweep takes the group's frame there.
 //!
-//! Planted faults: `no_catch_up` sends without looking what waits in the groups; `close_no_catch_up`
-//! closes so; `late_head` looks at what waits, and under the next lock how far that goes.
+//! Planted faults: `no_catch_up` sends without a look at the logs of the channel's groups; `close_no_catch_up` closes
+//! without it; `late_head` takes the frames of the log, and reads its head under the next lock.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -13,7 +13,7 @@ use loom::thread;
 use loom_tests::{CLOSE, frame, received};
 
 #[test]
-fn what_is_sent_to_a_channel_does_not_overtake_what_was_sent_to_its_group() {
+fn a_send_to_a_channel_does_not_overtake_a_send_to_its_group() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (channel, mut far_end) = Channel::in_memory();
@@ -36,7 +36,7 @@ fn what_is_sent_to_a_channel_does_not_overtake_what_was_sent_to_its_group() {
 }
 
 #[test]
-fn a_close_does_not_overtake_what_was_sent_to_the_group() {
+fn a_close_does_not_overtake_a_send_to_the_group() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (channel, mut far_end) = Channel::in_memory();

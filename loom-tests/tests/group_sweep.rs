@@ -1,10 +1,10 @@
-//! Claims: of two senders one sweeps at a time; each member gets every frame once, all members in one
-//! order; and when both sends have returned no frame is left in the log. Who waits for a report is woken,
-//! and finds in it as many outcomes as the group had members.
+//! Claims: of two senders one sweeps at a time; each member gets every frame once, all members in one order; and when
+//! both sends have returned the log is empty. A caller that awaits a report is woken, and the report has as many
+//! outcomes as the group had members.
 //!
-//! Planted faults: `token_store` gives the sweep up without looking whether somebody asked meanwhile;
-//! `two_sweepers` sweeps without the token; `settled_early` says that a frame is settled before it has
-//! counted; `relaxed_settle` publishes no counts; `lost_waiter` looks who waits before it says so.
+//! Planted faults: `token_store` gives the sweep up without a look whether another sender has asked meanwhile;
+//! `two_sweepers` sweeps without the token; `settled_early` settles a frame before its outcomes are counted;
+//! `relaxed_settle` publishes no counts; `lost_waiter` takes the list of waiters before it settles.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -14,7 +14,7 @@ use fanfare::group::{ChannelBox, Delivery, Membership, SendReport};
 use loom::thread;
 use loom_tests::{frame, now, received, wait};
 
-/// A member of the group `room`: its channel, what its client sees, and its membership.
+/// Returns a new member of the group `room`: its channel, its client's end, and its membership.
 fn member(channels: &ChannelBox) -> (Channel, FarEnd, Membership) {
     let (channel, far_end) = Channel::in_memory();
     let membership = channels.join(&channel, "room").expect("the channel is open");
@@ -42,13 +42,13 @@ fn every_member_gets_every_frame_once_and_all_in_one_order() {
 }
 
 #[test]
-fn who_waits_for_a_report_finds_all_outcomes_in_it() {
+fn a_caller_that_awaits_a_report_finds_all_outcomes_in_it() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (ada, bob) = (member(&channels), member(&channels));
         let others = channels.clone();
         let sender = thread::spawn(move || drop(others.group("room").send_frame(&frame(2, 1))));
-        // The other thread may be the one that sweeps it.
+        // Perhaps the other thread sweeps this frame.
         let delivery = wait(channels.group("room").send_frame(&frame(1, 1)).settled());
         assert_eq!(delivery, Delivery { written: 2, ..Delivery::default() }, "the outcomes do not add up");
         sender.join().expect("a send does not panic");

@@ -1,5 +1,5 @@
-//! Claim: whoever finds a listener gone that `off_all` is taking off may rely on it that no emit calls it
-//! any more, not even one that runs the table of before.
+//! Claim: once a caller has found that a listener was taken off by a concurrent `off_all`, no emit calls the listener,
+//! not even one that runs the previous table.
 //!
 //! Planted fault: `late_mark` takes listeners out of the table before it marks them.
 
@@ -17,7 +17,7 @@ fn a_listener_that_is_found_gone_is_not_called() {
     loom::model(|| {
         let event = Dispatcher::new().event::<u32>("x").expect("the name is good");
         let victim = Arc::new(OnceLock::<Subscription>::new());
-        // Of one thread, the emitter's: loom has nothing to explore in them.
+        // Only the emitter's thread uses them: loom has nothing to explore in them.
         let (is_off, called_after) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (target, off) = (Arc::clone(&victim), Arc::clone(&is_off));
         event.on(move |_| {

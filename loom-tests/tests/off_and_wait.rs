@@ -1,8 +1,7 @@
-//! Claims: when `off_and_wait` returns, no call of its listener is running and none will, and what its
-//! calls did is visible.
+//! Claims: when `off_and_wait` returns, no call of its listener runs or will run, and what its calls wrote is visible.
 //!
-//! Planted faults: `late_call` lets a call in after the calls were closed; `relaxed_leave` publishes
-//! nothing when a call ends.
+//! Planted faults: `late_call` lets a call in after the calls were closed; `relaxed_leave` publishes nothing at the end
+//! of a call.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -31,12 +30,12 @@ fn no_call_runs_after_off_and_wait() {
 }
 
 #[test]
-fn what_a_call_did_is_visible_after_off_and_wait() {
+fn the_writes_of_a_call_are_visible_after_off_and_wait() {
     loom::model(|| {
         let event = Dispatcher::new().event::<u32>("x").expect("the name is good");
         let done = Arc::new(AtomicBool::new(false));
         let did = Arc::clone(&done);
-        // Relaxed, here and below: what makes this visible to who waited is the wait alone.
+        // Relaxed, here and below: the wait alone makes this visible to the thread that waited.
         let subscription = event.listen().waitable().on(move |_| did.store(true, Ordering::Relaxed));
         let emitter = thread::spawn(move || event.emit(&1).ran());
         assert_eq!(subscription.off_and_wait(), Ok(true));

@@ -1,5 +1,5 @@
-//! Claim: an emit does not call a listener whose `off` returned before its turn, not even one that
-//! runs the table of before.
+//! Claim: an emit does not call a listener whose `off` returned before its turn, even if the emit runs the previous
+//! table.
 //!
 //! Planted fault: `copied_flag` marks a copy of the state word, as an entry with a flag of its own would.
 

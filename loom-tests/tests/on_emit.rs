@@ -1,8 +1,8 @@
-//! Claim: an emit that starts after `on` returned calls the listener, and a registration that comes
-//! and goes meanwhile hides no other one.
+//! Claim: an emit that starts after `on` returned calls the listener, and a concurrent registration that is taken off
+//! again hides no other listener.
 //!
-//! Planted fault: `count_after_publish` counts a listener after its table is published; taken off in
-//! between, it brings the count to 0 while another one is there.
+//! Planted fault: `count_after_publish` counts a listener after its table is published; taken off in between, the
+//! listener brings the count to 0 while another one is registered.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]

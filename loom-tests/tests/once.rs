@@ -1,5 +1,5 @@
-//! Claims: a once listener runs exactly once, and a times(n) listener exactly n times, when threads emit
-//! at the same time and when the listener itself emits.
+//! Claims: a once listener runs exactly once, and a times(n) listener exactly n times, when threads emit at the same
+//! time and when the listener itself emits.
 //!
 //! Planted fault: `once_load_store` claims a call by a load and a store instead of a compare-and-swap.
 
@@ -60,7 +60,7 @@ fn a_listener_that_emits_itself_runs_as_often_as_it_may() {
         event.emit(&2);
         emitter.join().expect("an emit does not panic");
         assert_eq!(runs.load(Ordering::Relaxed), 2, "the listener of two times ran not twice");
-        // It holds its own event: taken off, the event is not kept alive by a ring.
+        // The listener holds its own event. Taken off, it no longer keeps the event alive.
         assert_eq!(event.listener_count(), 0, "the spent listener stayed");
     });
 }

@@ -1,14 +1,14 @@
-//! Claims: what threads send to a channel whose pipe is full arrives whole, in order, none of it lost or
-//! twice, while another thread makes room in the pipe and flushes; nothing remains in the outbox
-//! without somebody who will flush it; and at any time each message is exactly one of written, waiting
-//! and dropped, also when the channel is closed or the client dies meanwhile.
+//! Claims: frames that threads send to a channel whose pipe is full arrive whole, in order, none lost or twice, while
+//! another thread makes room in the pipe and flushes. No frame remains in the outbox without a task that will flush it.
+//! At any time each message is exactly one of written, waiting and dropped, also when the channel is closed or the
+//! client dies meanwhile.
 //!
 //! The far end of an in-memory channel stands for the client and for the task that flushes.
 //!
-//! Planted faults: `overtake` writes past what waits; `lost_flusher` does not ask for room when the sink
-//! has pushed back; `flusher_not_told` asks for it, and does not wake who makes it; `torn_counts` reads
-//! the counts under two locks; `late_watcher` looks whether something waits, and says under the next lock
-//! that it waits for the end of that; `driver_not_told` keeps a close from who receives.
+//! Planted faults: `overtake` writes past queued frames; `lost_flusher` does not ask for room when the sink has pushed
+//! back; `flusher_not_told` asks for room, and does not wake the task that makes it; `torn_counts` reads the counts
+//! under two locks; `late_watcher` looks whether the outbox is empty, and registers its waker under the next lock;
+//! `driver_not_told` does not wake the receiver for a close.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -17,7 +17,7 @@ use fanfare::channel::{Channel, CloseCode, FarEnd, OutboxCounts, Sender};
 use loom::thread;
 use loom_tests::{CLOSE, EXACT, LARGE, frame, now, number, received, wait};
 
-/// A channel to which frame 1 was sent, of so many bytes.
+/// Returns a channel to which frame 1 was sent, with `len` bytes.
 fn filled(len: usize) -> (Channel, FarEnd) {
     let (channel, far_end) = Channel::in_memory();
     channel.send_frame(&frame(1, len)).expect("the channel is open");
@@ -62,7 +62,7 @@ fn a_client_that_waits_is_woken_for_every_frame() {
 }
 
 #[test]
-fn who_waits_for_the_outbox_to_drain_is_woken() {
+fn a_caller_that_awaits_an_empty_outbox_is_woken() {
     loom::model(|| {
         let (channel, mut far_end) = filled(LARGE);
         let sender = channel.sender();
@@ -74,7 +74,7 @@ fn who_waits_for_the_outbox_to_drain_is_woken() {
 }
 
 #[test]
-fn who_receives_is_woken_by_a_close() {
+fn a_receiver_is_woken_by_a_close() {
     loom::model(|| {
         let (mut channel, _far_end) = filled(1);
         let sender = channel.sender();
@@ -85,7 +85,7 @@ fn who_receives_is_woken_by_a_close() {
 }
 
 #[test]
-fn who_receives_is_woken_by_the_death_of_the_client() {
+fn a_receiver_is_woken_by_the_death_of_the_client() {
     loom::model(|| {
         let (mut channel, far_end) = filled(1);
         let client = thread::spawn(move || drop(far_end));
@@ -125,7 +125,7 @@ fn the_counts_add_up_when_the_client_dies() {
         });
         let before = observer.counts();
         assert!((1..=2).contains(&sent(before)), "the counts do not add up");
-        // The driver of a connection: it notices the end when the client is gone.
+        // Like the driver of a connection, a receive notices the end when the client is gone.
         let noticed = now(channel.recv_message()).is_some();
         assert!((1..=2).contains(&sent(observer.counts())), "the counts do not add up");
         writer.join().expect("a send does not panic");

@@ -1,5 +1,5 @@
-//! Claims: no emit that starts after `pause` returned calls the listener; pauses of several threads are
-//! counted, and none of them undoes an `off`.
+//! Claims: no emit that starts after `pause` returned calls the listener; pauses of several threads are counted, and
+//! none of them undoes an `off`.
 //!
 //! Planted fault: `pause_load_store` counts by a load and a store.
 

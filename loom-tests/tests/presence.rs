@@ -1,10 +1,10 @@
-//! Claims: nobody stays present without being a member, however `enter` and the end of the membership meet; a
-//! member that stays has in the end heard of all, and a group that is opened anew meanwhile has the room of its name.
+//! Claims: no user stays present without a membership, however `enter` and the end of the membership meet. A member
+//! that stays has heard of all changes in the end. A group that is opened anew meanwhile has the room of its name.
 //!
-//! Outside of a runtime whoever changes something ticks, one at a time: what another changes meanwhile is told by
-//! the one that ticks.
+//! Outside a runtime the thread that changes a presence ticks, one thread at a time: it also sends the changes that
+//! other threads make meanwhile.
 //!
-//! Planted fault: `enter_unlooked` enters without looking once more whether the membership has ended.
+//! Planted fault: `enter_unlooked` enters without a second look whether the membership has ended.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
@@ -17,7 +17,7 @@ use fanfare::channel::{Channel, FarEnd, FarMessage};
 use fanfare::group::{ChannelBox, PRESENCE_JOINED, PRESENCE_LEFT};
 use loom::thread;
 
-/// The text frames that have arrived.
+/// Returns the text frames that have arrived.
 fn texts(far_end: &mut FarEnd) -> Vec<String> {
     let text = |message| match message {
         FarMessage::Text(text) => text,
@@ -27,10 +27,10 @@ fn texts(far_end: &mut FarEnd) -> Vec<String> {
 }
 
 #[test]
-fn nobody_is_present_after_the_end_of_the_membership() {
+fn no_user_is_present_after_the_end_of_its_membership() {
     loom::model(|| {
         let (events, here) = (Dispatcher::new(), Arc::new(AtomicIsize::new(0)));
-        // A room that is closed is found by nobody: who stays in it has come, and has not gone.
+        // No caller finds a closed room: a user that stayed in it has an event for its join, and none for its leave.
         for (key, change) in [(PRESENCE_JOINED, 1), (PRESENCE_LEFT, -1)] {
             let here = Arc::clone(&here);
             events.on(key, move |_| _ = here.fetch_add(change, SeqCst)).expect("the keys are good");
@@ -48,7 +48,7 @@ fn nobody_is_present_after_the_end_of_the_membership() {
 }
 
 #[test]
-fn what_two_change_at_once_is_told_by_one_of_them() {
+fn changes_of_two_members_at_once_are_sent_by_one_of_them() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (ada, mut at_ada) = Channel::in_memory();
@@ -69,7 +69,7 @@ fn what_two_change_at_once_is_told_by_one_of_them() {
 }
 
 #[test]
-fn who_enters_while_the_last_one_goes_is_present_in_the_group_of_the_name() {
+fn a_member_that_enters_while_the_last_one_leaves_is_present_in_the_group_of_the_name() {
     loom::model(|| {
         let channels = ChannelBox::new();
         let (leaver, _at_leaver) = Channel::in_memory();

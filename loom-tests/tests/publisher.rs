@@ -1,6 +1,6 @@
-//! Claims: a publisher calls no listener whose `off` returned before its turn, and misses none whose `on`
-//! returned before the emit, also when it was refreshed in between. (That a refreshed one lets go of
-//! what removed listeners captured is a plain test: the stand-in of the cell keeps every version.)
+//! Claims: a publisher calls no listener whose `off` returned before its turn, and misses none whose `on` returned
+//! before the emit, also when it was refreshed in between. (A plain test shows that a refreshed publisher drops what
+//! removed listeners captured: the stand-in of the cell keeps every version.)
 //!
 //! Planted fault: `stale_publisher` keeps the snapshot it has.
 

@@ -1,7 +1,7 @@
-//! Claim: a registration that races with the end of its event's last one is reached by name, and an
-//! event without listeners and handles is forgotten.
+//! Claim: a registration that races with the end of its event's last listener is reached by name, and an event without
+//! listeners and handles is forgotten.
 //!
-//! Planted fault: `split_free` asks for the last user and frees the slot in two steps.
+//! Planted fault: `split_free` checks for the last user and frees the slot in two steps.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]

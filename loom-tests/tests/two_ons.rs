@@ -1,6 +1,6 @@
-//! Claim: of two listeners registered at the same time none is lost.
+//! Claim: of two listeners registered at the same time neither is lost.
 //!
-//! Planted fault: `lost_update` stores the new table without looking whether another came first.
+//! Planted fault: `lost_update` stores the new table without a look whether another thread was faster.
 
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]

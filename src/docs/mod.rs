@@ -1,4 +1,4 @@
-//! Pages for the curious. The code in them is compiled and run.
+//! Guides and reference pages. Their code is compiled and run.
 
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
@@ -19,7 +19,7 @@ pub mod orderings {}
 #[doc = include_str!("limitations.md")]
 pub mod limitations {}
 
-// These go up to a route, so they need all floors.
+// The code of these pages serves routes, so they need the feature `ws`.
 #[cfg(feature = "ws")]
 #[doc = include_str!("groups.md")]
 pub mod groups {}

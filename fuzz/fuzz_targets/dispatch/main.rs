@@ -1,6 +1,5 @@
-//! Claims about `fanfare::Dispatcher`: any sequence of operations on one thread, nested ones in
-//! listeners included, calls the same listeners in the same order, and answers the same, as a `Vec`
-//! and a loop do.
+//! Claims about `fanfare::Dispatcher`: any sequence of operations on one thread, nested ones in listeners included,
+//! calls the same listeners in the same order, and returns the same, as a `Vec` and a loop do.
 //!
 //! Run it with `cargo +nightly fuzz run dispatch -- -max_total_time=45`.
 #![no_main]
@@ -21,7 +20,7 @@ use self::ops::{Input, NAMES, Op, Plan, Way, bounds};
 use self::outside::{Outside, options};
 use self::world::Wait;
 
-/// libFuzzer's own hook ends the run at any panic, also at one that the dispatcher catches.
+/// libFuzzer's own hook ends the run at any panic, even at one that the dispatcher catches.
 fn let_planned_panics_pass() {
     std::panic::set_hook(Box::new(|info| {
         if info.payload().downcast_ref() != Some(&"on purpose") {
@@ -44,7 +43,7 @@ fuzz_target!(init: let_planned_panics_pass(), |input: Input| {
     assert_eq!(real.world.closures(), model.closures());
 });
 
-/// Does one operation to both, and compares what they answer.
+/// Applies one operation to both sides, and compares the results.
 fn apply(op: Op, model: &mut Model, real: &mut Outside) {
     match op {
         Op::On { name, plan } => assert_eq!(real.world.on(name, plan), model.on(name, plan)),
@@ -61,7 +60,7 @@ fn apply(op: Op, model: &mut Model, real: &mut Outside) {
         Op::OffAll { name } => assert_eq!(real.world.events.off_all(NAMES[name]), model.off_all(name)),
         Op::Wait { id } => {
             let waited = model.wait(id);
-            // To block would be for ever.
+            // A blocking wait would never end.
             let how = if waited == Some(Waited::StillRunning) { Wait::NotAtAll } else { Wait::Blocking };
             assert_eq!(real.world.wait(id, how), waited);
         }
@@ -161,11 +160,11 @@ fn emit(name: usize, payload: u8, way: Way, model: &mut Model, real: &mut Outsid
     assert_eq!(real.emit(name, payload, way), expected);
 }
 
-/// Compares all that can be asked.
+/// Compares everything that the two sides can report.
 fn compare(model: &mut Model, real: &Outside) {
     let world = &real.world;
     assert_eq!(world.take_notes(), std::mem::take(&mut model.notes));
-    // In which order an emit drops the futures that it waits for is nobody's business.
+    // The order in which an emit drops the futures that it awaits is not promised.
     let (mut dropped, mut expected) = (world.take_dropped_futures(), std::mem::take(&mut model.dropped_futures));
     dropped.sort_unstable();
     expected.sort_unstable();

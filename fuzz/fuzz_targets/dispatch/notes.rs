@@ -1,8 +1,8 @@
-//! What both sides write down: equal notes in an equal order are the claim.
+//! The notes that both sides take: the claim is that they are equal, in the same order.
 
 use std::cell::Cell;
 
-/// Something a listener saw or did.
+/// An observation or an action of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
     FilterAsked { id: usize, payload: u8 },
@@ -38,7 +38,7 @@ pub(crate) enum Cause {
     Other,
 }
 
-/// What came of taking a listener off and waiting for its calls.
+/// The result of taking a listener off and waiting for its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
     Over(bool),
@@ -46,7 +46,7 @@ pub(crate) enum Waited {
     StillRunning,
 }
 
-/// What an emit that asks for values got; empty when its fold panicked.
+/// The values that an emit collected; empty when its fold panicked.
 pub(crate) type Values = Option<Vec<usize>>;
 
 /// The payload: it counts its clones.
@@ -64,7 +64,7 @@ impl Clone for Payload {
     }
 }
 
-/// Returns how often payloads were cloned since the last time.
+/// Returns how often payloads were cloned since the last call.
 pub(crate) fn take_clones() -> usize {
     CLONES.replace(0)
 }

@@ -1,18 +1,18 @@
-//! What a run of the fuzzer does: the operations, and the listeners that they register.
+//! The operations of a run of the fuzzer, and the listeners that they register.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
 /// Events go by number; these are their names.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "ns:c"];
 
-/// What neither side goes beyond, so that one input cannot take for ever.
+/// Bounds of both sides, so that every input ends.
 pub(crate) mod bounds {
     pub(crate) const OPS: usize = 60;
     pub(crate) const LISTENERS: usize = 200;
     pub(crate) const WALKS: usize = 8;
     /// Emits inside listeners, for each operation.
     pub(crate) const NESTED: u32 = 4;
-    /// Emits of listeners that know no end, for each input: a few more than may be nested.
+    /// Emits of listeners without a bound of their own, for each input: a few more than may be nested.
     pub(crate) const ENDLESS: u32 = 70;
 }
 
@@ -131,7 +131,7 @@ pub(crate) enum Op {
         #[arbitrary(with = name)]
         name: usize,
     },
-    /// Take what waits in that queue.
+    /// Take the next payload from that queue, without waiting.
     Take {
         at: u8,
     },
@@ -144,7 +144,7 @@ pub(crate) enum Op {
     },
 }
 
-/// How an emit is made. Handles are made for it where none is held.
+/// How an emit is made. A handle is made for it if none is held.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Name,
@@ -182,7 +182,7 @@ pub(crate) struct Plan {
     pub(crate) times: Option<u32>,
     pub(crate) filter: Filter,
     pub(crate) waitable: bool,
-    /// Registered by `run`, which tells the hook of a refusal, not by `try_run`.
+    /// Registered by `on`, which reports a refusal to the hook, not by `try_on`.
     pub(crate) infallible: bool,
     #[arbitrary(with = delay)]
     pub(crate) delay: Option<u32>,
@@ -253,7 +253,7 @@ pub(crate) enum Answer {
     Stop,
     Error,
     Value,
-    /// A value of a type that nobody collects.
+    /// A value of a type that no emit collects.
     OddValue,
     /// An error of a listener that could have returned a value.
     ErrorForValue,

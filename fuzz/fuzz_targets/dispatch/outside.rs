@@ -1,4 +1,4 @@
-//! What is held of the real dispatcher outside its listeners.
+//! Handles of the real dispatcher that are held outside its listeners.
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use fanfare::dispatch::{EmitOptions, EventStream, Next, StreamOverflow, Publisher, Value};
+use fanfare::dispatch::{EmitOptions, EventStream, Next, Publisher, StreamOverflow, Value};
 use fanfare::{Event, Listener, Report};
 
 use crate::model::{pick, take};
@@ -71,7 +71,7 @@ impl Outside {
         self.handles[name] = None;
     }
 
-    /// Returns the handle that is held, or one for now.
+    /// Returns the handle that is held, or else a temporary one.
     fn handle(&self, name: usize) -> Event<Payload> {
         self.handles[name].clone().unwrap_or_else(|| self.world.event(name))
     }
@@ -93,7 +93,7 @@ impl Outside {
         drop(take(&mut self.publishers, at));
     }
 
-    /// Emits; what a fold that panics has done is not known.
+    /// Emits; the result of a fold that panics is unknown.
     pub(crate) fn emit(&mut self, name: usize, payload: u8, way: Way) -> Option<(Summary, Values)> {
         let payload = Payload(payload);
         let plain = |report: Report| Some((summary(&report), Some(Vec::new())));

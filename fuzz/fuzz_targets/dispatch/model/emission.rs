@@ -1,4 +1,4 @@
-//! The emits of the model. A plain one is an async one that no listener makes wait.
+//! The emits of the model. A plain emit is an async one in which no listener is pending.
 
 use fanfare::dispatch::MAX_DEPTH;
 
@@ -12,9 +12,9 @@ pub(crate) struct Mode {
     pub(crate) fail_fast: bool,
     /// The payload comes shared.
     pub(crate) is_shared: bool,
-    /// Values are asked for.
+    /// It collects values.
     pub(crate) fold: Option<FoldEnd>,
-    /// Async listeners are waited for, so many at once.
+    /// It awaits async listeners, up to this many at once.
     pub(crate) concurrent: Option<usize>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Emission {
     report: Summary,
 }
 
-/// A future that is waited for.
+/// A future that an emit awaits.
 struct Running {
     id: usize,
     ready_at: u32,
@@ -135,7 +135,7 @@ impl Model {
         }
     }
 
-    /// Takes the table of this moment; `None` when nobody would hear of it.
+    /// Takes the current table; `None` when the emit would call no listener.
     fn begin(&self, name: usize, payload: u8, mode: Mode) -> Option<Emission> {
         let event = &self.events[name];
         if event.mutes > 0 || event.table.is_empty() && event.counts.is_none() {
@@ -156,7 +156,7 @@ impl Model {
         })
     }
 
-    /// Calls one listener after the other; false when it has to wait.
+    /// Calls one listener after the other; returns false when a future is pending.
     fn go_on(&mut self, emission: &mut Emission) -> bool {
         let is_new = emission.next == 0 && emission.running.is_empty();
         if is_new && self.depth >= MAX_DEPTH && !emission.table.is_empty() {

@@ -10,10 +10,10 @@ use self::queue::Queue;
 use crate::notes::{Note, Waited};
 use crate::ops::{NAMES, Plan, bounds};
 
-/// A dispatcher, and what is held of it.
+/// A dispatcher, and the handles to it.
 pub(crate) struct Model {
     limit: Option<usize>,
-    /// All that were ever registered, by id.
+    /// All listeners that were ever registered, by id.
     listeners: Vec<Listener>,
     events: [Event; NAMES.len()],
     pauses: Vec<Option<usize>>,
@@ -35,7 +35,7 @@ pub(crate) struct Model {
 
 #[derive(Default)]
 struct Event {
-    /// The listeners by id, in the order of calls. Those that an emit used up leave at its end.
+    /// The listeners by id, in the order of calls. A listener that an emit used up leaves at the end of the emit.
     table: Vec<usize>,
     /// What keeps the event known besides its listeners.
     handles: usize,
@@ -61,7 +61,7 @@ struct Listener {
     is_off: bool,
     calls_left: Option<u32>,
     pauses: usize,
-    /// Futures that wait.
+    /// Pending futures.
     in_flight: usize,
 }
 
@@ -73,7 +73,7 @@ enum Kind {
     Queue(usize),
 }
 
-/// What the one who registered holds.
+/// The handle to a registration.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Handle {
     Nothing,
@@ -87,7 +87,7 @@ struct Publisher {
     snapshot: Vec<usize>,
 }
 
-/// What can be asked about a listener.
+/// What the dispatcher reports about a listener.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Info {
     pub(crate) priority: i32,
@@ -160,7 +160,7 @@ impl Model {
         has_place
     }
 
-    /// Forgets an event that nobody listens to or holds.
+    /// Forgets an event without listeners and handles.
     fn forget(&mut self, name: usize) {
         let event = &mut self.events[name];
         if event.table.is_empty() && event.handles == 0 {
@@ -193,7 +193,7 @@ impl Model {
         self.forget(name);
     }
 
-    /// Tells whether the listener was taken off, or had its last call.
+    /// Returns whether the listener was taken off, or had its last call.
     fn is_gone(&self, id: usize) -> bool {
         self.listeners[id].is_off || self.listeners[id].calls_left == Some(0)
     }
@@ -338,7 +338,7 @@ impl Model {
         })
     }
 
-    /// Tells of each registration whether it is active, and whether it is paused.
+    /// Returns for each registration whether it is active, and whether it is paused.
     pub(crate) fn states(&self) -> impl Iterator<Item = (bool, bool)> {
         self.listeners.iter().enumerate().map(|(id, listener)| {
             let visible = listener.handle != Handle::Nothing && !self.is_gone(id);
@@ -346,7 +346,7 @@ impl Model {
         })
     }
 
-    /// Tells of each planned listener whether its closure is still there.
+    /// Returns for each planned listener whether its closure still exists.
     pub(crate) fn closures(&self) -> Vec<bool> {
         let mut there = vec![false; self.listeners.len()];
         self.tables().flatten().for_each(|id| there[*id] = self.listeners[*id].kind == Kind::Planned);

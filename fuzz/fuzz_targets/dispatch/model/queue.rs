@@ -6,14 +6,14 @@ use std::task::Poll;
 use super::{Handle, Kind, Model, pick, take};
 use crate::ops::{Full, Plan};
 
-/// What a stream, or a wait for the next emit, has at hand.
+/// The payloads of a stream, or of a wait for the next emit.
 pub(super) struct Queue {
     /// The listener that fills it.
     listener: usize,
     payloads: VecDeque<u8>,
     capacity: usize,
     full: Full,
-    /// It overflowed, and lets nothing in any more.
+    /// It overflowed, and accepts no more payloads.
     is_shut: bool,
     dropped: u64,
     is_next: bool,
@@ -40,7 +40,7 @@ impl Model {
         self.register(name, Kind::Queue(self.queues.len() - 1), plan, handle);
     }
 
-    /// Takes a payload in; false when nothing more is wanted.
+    /// Accepts a payload; returns false when the queue wants no more.
     pub(super) fn push(&mut self, at: usize, payload: u8) -> bool {
         let queue = self.queues[at].as_mut().expect("its listener is taken off before it goes");
         let is_full = queue.payloads.len() == queue.capacity;
@@ -57,14 +57,14 @@ impl Model {
         !queue.is_shut
     }
 
-    /// Takes what waits in that queue.
+    /// Takes the next payload of that queue, without waiting.
     pub(crate) fn try_next(&mut self, at: u8) -> Option<u8> {
         let at = pick(at, self.queues.len())?;
         let queue = self.queues[at].as_mut().filter(|queue| !queue.is_next)?;
         queue.payloads.pop_front()
     }
 
-    /// Polls that queue once; what waits for one emit only is gone when it is ready.
+    /// Polls that queue once; a wait for one emit is removed when it is ready.
     pub(crate) fn poll_next(&mut self, at: u8) -> Option<Poll<Option<u8>>> {
         let place = pick(at, self.queues.len())?;
         let queue = self.queues[place].as_mut()?;

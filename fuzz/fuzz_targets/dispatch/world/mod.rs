@@ -1,4 +1,4 @@
-//! The real dispatcher, and listeners that do to it what their plans say.
+//! The real dispatcher, and listeners that act on it by their plans.
 
 mod deed;
 mod listener;
@@ -20,7 +20,7 @@ use crate::ops::{NAMES, bounds};
 pub(crate) struct World {
     pub(crate) events: Dispatcher,
     hook_calls: Arc<AtomicUsize>,
-    /// Never locked while anything of the dispatcher is called.
+    /// Never locked during a call of the dispatcher.
     held: Mutex<Held>,
 }
 
@@ -28,13 +28,13 @@ pub(crate) struct World {
 struct Held {
     /// By id; empty for a registration that was refused, or has no handle.
     handles: Vec<Option<Handle>>,
-    /// By id, what only the listener's closure keeps alive.
+    /// By id, a value that only the listener's closure keeps alive.
     closures: Vec<Weak<()>>,
     pauses: Vec<Option<Paused>>,
     mutes: Vec<Option<Muted<Payload>>>,
     walks: Vec<Option<Walk>>,
     tick: u32,
-    /// Who waits for the next tick.
+    /// The wakers of futures that wait for the next tick.
     wakers: Vec<Waker>,
     nested_left: u32,
     endless_left: u32,
@@ -234,12 +234,12 @@ impl World {
         drop(walk);
     }
 
-    /// Tells of each closure whether it is still there.
+    /// Returns for each closure whether it still exists.
     pub(crate) fn closures(&self) -> Vec<bool> {
         self.held().closures.iter().map(|closure| closure.strong_count() > 0).collect()
     }
 
-    /// Tells of each registration whether it is active, and whether it is paused.
+    /// Returns for each registration whether it is active, and whether it is paused.
     pub(crate) fn states(&self) -> Vec<(bool, bool)> {
         let handles = self.held().handles.clone();
         let state = |handle: Handle| (handle.is_active(), handle.is_paused());
