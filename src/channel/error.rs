@@ -1,11 +1,11 @@
-//! What can go wrong on a channel.
+//! The errors of a channel: [`SendError`] and [`RecvError`].
 
 use std::fmt;
 
 use crate::frame::EncodeError;
 use crate::frame::close_code::CloseCode;
 
-/// Why a message was not taken for a client.
+/// Why a message to a client was refused.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SendError {
@@ -13,7 +13,8 @@ pub enum SendError {
     Closed,
     /// The outbox is full: the client reads too slowly. The channel is being closed with code 1013.
     Overflow,
-    /// The outbox is full and the message was dropped, as [`Overflow`](super::Overflow) asks for. The channel lives on.
+    /// The outbox is full and the message was dropped, by the channel's [`Overflow`](super::Overflow) rule. The channel
+    /// stays open.
     Full,
     /// The payload cannot be serialised.
     Encode(EncodeError),
@@ -49,11 +50,11 @@ impl std::error::Error for SendError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// The text is not JSON of the type asked for. The channel lives on.
+    /// The text is not JSON of the type asked for. The channel stays open.
     Json(serde_json::Error),
-    /// The message is binary where text was asked for. The channel lives on.
+    /// The message is binary where text was asked for. The channel stays open.
     Binary,
-    /// The message is text where bytes were asked for. The channel lives on.
+    /// The message is text where bytes were asked for. The channel stays open.
     Text,
     /// The client broke the protocol; the connection is being closed with this code.
     Protocol {
@@ -62,12 +63,12 @@ pub enum RecvError {
         /// What the client did.
         reason: String,
     },
-    /// The connection broke without a close.
+    /// The connection broke without a close handshake.
     Lost(std::io::Error),
 }
 
 impl RecvError {
-    /// Returns the close code of RFC 6455, section 7.4.1, and a reason, for a handler that ends with this error.
+    /// Returns the close code (RFC 6455, section 7.4.1) and the reason for a handler that ends with this error.
     #[cfg(feature = "ws")]
     pub(crate) fn close(&self) -> (CloseCode, &'static str) {
         match self {
@@ -80,7 +81,7 @@ impl RecvError {
         }
     }
 
-    /// Returns what it is called in a label.
+    /// Returns the error's name in a label of a metric.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
@@ -91,19 +92,19 @@ impl RecvError {
         }
     }
 
-    /// Tells whether nothing more will be received.
+    /// Returns whether no message will follow.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// use fanfare::channel::Channel;
     ///
     /// let (mut channel, far_end) = Channel::in_memory();
-    /// far_end.send_text("no number");
-    /// let error = channel.recv::<u32>().await.expect("something came").expect_err("no number");
+    /// far_end.send_text("not a number");
+    /// let error = channel.recv::<u32>().await.expect("a message came").expect_err("it is not a number");
     /// assert!(!error.is_fatal());
     ///
     /// drop(far_end);
-    /// let error = channel.recv::<u32>().await.expect("the end is told").expect_err("it is gone");
+    /// let error = channel.recv::<u32>().await.expect("the end is an error").expect_err("the far end is gone");
     /// assert!(error.is_fatal());
     /// assert!(channel.recv::<u32>().await.is_none());
     /// # }

@@ -1,4 +1,4 @@
-//! [`ChannelId`] names a channel, and [`UserId`] whose connection it is.
+//! [`ChannelId`] names a channel, and [`UserId`] names the user behind it.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -43,9 +43,9 @@ impl fmt::Display for ChannelId {
 /// The longest id of a user, in bytes.
 pub const MAX_USER_ID_LEN: usize = 255;
 
-/// Names a user, whose channels may be many: one for each tab and device. Cheap to clone.
+/// Names a user, who may have many channels: one for each tab and device. Cheap to clone.
 ///
-/// It comes from what the server trusts, as the subject of a token, never from a client's message.
+/// It comes from a source that the server trusts, such as the subject of a token, never from a client's message.
 ///
 /// ```
 /// use fanfare::channel::UserId;
@@ -63,7 +63,7 @@ impl UserId {
     ///
     /// # Errors
     ///
-    /// When it is empty, longer than 255 bytes, or has control characters.
+    /// When the id is empty, longer than 255 bytes, or has control characters.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidUserId> {
         let id = id.as_ref();
         if id.is_empty() || id.len() > MAX_USER_ID_LEN || id.chars().any(char::is_control) {
@@ -125,13 +125,13 @@ impl<'de> Deserialize<'de> for UserId {
     }
 }
 
-/// A text that names no user.
+/// A text is not a [`UserId`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUserId(String);
 
 impl fmt::Display for InvalidUserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no user id: it has 1 to {MAX_USER_ID_LEN} bytes and no control characters", self.0)
+        write!(f, "{:?} is not a user id: a user id has 1 to {MAX_USER_ID_LEN} bytes and no control characters", self.0)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A channel without a socket, for tests: [`Channel::in_memory`] and its [`FarEnd`].
 //!
-//! The far end is a client in the same process behind a pipe of 64 KiB. What the channel sends goes
-//! through the same outbox, rules and limits as on a socket: a far end that does not read is a slow
-//! client, one that is dropped is a dead one.
+//! The far end plays a client in the same process, behind a pipe of 64 KiB. The channel's messages go through the same
+//! outbox, rules and limits as on a socket: a far end that does not read is a slow client, a dropped one is a dead
+//! client.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,9 +25,9 @@ const CAPACITY: usize = 64 << 10;
 impl Channel {
     /// Makes a channel and its far end, joined by a pipe of 64 KiB instead of a socket.
     ///
-    /// Sends, groups, outbox and close are those of a real connection. What a connection's own task does
-    /// is not there: no heartbeat, no deadlines, no limits on what the client sends. That the far end has closed or
-    /// gone is seen by who receives, or sends.
+    /// Sends, groups, outbox and close work as on a real connection. There is no connection task, and so no heartbeat,
+    /// no deadlines, and no limits for the client's messages. A receive or a send finds out that the far end has closed
+    /// or was dropped.
     ///
     /// ```
     /// use fanfare::channel::{Channel, FarMessage};
@@ -45,8 +45,8 @@ impl Channel {
         Self::in_memory_with(ChannelOptions::default())
     }
 
-    /// As [`in_memory`](Self::in_memory), with options of one's own, or [`OutboxLimits`](super::OutboxLimits) alone:
-    /// to see how a slow client fares.
+    /// Makes a channel and its far end as [`in_memory`](Self::in_memory), with options, or with
+    /// [`OutboxLimits`](super::OutboxLimits) alone to test a slow client.
     ///
     /// ```
     /// use fanfare::channel::{Channel, OutboxLimits, Overflow, SendError};
@@ -70,15 +70,15 @@ struct Pipe(Mutex<Ends>);
 
 #[derive(Default)]
 struct Ends {
-    /// On the way to the far end: frames, as on a wire.
+    /// Bytes on the way to the far end: frames, as on a wire.
     down: BytesMut,
-    /// On the way to the channel.
+    /// Messages on the way to the channel.
     up: VecDeque<Upward>,
-    /// The channel's side is shut: nothing more will come down.
+    /// The channel's end is shut: it will send nothing more.
     shut: bool,
-    /// The far end is dropped.
+    /// The far end was dropped.
     gone: bool,
-    /// Whose outbox waits for room.
+    /// The link whose outbox waits for room.
     blocked: Option<Weak<dyn Flush>>,
     far: Option<Waker>,
     near: Option<Waker>,
@@ -89,7 +89,7 @@ enum Upward {
     Close(CloseCode),
 }
 
-/// The channel's end, for writing.
+/// The channel's end of the pipe, for writing.
 struct Near(Arc<Pipe>);
 
 impl Transport for Near {
@@ -120,7 +120,7 @@ impl Transport for Near {
     }
 }
 
-/// The channel's end, for reading.
+/// The channel's end of the pipe, for reading.
 struct NearInbox {
     pipe: Arc<Pipe>,
     link: Arc<Link>,
@@ -162,14 +162,14 @@ impl Inbox for NearInbox {
     }
 }
 
-/// What a client sees of a channel.
+/// A message of a channel, as its client receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FarMessage {
     /// Text.
     Text(String),
     /// Bytes.
     Binary(Bytes),
-    /// The channel was closed; nothing follows.
+    /// The close of the channel: no message follows.
     Close {
         /// The close code.
         code: CloseCode,
@@ -178,12 +178,12 @@ pub enum FarMessage {
     },
 }
 
-/// Plays the client of an in-memory channel. Not to read is to be slow; to drop it is to die.
+/// Plays the client of an in-memory channel: a slow one if it does not read, a dead one once it is dropped.
 pub struct FarEnd {
     pipe: Arc<Pipe>,
-    /// Read from the pipe, not yet a whole frame or not yet asked for.
+    /// Bytes read from the pipe that the test has not received yet.
     arrived: BytesMut,
-    /// The close has been received: nothing follows it.
+    /// The close was received: no message follows.
     finished: bool,
 }
 
@@ -214,7 +214,7 @@ impl FarEnd {
         }
     }
 
-    /// Receives what the channel sends next; `None` when nothing more will come.
+    /// Receives the channel's next message; `None` when no message will follow.
     ///
     /// # Cancel safety
     ///
@@ -223,7 +223,7 @@ impl FarEnd {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Receives what is there now; `None` also when nothing has come yet.
+    /// Receives the next message if it is there; `None` also when none has come yet.
     pub fn try_recv(&mut self) -> Option<FarMessage> {
         match self.poll_recv(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(message) => message,
@@ -252,7 +252,7 @@ impl FarEnd {
                 self.arrived.extend_from_slice(&ends.down.split());
                 ends.blocked.take()
             };
-            // The pipe has room again, for what waits in the outbox.
+            // The pipe has room again for the waiting messages of the outbox.
             if let Some(link) = blocked.as_ref().and_then(Weak::upgrade)
                 && link.flush()
             {

@@ -1,8 +1,8 @@
-//! [`Message`]: what a client sends.
+//! [`Message`]: a message that a client sends.
 
 use bytes::Bytes;
 
-/// A message of a client.
+/// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text, checked to be UTF-8.

@@ -1,11 +1,11 @@
 //! A channel: one connected client.
 //!
-//! [`Channel`] is the connection's owner: it receives. [`Sender`] sends, from anywhere. Both go to
-//! the client through one `Link`, which keeps frames whole and in order.
+//! [`Channel`] owns the connection and receives. [`Sender`] sends from anywhere. Both write to the client through one
+//! `Link`, which keeps frames whole and in order.
 //!
-//! A send does not wait. It writes what the socket takes at once, on the thread of its caller; the rest
-//! waits in the channel's outbox, within [`OutboxLimits`]. How that goes on, and how a connection
-//! ends, is told in `fanfare::docs::groups`.
+//! A send does not wait. On the caller's thread it writes as much as the socket takes at once; the rest waits in the
+//! channel's outbox, within [`OutboxLimits`]. `fanfare::docs::groups` explains how the outbox empties and how a
+//! connection ends.
 
 mod error;
 mod identity;
@@ -47,9 +47,9 @@ use crate::frame::Frame;
 use crate::observe::channels as observe;
 use crate::sync::Arc;
 
-/// One connected client, owned by whoever handles its connection.
+/// One connected client, owned by the handler of its connection.
 ///
-/// Dropping it leaves all groups and closes the connection with code 1000, behind all that was sent before.
+/// Dropping it leaves all groups and closes the connection with code 1000, behind all messages sent before.
 /// It is also a `Stream` of its messages.
 ///
 /// ```
@@ -85,20 +85,19 @@ impl Channel {
         self.link.id()
     }
 
-    /// Returns the client's address, if it has one: that of the nearest proxy, where there is one.
+    /// Returns the client's address, if it has one. Behind a proxy it is the address of the nearest proxy.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.link.peer_addr()
     }
 
-    /// Returns whose connection this is, where the server has found out: see [`ChannelOptions::user`].
+    /// Returns the channel's user, if the server has set one: see [`ChannelOptions::user`].
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
         self.link.options().user.as_ref()
     }
 
-    /// Returns the value that was given to the channel as its metadata, if that is an `M`. What of it changes
-    /// lies in atomics or locks of its own.
+    /// Returns the channel's metadata, if it is an `M`. Mutable metadata needs interior mutability.
     #[must_use]
     pub fn metadata<M: Any>(&self) -> Option<&M> {
         self.link.options().metadata.as_ref()?.downcast_ref()
@@ -110,19 +109,19 @@ impl Channel {
         self.link.created()
     }
 
-    /// Returns what the client is to send.
+    /// Returns the type of message that the channel accepts from its client.
     #[must_use]
     pub fn payload_type(&self) -> PayloadType {
         self.link.options().payload_type
     }
 
-    /// Tells whether messages are still taken for the client.
+    /// Returns whether the channel is open: it still accepts messages for the client.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.link.is_active()
     }
 
-    /// Takes note that the client is active: see [`Sender::touch`].
+    /// Restarts the idle timeout: see [`Sender::touch`].
     pub fn touch(&self) -> bool {
         self.link.touch()
     }
@@ -133,10 +132,9 @@ impl Channel {
         Sender::new(Arc::clone(&self.link))
     }
 
-    /// Returns this connection's own dispatcher; it ends with the channel.
+    /// Returns this connection's own dispatcher, which ends with the channel.
     ///
-    /// A listener registered here with `once` runs once per connection. It is made at the first call; a
-    /// channel that never asks has none.
+    /// A listener registered here with `once` runs once per connection. The dispatcher is made at the first call.
     ///
     /// ```
     /// use fanfare::Key;
@@ -157,15 +155,15 @@ impl Channel {
 
     /// Receives the next message as JSON; `None` when the connection is over.
     ///
-    /// After an error for which [`RecvError::is_fatal`] is false the channel lives on. Nobody has to
-    /// receive for the rest to work: pings are answered and a close by the client is noticed as they
-    /// come. One message is read ahead, and what comes behind it, a close too, is read when it is
-    /// received: a handler that only sends calls [`discard`](Self::discard).
+    /// After an error for which [`RecvError::is_fatal`] is false, the channel stays open. The connection answers pings
+    /// and notices the client's close even if the handler does not receive. But it reads only one message ahead:
+    /// whatever follows that message, also a close, is read once the message is received. So a handler that only sends
+    /// calls [`discard`](Self::discard).
     ///
     /// # Errors
     ///
-    /// When a message is not JSON of type `T` or is binary, the client breaks the protocol, or the
-    /// connection breaks. A clean close is no error.
+    /// When a message is not JSON of type `T` or is binary, the client breaks the protocol, or the connection breaks. A
+    /// clean close is not an error.
     ///
     /// # Cancel safety
     ///
@@ -212,7 +210,7 @@ impl Channel {
         })
     }
 
-    /// Receives the next message as it came; `None` when the connection is over.
+    /// Receives the next message, text or binary; `None` when the connection is over.
     ///
     /// # Errors
     ///
@@ -225,7 +223,7 @@ impl Channel {
         poll_fn(|cx| self.poll_message(cx)).await
     }
 
-    /// Discards what the client sends, until the connection is over: for a channel that only sends.
+    /// Discards the client's messages until the connection is over: for a handler that only sends.
     ///
     /// # Cancel safety
     ///
@@ -272,7 +270,7 @@ impl Channel {
         Poll::Ready(received)
     }
 
-    /// Refuses a message of another type than the channel's.
+    /// Refuses a message that is not of the channel's payload type.
     fn check(&self, message: Message) -> Result<Message, RecvError> {
         match (self.payload_type(), &message) {
             (PayloadType::Json | PayloadType::Text, Message::Binary(_)) => Err(RecvError::Binary),
@@ -329,7 +327,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // The inbox, dropped next, begins the close.
+        // The inbox is dropped next, and begins the close.
         self.link.retire();
     }
 }

@@ -1,4 +1,4 @@
-//! [`ChannelOptions`]: what is settled about a channel before it begins.
+//! [`ChannelOptions`]: the settings of a channel before it begins.
 
 use std::any::Any;
 use std::fmt;
@@ -10,8 +10,8 @@ use super::link::port::Refresh;
 use crate::clock::Moment;
 use crate::sync::Arc;
 
-/// What is settled about a channel before it begins: of a connection by
-/// [`Upgrade::channel`](crate::ws::Upgrade::channel), of a test by [`Channel::in_memory_with`](super::Channel::in_memory_with).
+/// The settings of a channel before it begins: passed to [`Upgrade::channel`](crate::ws::Upgrade::channel) for a
+/// connection, to [`Channel::in_memory_with`](super::Channel::in_memory_with) for a test.
 ///
 /// ```
 /// use fanfare::channel::{Channel, ChannelOptions, UserId};
@@ -28,21 +28,21 @@ use crate::sync::Arc;
 pub struct ChannelOptions {
     pub(crate) outbox: OutboxLimits,
     pub(crate) user: Option<UserId>,
-    /// The moment when the server looked at the user, where that was before the channel began.
+    /// The moment when the server identified the user, if that was before the channel began.
     pub(crate) identified: Option<Moment>,
     pub(crate) metadata: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) payload_type: PayloadType,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) lifetime: Option<Duration>,
-    /// Checks a new proof of the client's identity.
+    /// Checks a client's new token.
     pub(crate) refresh: Option<Arc<dyn Refresh>>,
 }
 
-/// What a channel takes from its client.
+/// The type of message that a channel accepts from its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PayloadType {
-    /// Text and bytes, as they come.
+    /// Text and bytes.
     #[default]
     Any,
     /// Text that is JSON.
@@ -54,48 +54,49 @@ pub enum PayloadType {
 }
 
 impl ChannelOptions {
-    /// Sets how much may wait for the client, and what happens past it.
+    /// Sets the limits of the channel's outbox, and what happens past them.
     #[must_use]
     pub fn outbox(mut self, limits: OutboxLimits) -> Self {
         self.outbox = limits;
         self
     }
 
-    /// Sets whose connection it is.
+    /// Sets the channel's user.
     #[must_use]
     pub fn user(mut self, user: UserId) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Sets a value of your own that goes with the channel: see [`Channel::metadata`](super::Channel::metadata).
+    /// Attaches a value of your own to the channel: see [`Channel::metadata`](super::Channel::metadata).
     #[must_use]
     pub fn metadata(mut self, metadata: impl Any + Send + Sync) -> Self {
         self.metadata = Some(Arc::new(metadata));
         self
     }
 
-    /// Sets what the client is to send: whatever the handler receives by, a message of another type is an error
-    /// for it. All is taken by default.
+    /// Sets the type of message that the channel accepts; by default it accepts all. Every method that receives returns
+    /// an error for a message of another type.
     #[must_use]
     pub fn payload_type(mut self, payload_type: PayloadType) -> Self {
         self.payload_type = payload_type;
         self
     }
 
-    /// Sets how long the channel may be idle: when for so long neither its client sends a message nor the server calls
-    /// [`touch`](super::Sender::touch), it is closed with code 4408. No limit by default, nor with `None`.
+    /// Sets how long the channel may be idle. When for that time neither its client sends a message nor the server
+    /// calls [`touch`](super::Sender::touch), the channel is closed with code 4408. By default, or with `None`, there
+    /// is no limit.
     ///
-    /// [`Upgrade::idle_timeout`](crate::ws::Upgrade::idle_timeout) is that of the connection: it counts messages of the
-    /// client alone, and closes with code 1001.
+    /// [`Upgrade::idle_timeout`](crate::ws::Upgrade::idle_timeout) is the timeout of the connection: it counts only the
+    /// client's messages, and closes with code 1001.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();
         self
     }
 
-    /// Sets how long the channel lives, whatever happens on it: see
-    /// [`Sender::set_lifetime`](super::Sender::set_lifetime). No limit by default, nor with `None`.
+    /// Sets how long the channel lives, whether or not it is active: see
+    /// [`Sender::set_lifetime`](super::Sender::set_lifetime). By default, or with `None`, there is no limit.
     #[must_use]
     pub fn lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.lifetime = lifetime.into();

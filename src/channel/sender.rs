@@ -1,4 +1,4 @@
-//! [`Sender`]: the way to a client from anywhere in the program.
+//! [`Sender`]: sends to a client from anywhere in the program.
 
 use std::any::Any;
 use std::fmt;
@@ -21,11 +21,11 @@ use crate::sync::Arc;
 
 /// Sends to one client. Cheap to clone, `Send + Sync + 'static`: it fits in an event's payload.
 ///
-/// Nothing here waits for the client: what its socket does not take goes into the bounded outbox.
-/// A sender does not keep the channel open. It works on any thread, in or outside of a runtime.
+/// A send never waits for the client: bytes that the socket does not take go into the bounded outbox. A sender does not
+/// keep the channel open. It works on any thread, inside and outside of a runtime.
 ///
-/// A send takes the channel's lock, looks whether one of its groups has something for it, which goes
-/// first, and makes a system call if nothing waits.
+/// A send takes the channel's lock, first passes on the messages of its groups, and makes a system call if the outbox
+/// is empty.
 ///
 /// ```
 /// use fanfare::channel::{Channel, FarMessage, SendError};
@@ -42,11 +42,11 @@ use crate::sync::Arc;
 /// ```
 pub struct Sender {
     link: Arc<Link>,
-    /// Once this was polled as a sink.
+    /// Set once this was polled as a sink.
     watch: Option<Watch>,
 }
 
-/// A place among those who wait for the channel, given back at the end.
+/// A future's place among the watchers of a channel, given back when this is dropped.
 struct Watch {
     link: Arc<Link>,
     ticket: Ticket,
@@ -87,12 +87,12 @@ impl Sender {
         self.link.peer_addr()
     }
 
-    /// Sends a payload as JSON text, behind all that this caller sent before, to groups too.
+    /// Sends a payload as JSON text, behind everything that this caller sent before, also to groups.
     ///
     /// # Errors
     ///
-    /// When the payload cannot be serialised, the channel is closed, or its outbox is full: then the
-    /// channel's [`Overflow`](super::Overflow) rule says what happens.
+    /// When the payload cannot be serialised, when the channel is closed, and when its outbox is full: then the
+    /// channel's [`Overflow`](super::Overflow) rule decides what happens.
     pub fn send<T: Serialize + ?Sized>(&self, payload: &T) -> Result<(), SendError> {
         self.send_frame(&Frame::json(payload)?)
     }
@@ -124,9 +124,8 @@ impl Sender {
         self.link.send(frame, None)
     }
 
-    /// Sends a frame that is the latest value of `key`: on a channel with the rule
-    /// [`Conflate`](super::Overflow::Conflate) it replaces one of that key which still waits. Under
-    /// another rule it is like [`send_frame`](Self::send_frame).
+    /// Sends a frame as the latest value of `key`: on a channel with the rule [`Conflate`](super::Overflow::Conflate)
+    /// it replaces a waiting frame with the same key. Under any other rule this is [`send_frame`](Self::send_frame).
     ///
     /// # Errors
     ///
@@ -135,10 +134,11 @@ impl Sender {
         self.link.send(frame, Some(&key.into()))
     }
 
-    /// Begins to close the channel, behind all that was sent before; false when that was begun already.
+    /// Begins to close the channel, behind all messages sent before; returns false when the channel was closing
+    /// already.
     ///
-    /// From now on sends are refused, and `recv` ends; what the client says meanwhile is lost. It has five
-    /// seconds to answer, and five more if something still goes before the close. A reason is cut at 123
+    /// From now on sends are refused and `recv` ends; messages that the client still sends are lost. The client has
+    /// five seconds to answer, and five more while messages still go out before the close. A reason is cut at 123
     /// bytes.
     ///
     /// # Examples
@@ -161,37 +161,35 @@ impl Sender {
         self.link.close(code, reason)
     }
 
-    /// Returns whose connection it is: see [`Channel::user`](super::Channel::user).
+    /// Returns the channel's user: see [`Channel::user`](super::Channel::user).
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
         self.link.options().user.as_ref()
     }
 
-    /// Returns the channel's metadata, if that is an `M`: see [`Channel::metadata`](super::Channel::metadata).
+    /// Returns the channel's metadata, if it is an `M`: see [`Channel::metadata`](super::Channel::metadata).
     #[must_use]
     pub fn metadata<M: Any>(&self) -> Option<&M> {
         self.link.options().metadata.as_ref()?.downcast_ref()
     }
 
-    /// Tells whether messages are still taken.
+    /// Returns whether the channel is open: it still accepts messages.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.link.is_active()
     }
 
-    /// Takes note that the client is active, as a message from it does; false when the channel is closed.
-    ///
-    /// The [idle timeout](super::ChannelOptions::idle_timeout) of a channel that has one begins anew.
+    /// Restarts the [idle timeout](super::ChannelOptions::idle_timeout), as a message from the client does; returns
+    /// false when the channel is closed.
     pub fn touch(&self) -> bool {
         self.link.touch()
     }
 
-    /// Sets how long the channel lives from now on, whatever happens on it: another call replaces the time, and `None`
-    /// takes it away.
+    /// Sets how long the channel lives from now on, whether or not it is active. Another call replaces the time, and
+    /// `None` removes the limit.
     ///
-    /// Then it gets nothing more, to the moment, and is closed with code
-    /// [4408](super::CloseCode::EXPIRED). Its connection has a timer for this; a channel in memory has none, and
-    /// is closed when somebody sends to it or receives.
+    /// At that moment the channel stops accepting messages and is closed with code [4408](super::CloseCode::EXPIRED). A
+    /// connection has a timer for this. An in-memory channel has none: it is closed at the next send or receive.
     ///
     /// ```
     /// use std::time::Duration;
@@ -209,29 +207,29 @@ impl Sender {
         self.link.change_life(|life| life.set_lifetime(lifetime, Instant::now()));
     }
 
-    /// Sets how long the channel may be idle from now on, `None` for any time: see
+    /// Sets how long the channel may be idle from now on; `None` means without limit: see
     /// [`ChannelOptions::idle_timeout`](super::ChannelOptions::idle_timeout).
     pub fn set_idle_timeout(&self, timeout: impl Into<Option<Duration>>) {
         let timeout = timeout.into();
         self.link.change_life(|life| life.set_idle_timeout(timeout, Instant::now()));
     }
 
-    /// Tells whether somebody takes new tokens for this channel.
+    /// Returns whether the channel accepts new tokens from its client.
     pub(crate) fn is_refreshed(&self) -> bool {
         self.link.options().refresh.is_some()
     }
 
-    /// Answers a client's new token; false when nothing checks tokens for this channel.
+    /// Answers a client's new token; returns false when the channel accepts no tokens.
     pub(crate) fn answer_refresh(&self, token: &str) -> bool {
         let Some(refresh) = &self.link.options().refresh else { return false };
         if let Ok(answer) = refresh.answer(self.user(), token, &|at| self.sign_until(at)) {
-            // A client that is gone cannot be told.
+            // An error means that the client is gone, and gets no answer.
             _ = self.send_frame(&answer);
         }
         true
     }
 
-    /// Sets when what proves the client's identity ends; false when the channel is closed.
+    /// Sets when the client's token expires; returns false when the channel is closed.
     pub(crate) fn sign_until(&self, at: Option<Instant>) -> bool {
         let active = self.is_active();
         if active {
@@ -240,16 +238,16 @@ impl Sender {
         active
     }
 
-    /// Tells what became of the messages so far, all as of one moment.
+    /// Returns the counts of the messages so far, all at one moment.
     #[must_use]
     pub fn counts(&self) -> OutboxCounts {
         self.link.counts()
     }
 
-    /// Waits until the kernel has taken all that was sent, to this channel or its groups, before this
-    /// was polled; or until the connection is over.
+    /// Waits until the kernel has taken all messages that were sent to this channel or its groups, or until the
+    /// connection is over.
     ///
-    /// What is sent meanwhile is waited for too. Whether the client has read anything is not known.
+    /// It also waits for messages that are sent meanwhile. The client may not have read them yet.
     ///
     /// # Cancel safety
     ///
@@ -261,7 +259,7 @@ impl Sender {
     ///
     /// let (channel, mut far_end) = Channel::in_memory();
     /// let sender = channel.sender();
-    /// sender.send_bytes(vec![0; 100_000])?; // more than its pipe of 64 KiB takes
+    /// sender.send_bytes(vec![0; 100_000])?; // more than the pipe of 64 KiB takes
     /// assert_eq!(sender.counts().waiting, 1);
     /// let (_, received) = tokio::join!(sender.drained(), far_end.recv());
     /// assert_eq!((sender.counts().waiting, sender.counts().written), (0, 1));
@@ -273,11 +271,11 @@ impl Sender {
         poll_fn(|cx| self.link.poll_drained(watch.ticket, cx)).await;
     }
 
-    /// Waits until the connection is over: both closes are through, or it broke.
+    /// Waits until the connection is over: both sides have closed, or it broke.
     ///
-    /// For tasks elsewhere that send to this client. A handler had better wait for
-    /// [`Channel::discard`](super::Channel::discard): while a message of the client waits to be received,
-    /// its close is not seen.
+    /// It is for other tasks that send to this client. A handler waits for
+    /// [`Channel::discard`](super::Channel::discard) instead: while a message of the client waits to be received, its
+    /// close is not noticed.
     ///
     /// # Cancel safety
     ///
@@ -295,8 +293,8 @@ impl Sender {
     }
 }
 
-/// A sink with back pressure: it takes a frame when the kernel has taken all before it, so that a stream
-/// that is forwarded to it fills no outbox. To close it is to close the channel with code 1000.
+/// A sink with back pressure: it accepts a frame once the kernel has taken all frames before it, so a forwarded stream
+/// does not fill the outbox. Closing the sink closes the channel with code 1000.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

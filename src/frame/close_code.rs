@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Why a connection was closed, as a number: those of RFC 6455, section 7.4, and fanfare's own from 4400 to 4499, which
-/// are named after the HTTP status that says the same.
+/// Why a connection was closed, as a number: a code of RFC 6455, section 7.4, or one of fanfare's own from 4400 to
+/// 4499, which correspond to HTTP statuses (4403 to 403).
 ///
-/// Every value may be sent in a close frame. An application takes codes of its own from 4000 to 4399 and from 4500 to
-/// 4999; a constant of them is checked by the compiler.
+/// Every value may be sent in a close frame. An application takes its own codes from 4000 to 4399 and from 4500 to
+/// 4999; the compiler checks them in constants.
 ///
 /// ```
 /// use fanfare::channel::{Channel, CloseCode, FarMessage};
@@ -26,17 +26,17 @@ use serde::{Serialize, Serializer};
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: all is said.
+    /// 1000: the connection has served its purpose.
     pub const NORMAL: Self = Self::new(1000);
     /// 1001: the server shuts down, or the client was idle for too long.
     pub const GOING_AWAY: Self = Self::new(1001);
     /// 1002: the client broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self::new(1002);
-    /// 1003: a message is of a type that the handler does not take.
+    /// 1003: a message is of a type that the handler does not accept.
     pub const UNSUPPORTED: Self = Self::new(1003);
     /// 1007: the content of a message is not what the handler asked for.
     pub const INVALID: Self = Self::new(1007);
-    /// 1008: the client does what it may not.
+    /// 1008: the client violated a policy.
     pub const POLICY: Self = Self::new(1008);
     /// 1009: a message of the client is larger than the limit.
     pub const TOO_BIG: Self = Self::new(1009);
@@ -44,7 +44,7 @@ impl CloseCode {
     pub const INTERNAL_ERROR: Self = Self::new(1011);
     /// 1013: the client reads too slowly, and may come back.
     pub const TRY_AGAIN_LATER: Self = Self::new(1013);
-    /// 4401: the proof of the client's identity has expired, and the client needs a new token.
+    /// 4401: the client's token has expired, and it needs a new one.
     pub const UNAUTHORIZED: Self = Self::new(4401);
     /// 4403: the user was revoked, see [`User::revoke`](crate::group::offline::User::revoke).
     pub const REVOKED: Self = Self::new(4403);
@@ -52,12 +52,12 @@ impl CloseCode {
     /// [`ChannelOptions::lifetime`](crate::channel::ChannelOptions::lifetime).
     pub const EXPIRED: Self = Self::new(4408);
 
-    /// Makes a close code, in a constant as a rule.
+    /// Makes a close code, usually in a constant.
     ///
     /// # Panics
     ///
-    /// When a close frame must not carry `code` (RFC 6455, section 7.4), so that the client would take the close for a
-    /// broken protocol. In a constant this is an error of the compiler.
+    /// When a close frame must not carry `code` (RFC 6455, section 7.4): the client would treat the close as a
+    /// violation of the protocol. In a constant this is a compile error.
     ///
     /// ```compile_fail
     /// const LOST: fanfare::channel::CloseCode = fanfare::channel::CloseCode::new(1006);
@@ -72,10 +72,10 @@ impl CloseCode {
         }
     }
 
-    /// Makes a close code of a number that is not known to be one; `None` when a close frame must not carry it.
+    /// Makes a close code of any number; returns `None` when a close frame must not carry it.
     ///
-    /// Allowed are the codes registered with IANA that are not for local use only (so neither 1004 to 1006 nor 1015),
-    /// and the ranges left to libraries (from 3000) and applications (from 4000).
+    /// The codes registered with IANA are allowed unless they are for local use only (1004 to 1006, and 1015), and so
+    /// are the ranges for libraries (from 3000) and applications (from 4000).
     #[must_use]
     pub const fn try_new(code: u16) -> Option<Self> {
         match code {

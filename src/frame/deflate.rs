@@ -1,8 +1,8 @@
 //! Compresses one frame on its own (RFC 7692, sections 7.2.1 and 7.2.3), so that the result serves every client.
 //!
-//! A compressor is 380 KB of tables. Making one takes from 3 µs to 60, by whether the allocator has such a piece at
-//! hand, so a few are kept for whoever comes next, on any thread. The lock is held to take or leave one, never to
-//! compress; a thread that finds none makes its own and compresses all the same.
+//! A compressor is 380 KB of tables. Making one takes from 3 to 60 µs, depending on whether the allocator has such a
+//! piece free, so a few are kept for the next message on any thread. The lock is held to take one or put one back,
+//! never to compress. A thread that finds none makes its own.
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
@@ -13,23 +13,23 @@ use crate::sync::{Mutex, lock};
 /// The first reserved bit: the message is compressed.
 const RSV1: u8 = 0x40;
 
-/// A payload of fewer bytes goes out as it is.
+/// A payload of fewer bytes is not compressed.
 ///
-/// JSON of 128 bytes loses 4 of them for 1.5 µs, of 256 bytes 50 for 1.8 µs, of 512 bytes 220 for 2.0 µs: below, less
-/// is gained than the headers of TCP and IP take.
+/// JSON of 128 bytes shrinks by 4 bytes in 1.5 µs, of 256 bytes by 50 in 1.8 µs, of 512 bytes by 220 in 2.0 µs. Below
+/// 256 bytes the gain is less than the headers of TCP and IP.
 const THRESHOLD: usize = 256;
 
-/// 2 KiB of JSON come to 833 bytes in 3.4 µs at level 1, 654 in 9.4 µs at level 2, 632 in 11.8 µs at level 6: the first
-/// level saves most of what there is to save, for a third of the time.
+/// 2 KiB of JSON shrink to 833 bytes in 3.4 µs at level 1, to 654 in 9.4 µs at level 2, to 632 in 11.8 µs at level 6.
+/// The first level achieves most of that in a third of the time.
 const LEVEL: Compression = Compression::fast();
 
-/// Idle compressors that are kept: 1.5 MB in all, however many threads send.
+/// The most idle compressors: 1.5 MB in all, however many threads send.
 const MAX_IDLE: usize = 4;
 
-/// The last one left is the first one taken: its tables may still be in the cache.
+/// A stack: the compressor that was used last is taken first, since its tables may still be in the cache.
 static IDLE: Mutex<Vec<Compress>> = Mutex::new(Vec::new());
 
-/// What a flush ends with, and a message leaves out.
+/// The end of a flush, which a message omits.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Returns the compressed frame, or `None` when it would not be shorter.
@@ -41,8 +41,8 @@ pub(super) fn deflate(opcode: Opcode, payload: &[u8]) -> Option<Bytes> {
     let mut buffer = headless(payload.len() + TAIL.len());
     let mut compressor = take();
     let result = compressor.compress_vec(payload, &mut buffer, FlushCompress::Sync);
-    // A buffer filled to its end means that the flush did not fit in. Such a compressor is not used again:
-    // zlib-rs 0.6.8, when it resets one, loses where the output begins that is still in it, and panics later.
+    // A full buffer means that the flush did not fit. Such a compressor is not used again: when zlib-rs 0.6.8 resets
+    // it, it loses the beginning of the output that is still pending, and panics later.
     if result.is_err() || buffer.len() == buffer.capacity() || !buffer.ends_with(&TAIL) {
         return None;
     }
@@ -58,7 +58,7 @@ fn take() -> Compress {
 }
 
 fn leave(mut compressor: Compress) {
-    // Nothing of this message may be in the next one.
+    // No part of this message may end up in the next one.
     compressor.reset();
     let mut idle = lock(&IDLE);
     if idle.len() < MAX_IDLE {
@@ -75,7 +75,7 @@ mod tests {
     use crate::frame::Frame;
     use crate::frame::close_code::CloseCode;
 
-    /// Takes the frame apart by hand and inflates it as a client does.
+    /// Parses the frame by hand, and inflates it as a client does.
     fn inflate(deflated: &[u8], len: usize) -> Vec<u8> {
         let header = match deflated[1] {
             127 => 10,
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_leaves_nothing_behind_for_the_next_frame() {
-        // No pattern at all: every one of them ends with output that nobody took.
+        // Random bytes: every compression ends with output that did not fit.
         let mut state = 1u64;
         let mut random = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -167,7 +167,7 @@ mod tests {
     fn a_compressed_frame_takes_one_allocation_and_no_more_than_its_size() {
         let frames: Vec<Frame> = (0..100).map(|more| Frame::text(words(1000 + more))).collect();
         let used = frames.iter().map(|frame| allocation_counter::measure(|| assert!(frame.deflated().is_some())));
-        // A test beside this one may have taken all compressors: then another is made. The least is the rule.
+        // A concurrent test may have taken all compressors, and then a new one is made. So the minimum counts.
         let used = used.min_by_key(|used| used.bytes_current).expect("a hundred frames");
         let len = frames.iter().filter_map(Frame::deflated).map(Bytes::len).max().expect("words shrink");
         assert_eq!(used.count_current, 1);

@@ -1,8 +1,8 @@
-//! [`Draft`]: a JSON frame whose place in a group's history is not known yet.
+//! [`Draft`]: a JSON frame whose offset in a group's history is not known yet.
 //!
 //! A saved message carries `"group"` and `"offset"` as its last fields. The payload is serialised before the group's
-//! lock is taken, with room for a number of any length; under the lock only that is filled in. JSON allows spaces
-//! before a number, so the length of the frame is known, and its header written, before.
+//! lock is taken, with room for a number of any length. Under the lock only the number is filled in. JSON allows spaces
+//! before a number, so the length of the frame is known, and the header written, beforehand.
 
 use std::ops::Range;
 
@@ -12,23 +12,23 @@ use serde::Serialize;
 use super::wire::{FIN, JSON_CAPACITY, MAX_HEADER, Opcode, write_header};
 use super::{EncodeError, Frame};
 
-/// Before a payload that is no object, which has no fields of its own.
+/// Written before a payload that is not an object, and so cannot hold the fields.
 const DATA: &[u8] = br#"{"data":"#;
-/// Digits of the largest offset that JavaScript counts to, 2^53.
+/// The digits of 2^53, the largest offset that JavaScript represents exactly.
 const DIGITS: usize = 16;
-/// The room before a payload, while it is not known what goes there.
+/// The room before a payload, for a header and [`DATA`].
 const HEAD: usize = MAX_HEADER + DATA.len();
 
 /// A JSON frame that lacks its offset.
 pub(crate) struct Draft {
     buffer: Vec<u8>,
-    /// Where the frame begins in it.
+    /// The index in the buffer at which the frame begins.
     start: usize,
     digits: Range<usize>,
 }
 
 impl Draft {
-    /// Serialises a payload; `tail` is what comes behind it, as [`tail`] makes it.
+    /// Serialises a payload; `tail` is what [`tail`] returns, and comes behind it.
     pub(crate) fn json<T: Serialize + ?Sized>(payload: &T, tail: &[u8]) -> Result<Self, EncodeError> {
         let mut buffer = Vec::with_capacity(HEAD + JSON_CAPACITY + tail.len() + DIGITS);
         buffer.resize(HEAD, 0);
@@ -36,7 +36,7 @@ impl Draft {
         Ok(Self::new(buffer, tail))
     }
 
-    /// Makes a draft of a frame that is there, if it is JSON.
+    /// Makes a draft of an existing frame, if it is JSON.
     pub(crate) fn of(frame: &Frame, tail: &[u8]) -> Option<Self> {
         if !frame.is_json() {
             return None;
@@ -65,7 +65,7 @@ impl Draft {
         let digits = buffer.len()..buffer.len() + DIGITS;
         buffer.resize(digits.end, b' ');
         buffer.push(b'}');
-        // A frame stays in a history for long: it has no room to spare. Done now, not under a lock.
+        // A frame may stay in a history for long, so its buffer is shrunk: now, since no lock is held.
         buffer.shrink_to_fit();
         let start = write_header(&mut buffer, FIN | Opcode::Text as u8, payload);
         Self { buffer, start, digits }
@@ -92,7 +92,7 @@ impl Draft {
     }
 }
 
-/// Returns what a saved message of `group` has behind its payload, up to the offset.
+/// Returns the bytes that a saved message of `group` has between its payload and the offset.
 pub(crate) fn tail(group: &str) -> Box<[u8]> {
     let mut tail = br#","group":"#.to_vec();
     serde_json::to_writer(&mut tail, group).expect("a string is json");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_becomes_the_data_of_one() {
+    fn a_payload_that_is_not_an_object_becomes_the_data_of_one() {
         for payload in [json!("hello"), json!([1, 2]), json!(null), json!(true), json!(1.5)] {
             assert_eq!(read(&drafted(&payload, 1)), json!({"data": payload, "group": "a \"room\"", "offset": 1}));
         }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_no_json_has_no_draft() {
+    fn a_frame_that_is_not_json_has_no_draft() {
         for frame in [Frame::binary(b"{}"), Frame::text("hello"), Frame::text("{"), Frame::text("")] {
             assert!(Draft::of(&frame, &tail("room")).is_none());
         }

@@ -3,8 +3,8 @@
 //! A server does not mask its frames (RFC 6455, section 5.1), so the same bytes serve every client. A frame is header
 //! and payload in one piece, never changed, and a clone shares it.
 //!
-//! The same goes for its compressed twin, which only clients that agreed on permessage-deflate are sent: whoever asks
-//! for it first makes it, for all clones. A `OnceLock` is all the synchronisation there is.
+//! The same holds for the compressed frame, which is sent only to clients that agreed on permessage-deflate. The first
+//! caller that needs it makes it, for all clones. The only synchronisation is its `OnceLock`.
 
 pub(crate) mod close_code;
 #[cfg(feature = "deflate")]
@@ -29,7 +29,7 @@ use crate::sync::Arc;
 #[cfg(feature = "deflate")]
 use crate::sync::OnceLock;
 
-/// A WebSocket message, encoded once. Cheap to clone: clones share the bytes, compressed ones too.
+/// A WebSocket message, encoded once. Cheap to clone: clones share the bytes, and the compressed bytes too.
 ///
 /// ```
 /// use fanfare::frame::{Frame, Opcode};
@@ -46,9 +46,9 @@ pub struct Frame(Arc<Encoded>);
 struct Encoded {
     bytes: Bytes,
     opcode: Opcode,
-    /// Made by serialising: its payload is JSON for certain.
+    /// The payload was serialised here, so it is JSON.
     json: bool,
-    /// The same message compressed, once somebody asked; `None` inside when that would not help.
+    /// The message compressed, once it was needed; `None` inside when compression does not make it shorter.
     #[cfg(feature = "deflate")]
     deflated: OnceLock<Option<Bytes>>,
 }
@@ -70,14 +70,14 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// When `payload` cannot be serialised; `serde_json` says what it met.
+    /// When `payload` cannot be serialised; the source is `serde_json`'s error.
     pub fn json<T: Serialize + ?Sized>(payload: &T) -> Result<Self, EncodeError> {
         let mut buffer = headless(JSON_CAPACITY);
         serde_json::to_writer(&mut buffer, payload).map_err(EncodeError)?;
         Ok(Self::of(Opcode::Text, buffer, true))
     }
 
-    /// Tells whether the payload is JSON text.
+    /// Returns whether the payload is JSON text.
     pub(crate) fn is_json(&self) -> bool {
         let is_json = || serde_json::from_slice::<IgnoredAny>(self.payload()).is_ok();
         self.0.json || (self.opcode() == Opcode::Text && is_json())
@@ -89,13 +89,13 @@ impl Frame {
         Self::new(Opcode::Close, &[&code.get().to_be_bytes(), &reason.as_bytes()[..cut]].concat())
     }
 
-    /// Makes the answer to a ping.
+    /// Makes a pong, the answer to a ping.
     #[cfg(feature = "ws")]
     pub(crate) fn pong(payload: &[u8]) -> Self {
         Self::new(Opcode::Pong, payload)
     }
 
-    /// Makes a question whether the peer is there.
+    /// Makes a ping.
     #[cfg(feature = "ws")]
     pub(crate) fn ping() -> Self {
         Self::new(Opcode::Ping, &[])
@@ -121,7 +121,7 @@ impl Frame {
         }))
     }
 
-    /// Returns what the frame carries.
+    /// Returns the frame's opcode: what it carries.
     #[must_use]
     pub fn opcode(&self) -> Opcode {
         self.0.opcode
@@ -139,20 +139,20 @@ impl Frame {
         &self.bytes()[header..]
     }
 
-    /// Returns header and payload, as they go out.
+    /// Returns header and payload, as they are sent.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.0.bytes
     }
 
-    /// Returns the frame as permessage-deflate sends it (RFC 7692), header and compressed payload.
+    /// Returns header and compressed payload, as permessage-deflate sends them (RFC 7692).
     ///
-    /// `None` means that [`bytes`](Self::bytes) are to be sent: for control frames, for payloads of less than 256
-    /// bytes, and for those that do not get shorter. A client that agreed to compression takes either.
+    /// Returns `None` for control frames, for payloads of less than 256 bytes, and for payloads that do not get
+    /// shorter: then send [`bytes`](Self::bytes). A client that agreed to compression takes either.
     ///
-    /// Whoever asks first compresses, for all clones: about 4 µs for 2 KiB of JSON, 3 ms for 1 MiB. Whoever asks
-    /// meanwhile waits for it. The message is compressed on its own, so the answer has to promise
-    /// `server_no_context_takeover`, as that of `ws::deflate::negotiate` does.
+    /// The first call compresses, for all clones: about 4 µs for 2 KiB of JSON, 3 ms for 1 MiB. A concurrent call waits
+    /// for it. Each message is compressed on its own, so the server's handshake has to promise
+    /// `server_no_context_takeover`, as the answer of `ws::deflate::negotiate` does.
     ///
     /// # Examples
     ///
@@ -169,7 +169,7 @@ impl Frame {
         self.0.deflated.get_or_init(|| deflate::deflate(self.opcode(), self.payload())).as_ref()
     }
 
-    /// Returns what goes to a client that takes compressed frames, or does not.
+    /// Returns the bytes for a client that takes compressed frames, if `deflates`, or does not.
     pub(crate) fn wire(&self, deflates: bool) -> &Bytes {
         #[cfg(feature = "deflate")]
         if deflates && let Some(deflated) = self.deflated() {
@@ -195,7 +195,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// A payload that cannot be serialised; nothing was sent.
+/// A payload cannot be serialised as JSON; nothing was sent.
 #[derive(Debug)]
 pub struct EncodeError(serde_json::Error);
 

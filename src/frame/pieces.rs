@@ -1,17 +1,17 @@
-//! Joins frames in a row into pieces, so that many go out in one write.
+//! Joins consecutive frames into pieces, so that one write sends many frames.
 
 use bytes::{Bytes, BytesMut};
 
-/// A run of frames is joined into pieces of about this size.
+/// The approximate size of a piece.
 pub(crate) const PIECE: usize = 60 << 10;
 
-/// Some frames in a row, joined: their number, and their bytes.
+/// Consecutive frames, joined: their number and their bytes.
 pub(crate) struct Piece {
     pub(crate) frames: usize,
     pub(crate) bytes: Bytes,
 }
 
-/// Joins frames, each as it goes out; a single or a large one is not copied.
+/// Joins the bytes of frames; a single frame or a large one is not copied.
 pub(crate) fn pieces<'w>(wires: impl ExactSizeIterator<Item = &'w Bytes>) -> Vec<Piece> {
     let wires: Vec<_> = wires.collect();
     let mut pieces = Vec::new();

@@ -10,7 +10,7 @@ pub(super) const MAX_HEADER: usize = 10;
 /// The first bit of a header: the message ends with this frame.
 pub(super) const FIN: u8 = 0x80;
 
-/// Where a payload of JSON begins to grow: small messages fit, and larger ones are moved less often.
+/// The first capacity of a JSON payload: small messages fit, and larger ones are moved less often.
 pub(super) const JSON_CAPACITY: usize = 128;
 
 /// What a frame carries (RFC 6455, section 5.2).
@@ -22,22 +22,22 @@ pub enum Opcode {
     Binary = 2,
     /// The end of the connection, with a code and a reason.
     Close = 8,
-    /// A question whether the peer is there.
+    /// Asks the peer for a pong.
     Ping = 9,
-    /// The answer to it.
+    /// The answer to a ping.
     Pong = 10,
 }
 
-/// Starts a buffer in which the header's place is left free, so that the payload is written once and stays.
+/// Makes a buffer with free space for the header, so that the payload is written once and not moved.
 pub(super) fn headless(capacity: usize) -> Vec<u8> {
     let mut buffer = Vec::with_capacity(MAX_HEADER + capacity);
     buffer.resize(MAX_HEADER, 0);
     buffer
 }
 
-/// Makes the bytes of a frame of a buffer that [`headless`] began.
+/// Writes the header into a buffer that [`headless`] made, and returns the bytes of the frame.
 pub(super) fn headed(first: u8, mut buffer: Vec<u8>) -> Bytes {
-    // Without room to spare, `Bytes` takes the buffer as it is; a frame may also stay in a history for long.
+    // Without spare capacity `Bytes` takes the buffer as it is. A frame may also stay in a history for long.
     buffer.shrink_to_fit();
     let start = write_header(&mut buffer, first, MAX_HEADER);
     let mut bytes = Bytes::from(buffer);
@@ -45,7 +45,8 @@ pub(super) fn headed(first: u8, mut buffer: Vec<u8>) -> Bytes {
     bytes
 }
 
-/// Writes the header into the place before the payload, and returns where it begins.
+/// Writes the header before the payload, which begins at the index `payload`; returns the index where the header
+/// begins.
 pub(super) fn write_header(buffer: &mut [u8], first: u8, payload: usize) -> usize {
     let len = buffer.len() - payload;
     let (short_len, long_len): (u8, &[u8]) = match len {

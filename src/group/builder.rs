@@ -1,4 +1,4 @@
-//! [`ChannelBoxBuilder`]: what the program settles about a box before it begins.
+//! [`ChannelBoxBuilder`]: makes a box with rules and options.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use crate::channel::Sender;
 use crate::dispatch::Dispatcher;
 
 impl ChannelBox {
-    /// Begins a box with options of its own.
+    /// Returns a builder for a box with rules and options.
     pub fn builder() -> ChannelBoxBuilder {
         ChannelBoxBuilder { rules: Rules::default(), offline: None }
     }
 }
 
-/// Makes a [`ChannelBox`] with options: [`ChannelBox::builder`].
+/// Makes a [`ChannelBox`] with rules and options: [`ChannelBox::builder`].
 ///
 /// ```
 /// use fanfare::channel::{Channel, ChannelOptions, UserId};
 /// use fanfare::group::{ChannelBox, JoinErrorReason};
 ///
-/// // A user's own group is for that user alone; announcements are for all to hear, and for one to say.
+/// // Only a user may join the user's own group. Everyone may join the news, but only the editor may send them.
 /// let channels = ChannelBox::builder()
 ///     .may_join(|channel, group| match group.strip_prefix("inbox:") {
 ///         Some(owner) => channel.user().is_some_and(|user| user.as_str() == owner),
@@ -31,7 +31,7 @@ impl ChannelBox {
 ///     .build();
 ///
 /// let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(UserId::new("ada")?));
-/// let refused = channels.join(&channel, "inbox:bob").expect_err("that is somebody else's");
+/// let refused = channels.join(&channel, "inbox:bob").expect_err("the group belongs to bob");
 /// assert_eq!(refused.reason(), JoinErrorReason::Denied);
 /// assert!(channels.group("news").send_as(&channel.sender()).is_err());
 /// assert_eq!(channels.group("room").send_as(&channel.sender())?.send("hello")?.members(), 0);
@@ -44,9 +44,9 @@ pub struct ChannelBoxBuilder {
 }
 
 impl ChannelBoxBuilder {
-    /// Sets the options of a group by its name.
+    /// Sets the function that returns a group's options by its name.
     ///
-    /// The box calls `options` whenever it makes a group; it should return the same for a name each time.
+    /// The box calls it whenever it makes a group; it should always return the same options for a name.
     pub fn groups(mut self, options: impl Fn(&str) -> GroupOptions + Send + Sync + 'static) -> Self {
         self.rules.options = Box::new(options);
         self
@@ -62,22 +62,26 @@ impl ChannelBoxBuilder {
         self
     }
 
-    /// Sets whose messages may go to which group: asked by [`Group::send_as`](super::Group::send_as). All may by default. What the
-    /// server sends by itself, by [`Group::send`](super::Group::send), is not asked for.
+    /// Sets the rule that decides which client may send to which group; by default every client may send to every
+    /// group.
+    ///
+    /// [`Group::send_as`](super::Group::send_as) calls it. The server's own sends, by
+    /// [`Group::send`](super::Group::send), are not checked.
     pub fn may_send(mut self, may_send: impl Fn(&Sender, &str) -> bool + Send + Sync + 'static) -> Self {
         self.rules.may_send = Box::new(may_send);
         self
     }
 
-    /// Sets where the offline queues of users are kept, and what bounds them: see [`offline`](super::offline). In
-    /// memory by default, with the default bounds.
+    /// Sets the store and the bounds of the users' offline queues: see [`offline`](super::offline). By default the
+    /// queues are in memory.
     pub fn offline(mut self, options: OfflineOptions) -> Self {
         self.offline = Some(options);
         self
     }
 
-    /// Sets the dispatcher on which the box tells who has come and gone: [`PRESENCE_JOINED`](super::PRESENCE_JOINED),
-    /// [`PRESENCE_UPDATED`](super::PRESENCE_UPDATED) and [`PRESENCE_LEFT`](super::PRESENCE_LEFT).
+    /// Sets the dispatcher on which the box emits its events: [`PRESENCE_JOINED`](super::PRESENCE_JOINED),
+    /// [`PRESENCE_UPDATED`](super::PRESENCE_UPDATED), [`PRESENCE_LEFT`](super::PRESENCE_LEFT) and
+    /// [`OFFLINE_DROPPED`](super::offline::OFFLINE_DROPPED).
     pub fn events(mut self, events: &Dispatcher) -> Self {
         self.rules.events = Some(events.clone());
         self

@@ -1,4 +1,4 @@
-//! What can go wrong with groups.
+//! The errors of joins and sends.
 
 use std::fmt;
 
@@ -41,12 +41,12 @@ pub enum JoinErrorReason {
     TooManyGroups,
     /// The channel is closed.
     Closed,
-    /// The channel may not: [`may_join`](super::ChannelBoxBuilder::may_join) says so, or its user was revoked.
+    /// The rule [`may_join`](super::ChannelBoxBuilder::may_join) refuses the channel, or its user was revoked.
     Denied,
 }
 
 impl JoinErrorReason {
-    /// Returns what it is called in a label.
+    /// Returns the reason's name in a label of a metric.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::InvalidName => "invalid name",
@@ -63,7 +63,7 @@ impl fmt::Display for JoinError {
         let reason = match self.reason {
             JoinErrorReason::InvalidName => "a group name has 1 to 255 bytes and no control characters",
             JoinErrorReason::AlreadyMember => "the channel is a member already",
-            JoinErrorReason::TooManyGroups => "the channel is in as many groups as are allowed (1024)",
+            JoinErrorReason::TooManyGroups => "the channel is in 1024 groups, the most that are allowed",
             JoinErrorReason::Closed => "the channel is closed",
             JoinErrorReason::Denied => "not allowed",
         };
@@ -73,7 +73,7 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// A client may not send to a group: [`may_send`](super::ChannelBoxBuilder::may_send) says so.
+/// The rule [`may_send`](super::ChannelBoxBuilder::may_send) does not let a client send to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     group: String,

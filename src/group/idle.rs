@@ -1,8 +1,8 @@
-//! Groups that nobody is in and that keep a history: the memory that they may take together.
+//! [`IdleGroups`]: the groups with a history and without members, and a bound for their memory.
 //!
-//! Such a group stays in its map, so that who comes back finds what was said. Those that were left longest ago go
-//! first, when there are too many, when they keep too much, or when their histories have grown too old. Nothing
-//! is scanned: each time one is noted, a few of the oldest are looked at.
+//! Such a group stays in its map, so that clients that return find its history. When there are too many idle groups, or
+//! their histories are too large or too old, the groups that were left longest ago are closed first. No list is
+//! scanned: each time a group is noted, a few of the oldest are examined.
 //!
 //! Locks: this list first, then the state of a group.
 
@@ -13,22 +13,22 @@ use std::time::SystemTime;
 use super::delivery::state::{Listed, LiveGroup};
 use crate::sync::{Arc, lock};
 
-/// How many groups without members keep their history, and how much that may be in all.
+/// The most idle groups, and the most bytes of all their histories together.
 const MAX_GROUPS: usize = 10_000;
 const MAX_BYTES: usize = 256 << 20;
-/// How many of the oldest are looked at each time for histories that are too old.
+/// How many of the oldest groups are examined each time for histories that are too old.
 const LOOKS: usize = 2;
 
 #[derive(Default)]
 pub(super) struct IdleGroups {
-    /// Those that were left longest ago are in front. Some may have members again: seen when their turn comes.
+    /// The groups that were left longest ago are in front. A group may have members again; that is found at its turn.
     groups: VecDeque<Arc<LiveGroup>>,
-    /// The sum of what each is `listed` with.
+    /// The sum of the bytes with which the groups are `listed`.
     bytes: usize,
 }
 
 impl IdleGroups {
-    /// Takes note of a group that was left, or was sent to while it has no members.
+    /// Lists a group that was left by its last member, or got a message while it has no members.
     ///
     /// Returns the groups evicted to make room; they are already closed, and the caller removes them from the map
     /// without holding a lock.
@@ -42,9 +42,9 @@ impl IdleGroups {
             let bytes = state.history.as_ref().map_or(0, |history| history.bytes());
             let before = state.listed;
             self.bytes = self.bytes + bytes - before.map_or(0, |before| before.bytes);
-            // Nothing was said: whoever makes up names for groups takes no place from those that keep something.
+            // A group with an empty history is closed: made-up names of groups evict no group that has messages.
             state.closed = bytes == 0;
-            // One that was listed before is found closed when its turn comes.
+            // A group that was listed before is still in the queue: it is found closed at its turn.
             if !state.closed || before.is_some() {
                 state.listed = Some(Listed { bytes, again: before.is_some() });
             }
@@ -68,7 +68,7 @@ impl IdleGroups {
                 Look::Closed => closed.push(oldest),
                 Look::WasSentTo => self.groups.push_back(oldest),
                 Look::Stays => {
-                    // Those behind it were left later.
+                    // The groups behind it were left later.
                     self.groups.push_front(oldest);
                     break;
                 }
@@ -77,7 +77,7 @@ impl IdleGroups {
         closed
     }
 
-    /// Closes a group if there is a reason to.
+    /// Examines a group, and closes it if its history is empty or must make room.
     fn look(&mut self, group: &LiveGroup, too_much: bool, now: SystemTime) -> Look {
         let mut state = lock(&group.state);
         let listed = state.listed.take();
@@ -94,7 +94,7 @@ impl IdleGroups {
             _ => Look::Stays,
         };
         state.closed = look == Look::Closed;
-        // A map keeps what was removed for a while: not with all that was said in it.
+        // The map keeps a removed group for a while, so its history is dropped now.
         let history = if state.closed { state.history.take() } else { None };
         if !state.closed {
             state.listed = Some(Listed { bytes, again: false });
@@ -106,7 +106,7 @@ impl IdleGroups {
     }
 }
 
-/// What became of a group that was looked at.
+/// The outcome of examining a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     HasMembers,

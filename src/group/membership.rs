@@ -1,4 +1,4 @@
-//! [`Membership`]: a channel is in a group as long as this value lives.
+//! [`Membership`]: a channel is a member of a group as long as this value lives.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use super::delivery::state::Member;
 use super::presence::Rooms;
 use crate::sync::{Arc, Weak};
 
-/// A channel's membership of a group: it leaves when this is dropped.
+/// A channel's membership of a group, which ends when this is dropped.
 ///
-/// The end of the channel, or of its connection, ends it too.
+/// It also ends with the channel or its connection.
 ///
 /// ```
 /// use fanfare::channel::Channel;
@@ -50,7 +50,7 @@ impl Membership {
         &self.member().group.name
     }
 
-    /// Leaves the group now; messages sent before are still delivered. Returns false when the channel had left before.
+    /// Leaves the group now. Messages sent before are still delivered. Returns false when the channel had left before.
     pub fn leave(&self) -> bool {
         self.seat.end()
     }

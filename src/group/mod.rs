@@ -10,8 +10,8 @@
 //!
 //! A message for a user, which has to arrive, waits in the user's [offline queue](offline).
 //!
-//! `fanfare::docs::groups` tells how a message travels and what bounds it on the way;
-//! [`guarantees`](crate::docs::guarantees) says what a program may rely on.
+//! `fanfare::docs::groups` explains how a message travels and which bounds apply;
+//! [`guarantees`](crate::docs::guarantees) states what a program may rely on.
 //!
 //! **Rooms.** `delivery` takes messages to members, `history` keeps them, `presence` lists users, `offline` has the
 //! queues. `registry` has the maps; the handles ([`ChannelBox`], [`Group`], `User`) share it.
@@ -99,7 +99,7 @@ pub struct BoxStats {
     pub groups: usize,
     /// The number of channels that have joined a group or were [added](ChannelBox::add).
     pub channels: usize,
-    /// What became of notifications to users.
+    /// The outcomes of notifications to users.
     pub offline: OfflineCounts,
 }
 
@@ -181,7 +181,7 @@ impl ChannelBox {
         self.registry.channel(channel).map(Sender::new)
     }
 
-    /// Closes all channels, each behind what was sent to it before.
+    /// Closes all channels, each behind the messages sent to it before.
     ///
     /// The close frames are on their way when this returns. Awaiting the returned value waits until every channel has
     /// ended; bound it by a timeout, since the box may get new channels meanwhile.
@@ -222,8 +222,9 @@ impl ChannelBox {
         &self.offline
     }
 
-    /// Records how much waits in outboxes, groups and histories, in the recorder that the program has installed. Call
-    /// it before each export: see [`docs::observability`](crate::docs::observability).
+    /// Records how much outboxes, groups and histories hold, in the metrics recorder that the program has installed.
+    ///
+    /// Call it before each export: see [`docs::observability`](crate::docs::observability).
     #[cfg(feature = "metrics")]
     pub fn record_metrics(&self) {
         self.registry.record_metrics();

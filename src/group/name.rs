@@ -1,4 +1,4 @@
-//! Which names a group may have.
+//! The names that a group may have.
 
 /// The longest group name, in bytes.
 pub const MAX_NAME_LEN: usize = 255;

@@ -1,11 +1,11 @@
-//! How one group treats what is sent to it.
+//! [`GroupOptions`]: how a group treats its messages.
 
 use std::time::Duration;
 
 use super::history::HistoryLimits;
 use crate::channel::Overflow;
 
-/// How a group treats what is sent to it: see [`ChannelBox::with_options`](super::ChannelBoxBuilder::groups).
+/// How a group treats its messages: see [`ChannelBoxBuilder::groups`](super::ChannelBoxBuilder::groups).
 ///
 /// ```
 /// use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::channel::Overflow;
 /// use fanfare::group::{ChannelBox, GroupOptions};
 ///
 /// let channels = ChannelBox::builder().groups(|group| match group.split_once(':') {
-///     // Prices: a slow client skips to the latest, and all of 50 ms goes out in one write.
+///     // Prices: a slow client skips to the latest one, and all prices of 50 ms share one write.
 ///     Some(("ticker", _)) => {
 ///         GroupOptions::default().overflow(Overflow::Conflate).write_delay(Duration::from_millis(50))
 ///     }
@@ -45,23 +45,23 @@ impl Default for GroupOptions {
 }
 
 impl GroupOptions {
-    /// Sets what happens to this group's messages for a member whose outbox is full, instead of the
-    /// rule of the member's channel.
+    /// Sets what happens to this group's messages for a member whose outbox is full, instead of the rule of the
+    /// member's channel.
     ///
-    /// What waits in the kernels, ours and the client's, comes before the outbox and cannot be taken back:
-    /// many small messages. Where a slow client is to skip to the latest value soon, set a small
-    /// `Upgrade::send_buffer_size` too, of 4 KiB say.
+    /// Messages in the kernel's buffers, the server's and the client's, are ahead of the outbox and cannot be dropped;
+    /// that may be many small ones. If slow clients should skip to the latest value soon, also set a small
+    /// `Upgrade::send_buffer_size`, such as 4 KiB.
     #[must_use]
     pub fn overflow(mut self, overflow: impl Into<Option<Overflow>>) -> Self {
         self.overflow = overflow.into();
         self
     }
 
-    /// Lets messages wait for others to go out with, in one write per member; not at all by default.
+    /// Sets how long a message waits for others to share a write with; by default it does not wait.
     ///
-    /// A busy group costs less the more of its messages share a write; each waits up to this long, or
-    /// until its member is sent something directly. It needs a tokio runtime with its timer; a group of
-    /// in-memory channels outside of any does not wait.
+    /// The more messages share a write, the less a busy group costs. Each message waits up to this long, or until the
+    /// program sends something to the member directly. This needs a tokio runtime with a timer: a group of in-memory
+    /// channels outside of a runtime does not wait.
     #[must_use]
     pub fn write_delay(mut self, delay: Duration) -> Self {
         self.write_delay = delay;
@@ -71,7 +71,7 @@ impl GroupOptions {
     /// Sets how many messages may wait in the group before a send is refused: 4096 by default.
     ///
     /// A message waits here until a sweep has taken it to every member. This is not the bound for slow clients: each
-    /// of those has an [outbox](crate::channel::OutboxLimits) of its own.
+    /// client has its own [outbox](crate::channel::OutboxLimits).
     #[must_use]
     pub fn max_messages(mut self, messages: usize) -> Self {
         self.max_messages = messages;
@@ -80,26 +80,26 @@ impl GroupOptions {
 
     /// Sets how many bytes, framing included, may wait in the group before a send is refused: 8 MiB by default.
     ///
-    /// A message larger than this is always refused. What waits is the same as for
-    /// [`max_messages`](Self::max_messages).
+    /// A message larger than this is always refused. These are the messages that
+    /// [`max_messages`](Self::max_messages) counts.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Keeps what is sent to the group, for those who [come back](super::Group::join_since) or
-    /// [ask](super::Group::history). Not by default.
+    /// Keeps the latest messages, for clients that [reconnect](super::Group::join_since) and for
+    /// [`Group::history`](super::Group::history). Off by default.
     ///
-    /// Every JSON message that is sent then has an offset, which is told to the clients: `"group"` and `"offset"` are
-    /// added to the fields of an object, behind all others: one that has such fields itself has them twice, of which the
-    /// last counts in JavaScript. Anything else becomes the `"data"` of an object. What is no JSON, or is
-    /// [ephemeral](super::GroupSend::ephemeral), goes out as it is and is not kept.
+    /// Every JSON message to the group then gets an offset. To an object the group adds the fields `"group"` and
+    /// `"offset"`, behind all others; if the object already has such fields, JavaScript takes the last ones. Any other
+    /// JSON becomes the `"data"` of an object. A message that is not JSON, or is
+    /// [ephemeral](super::GroupSend::ephemeral), is sent unchanged and not kept.
     ///
-    /// Such a group outlives its members: it keeps its history when nobody is in it, and what is sent to it is kept
-    /// also when nobody was ever. Of groups without members a box keeps 10 000 and 256 MiB; those that were left
-    /// longest ago go first. Where clients choose the names of groups, [`may_join`](super::ChannelBoxBuilder::may_join)
-    /// says which there may be.
+    /// Such a group outlives its members: it keeps its history while it has no members, and also messages sent before
+    /// the first join. A box keeps up to 10 000 groups without members, of 256 MiB together; it drops those that were
+    /// left longest ago first. If clients choose the names of groups, restrict them by
+    /// [`may_join`](super::ChannelBoxBuilder::may_join).
     #[must_use]
     pub fn history(mut self, limits: impl Into<Option<HistoryLimits>>) -> Self {
         self.history = limits.into();
@@ -108,8 +108,8 @@ impl GroupOptions {
 
     /// Sets how long a user has to come back before its [presence](super::Membership::enter) ends: 5 s by default.
     ///
-    /// A page that is loaded anew, or a network that changes, is no leave then; nobody hears of it. Who is closed
-    /// down for good is listed for that much longer. Without a tokio runtime there is no such time.
+    /// If a client reloads its page or changes its network within that time, members see no leave. A user that leaves
+    /// for good stays listed for that time. Without a tokio runtime there is no grace period.
     #[must_use]
     pub fn presence_grace(mut self, grace: Duration) -> Self {
         self.presence_grace = grace;

@@ -27,7 +27,7 @@ use crate::sync::{Arc, Mutex, NameMap, Weak, lock, unique_number};
 /// The most groups that one channel may be in.
 pub const MAX_GROUPS_PER_CHANNEL: usize = 1024;
 
-/// What the program has settled about a box before it begins.
+/// The rules and options that the program has set for a box.
 pub(super) struct Rules {
     pub(super) options: Box<dyn Fn(&str) -> GroupOptions + Send + Sync>,
     pub(super) may_join: Box<Gate>,
@@ -36,7 +36,7 @@ pub(super) struct Rules {
     pub(super) events: Option<Dispatcher>,
 }
 
-/// Decides about one channel and one group.
+/// Decides whether a channel may join a group, or send to it.
 pub(super) type Gate = dyn Fn(&Sender, &str) -> bool + Send + Sync;
 
 impl Default for Rules {
@@ -54,7 +54,7 @@ pub(crate) struct Registry {
     groups: NameMap<Arc<str>, LiveGroup>,
     /// One group for each user that has attached channels.
     inboxes: NameMap<Arc<str>, LiveGroup>,
-    /// Weak, since a map keeps what was removed for a while, and a channel holds values of its user's.
+    /// Weak, since a map keeps a removed entry for a while, and a channel holds values of the program.
     channels: NameMap<ChannelId, Weak<Link>>,
     pub(super) users: Users,
     idle: Mutex<IdleGroups>,
@@ -141,7 +141,7 @@ impl Registry {
         self.admit(Kind::Named, channel.link(), name, since).map_err(error)
     }
 
-    /// Compresses the messages that a client will be replayed, where none had them compressed before: not under a lock.
+    /// Compresses the messages that will be replayed to a client, unless they are compressed already. Holds no lock.
     fn compress_missed(&self, link: &Link, group: &str, since: Since) {
         if link.deflates() {
             self.history(group, since).messages.iter().for_each(|message| _ = message.frame.wire(true));
@@ -170,7 +170,8 @@ impl Registry {
         if allowed { Ok(()) } else { Err(JoinErrorReason::Denied) }
     }
 
-    /// Makes a channel a member of a group that is there, or is made, and sends what it has missed `since`.
+    /// Makes a channel a member of a group, which is made if there is none, and sends the messages that it has missed
+    /// `since`.
     ///
     /// Where the last member leaves meanwhile:
     ///
@@ -216,11 +217,11 @@ impl Registry {
         }
     }
 
-    /// Adds a channel, and its user's entry; false when the user was revoked since the channel began.
+    /// Adds a channel, and its user's entry; returns false when the user was revoked since the channel began.
     ///
     /// The channel may end meanwhile, on another thread:
     ///
-    /// 1. It ends before `add_home`. Then `add_home` is refused, and this call forgets what it has entered.
+    /// 1. It ends before `add_home`. Then `add_home` is refused, and this call forgets the entries that it has made.
     /// 2. It ends after `add_home`. Then the end finds this registry among the channel's homes, and the entries are
     ///    there already: the end forgets them.
     pub(super) fn add(&self, channel: &Channel) -> bool {
@@ -242,7 +243,7 @@ impl Registry {
         true
     }
 
-    /// Closes all channels of a user, and returns how many they were.
+    /// Closes all channels of a user, and returns how many there were.
     pub(super) fn revoke(&self, user: &UserId) -> usize {
         let revoked = self.users.revoke(user);
         for link in &revoked {
@@ -316,7 +317,7 @@ impl Keeper for Registry {
         let name: Arc<str> = name.into();
         let options = match kind {
             Kind::Named => (self.rules.options)(&name),
-            // A client may miss nothing in the middle: one that reads too slowly is closed, and comes back.
+            // No message may be missing in the middle: a client that reads too slowly is closed, and reconnects.
             Kind::Inbox => GroupOptions::default().overflow(Overflow::Close),
         };
         let ring = options.history.map(|limits| Ring::new(limits, self.next_epoch()));

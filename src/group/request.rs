@@ -1,8 +1,8 @@
-//! What a client may ask of a box, beside its application's own messages: [`Request`], and how the box serves it.
+//! [`Request`]: a client's request to the box, beside the application's own messages, and how the box serves it.
 //!
 //! There are two ways to serve the protocol: [`ChannelBox::recv`] receives and answers, [`ChannelBox::answer`] answers
-//! what the handler has received. Requests come from the client. Nothing here panics or grows past a stated bound,
-//! whatever the JSON is: `serde_json` bounds its depth, the connection's largest message its size.
+//! a message that the handler has received. Requests come from the client. Whatever the JSON is, nothing here panics or
+//! exceeds a stated bound: `serde_json` bounds the depth, and the connection's largest message the size.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::channel::{Channel, RecvError, Sender};
 
 /// A client's request to the server, beside the application's own messages.
 ///
-/// It stands beside an application's own type in an untagged enum. Put it first, when the other type takes anything.
+/// An untagged enum combines it with the application's own type. Put it first if the other type accepts any message.
 ///
 /// ```
 /// use fanfare::group::Request;
@@ -58,7 +58,7 @@ pub enum Request {
         /// The id of the notification.
         notification_id: u64,
     },
-    /// Asks who is present in a group.
+    /// Asks for the users who are present in a group.
     Presence {
         /// The name of the group.
         group: String,
@@ -69,7 +69,7 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<usize>,
     },
-    /// The connection goes on with a new token of the same user.
+    /// Continues the connection with a new token of the same user.
     Refresh {
         /// The token.
         token: String,
@@ -77,7 +77,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Returns whether a message is of a type that is asked of the server, even if it is otherwise wrong.
+    /// Returns whether a message has the type of a request, even if it is otherwise malformed.
     #[must_use]
     pub fn is_one(message: &str) -> bool {
         Self::is_among(message, &["ack", "presence", "refresh"])
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused_and_never_panics() {
+    fn a_malformed_request_is_refused_and_never_panics() {
         let deep = format!(r#"{{"type":"ack","notification_id":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         let wrong = [
             "",
@@ -321,7 +321,7 @@ mod tests {
         for json in wrong {
             assert_eq!(asks(json), None, "{json:.80}");
             assert!(serde_json::from_str::<Request>(json).is_err(), "{json:.80}");
-            let _ = Request::is_one(json); // whatever it says of them
+            let _ = Request::is_one(json); // must not panic
         }
     }
 

@@ -1,8 +1,10 @@
-//! Which channels a user has, and which users were revoked.
+//! [`Users`]: the channels of each user, and the latest revocations.
 //!
-//! Always: a channel that began before its user was revoked is not added after that, nor one whose user was known
-//! before (a token was checked, and the connection begins a moment later). `add` and `revoke` of one user are one
-//! after the other, under the lock of the user's shard.
+//! Always: a channel whose user was identified before the user's revocation is not added after it. (A token may be
+//! checked a moment before the connection begins.) An `add` and a `revoke` of one user take the lock of its shard:
+//!
+//! 1. The `add` came first: the revocation finds the channel, and its caller closes it.
+//! 2. The `revoke` came first: the `add` finds a revocation later than the identification, and refuses the channel.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -17,7 +19,7 @@ use crate::sync::{Arc, Mutex, lock};
 pub(super) const REVOKED_REASON: &str = "user was revoked";
 
 const SHARDS: usize = 16;
-/// Revocations that a shard remembers, for channels that have begun and not joined yet: the latest.
+/// How many revocations a shard remembers, the latest ones: for channels that have begun but are not added yet.
 const REMEMBERED: usize = 1024;
 
 pub(super) struct Users {
@@ -28,9 +30,9 @@ pub(super) struct Users {
 #[derive(Default)]
 struct Shard {
     channels: HashMap<UserId, SmallVec<[Arc<Link>; 1]>>,
-    /// The moment of each revocation. A channel whose user was identified before it is refused.
+    /// The moment of each revocation. A channel whose user was identified before that moment is refused.
     revoked: HashMap<UserId, Moment>,
-    /// The users of `revoked`, the longest ago first.
+    /// The users of `revoked`, the oldest revocation first.
     order: VecDeque<UserId>,
 }
 
@@ -41,7 +43,7 @@ impl Default for Users {
 }
 
 impl Users {
-    /// Adds a channel of `user`; false when that was revoked since the channel's user was known.
+    /// Adds a channel of `user`; returns false when the user was revoked since the channel's user was identified.
     pub(super) fn add(&self, user: &UserId, link: &Arc<Link>) -> bool {
         let mut shard = lock(self.shard(user));
         if shard.revoked.get(user).is_some_and(|revoked| *revoked > link.identified()) {

@@ -1,4 +1,4 @@
-//! What can be done with a connection while its lock is held: the operations of [`Access`].
+//! The operations on a connection while its lock is held: those of [`Access`].
 
 use std::io;
 use std::ops::ControlFlow;
@@ -36,8 +36,8 @@ impl Access<'_> {
         }
     }
 
-    /// Sends many frames that were joined into one piece; true when all of it was written, which is
-    /// the common case. Otherwise `note` hears of each frame, in order.
+    /// Sends many frames that were joined into one piece. Returns true when all of it was written, the common case.
+    /// Otherwise calls `note` with the outcome of each frame, in order.
     pub(crate) fn push_joined<'f>(
         &mut self,
         joined: &[u8],
@@ -68,8 +68,8 @@ impl Access<'_> {
         false
     }
 
-    /// Tells whether the channel is open, and closes one whose time is over: it gets nothing more, even if nobody
-    /// has noticed yet.
+    /// Returns whether the channel is open. Closes it first if its time is over, so that it gets nothing more even if
+    /// no timer has run yet.
     pub(super) fn takes_messages(&mut self) -> bool {
         if self.inner.mortal {
             self.expire();
@@ -87,8 +87,8 @@ impl Access<'_> {
         }
     }
 
-    /// Sends frames that this client has missed, joined. They have room in the outbox on top of its limits, as far
-    /// as such room goes, and none is dropped for another.
+    /// Sends frames that the client has missed, joined into pieces. They have room in the outbox on top of its limits,
+    /// up to the bound of `Outbox::grant`, and none is dropped for another.
     pub(super) fn replay(&mut self, frames: &[Frame]) {
         let route = Route { overflow: Some(Overflow::Close), ..Route::default() };
         let link = self.link;
@@ -103,14 +103,14 @@ impl Access<'_> {
         }
     }
 
-    /// Queues a message of a run whose writing has come to an end before it.
+    /// Queues a message of a run, after an earlier one was not written whole.
     fn push_behind(&mut self, bytes: &Bytes, route: &Route<'_>) -> Outcome {
         if self.inner.state != LinkState::Open { self.lose() } else { self.queue(bytes.clone(), route) }
     }
 
-    /// Passes on what waits in the logs of this connection's groups.
+    /// Passes on the frames that wait in the logs of this connection's groups.
     pub(super) fn catch_up(&mut self) {
-        // Taken out for the walk: a feed pushes through `self`. Nobody else can look meanwhile.
+        // Taken out for the walk, since a feed pushes through `self`. The lock keeps other threads from looking.
         let feeds = std::mem::take(&mut self.inner.feeds);
         feeds.iter().for_each(|feed| feed.catch_up(self));
         self.inner.feeds = feeds;
@@ -122,7 +122,7 @@ impl Access<'_> {
         Outcome::Closed
     }
 
-    /// Puts a message behind what waits, as its rule allows.
+    /// Queues a message behind the waiting ones, as its rule allows.
     #[cold]
     fn queue(&mut self, bytes: Bytes, route: &Route<'_>) -> Outcome {
         let overflow = route.overflow.unwrap_or(self.link.terms.options.outbox.overflow);
@@ -145,7 +145,7 @@ impl Access<'_> {
         Outcome::Overflowed
     }
 
-    /// Drops all messages that wait, but for one that is half out.
+    /// Drops all waiting messages except one that is half out.
     pub(super) fn drop_waiting(&mut self, why: Why) {
         let dropped = self.inner.outbox.drop_waiting();
         self.count_dropped(why, dropped);
@@ -165,7 +165,7 @@ impl Access<'_> {
             return self.queue(bytes.clone(), route);
         }
         let overflow = route.overflow.unwrap_or(self.link.terms.options.outbox.overflow);
-        // A slice: what waits shares the bytes with every other connection.
+        // A slice shares the bytes of the frame with every other connection.
         self.inner.outbox.append_rest(bytes.slice(written..), route.rule(overflow));
         self.await_room();
         Outcome::Queued
@@ -217,7 +217,16 @@ impl Access<'_> {
         self.notes.closed(code);
     }
 
-    /// Ready when `is_so` or the connection is over; otherwise `cx` is woken when either may have changed.
+    /// Returns ready when `is_so` or the connection is over; otherwise the task of `cx` is woken when either may have
+    /// changed.
+    ///
+    /// The look and the registration are one step under the lock. Another thread's change comes
+    ///
+    /// 1. before this call: `is_so` sees it; or
+    /// 2. after it: the waker is in `watchers`, and the `locked` call that makes the change wakes all of them.
+    ///
+    /// A wake takes every watcher off the list, whatever it waits for. A future whose condition does not hold yet polls
+    /// again, and is registered again.
     pub(super) fn watch(&mut self, ticket: Ticket, cx: &Context<'_>, is_so: impl Fn(&Inner) -> bool) -> Poll<()> {
         if self.inner.state == LinkState::Dead || is_so(&self.inner) {
             return Poll::Ready(());
@@ -227,7 +236,7 @@ impl Access<'_> {
     }
 
     fn await_room(&mut self) {
-        // Also when nothing was written: who makes room may have looked after the sink pushed back and before this.
+        // Also when nothing was written: the far end may have made room after the sink pushed back and before this.
         self.tell_far = true;
         if let Some(transport) = &self.inner.transport {
             transport.await_room(Arc::downgrade(self.link) as _);
@@ -246,7 +255,7 @@ impl Access<'_> {
         }
     }
 
-    /// Writes the front of the outbox, many frames in one call; breaks when the sink took only a part.
+    /// Writes the front of the outbox, many frames in one call; returns `Break` when the sink took only a part.
     fn write_front(&mut self) -> io::Result<ControlFlow<()>> {
         let Inner { outbox, transport, .. } = &mut *self.inner;
         let Some(transport) = transport else { return Err(io::ErrorKind::BrokenPipe.into()) };
@@ -262,7 +271,7 @@ impl Access<'_> {
         Ok(if written < offered { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Writes until the sink pushes back, and returns how much that was; `None` when the connection broke.
+    /// Writes until the sink pushes back, and returns the number of written bytes; `None` when the connection broke.
     fn write(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut written = 0;
         while written < bytes.len() {

@@ -1,4 +1,4 @@
-//! How long a channel lives, apart from what its connection does. A plain value: the time is passed in.
+//! [`Life`]: the times at which a channel ends by itself. A plain value: the current time is passed in.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::frame::close_code::CloseCode;
 pub(crate) struct Life {
     /// The end of the lifetime that was set for the channel.
     expires: Option<Instant>,
-    /// The end of what proves the client's identity.
+    /// The end of the client's token.
     signed_until: Option<Instant>,
-    /// How long it may be untouched, and since when it is.
+    /// The idle timeout, and the time of the last touch.
     idle: Option<(Duration, Instant)>,
 }
 
-/// What ends a channel at a time.
+/// The time at which a channel ends, and the close code and reason for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) at: Instant,
@@ -26,7 +26,7 @@ pub(crate) struct End {
 }
 
 impl Life {
-    /// Returns the life that a channel begins with; most live as long as their connection.
+    /// Returns the life with which a channel begins; `None` for most channels, which live as long as their connection.
     pub(crate) fn of(idle_timeout: Option<Duration>, lifetime: Option<Duration>) -> Option<Box<Self>> {
         if idle_timeout.is_none() && lifetime.is_none() {
             return None;
@@ -56,7 +56,7 @@ impl Life {
         }
     }
 
-    /// Returns what ends the channel, unless something changes.
+    /// Returns the first end, as things stand.
     pub(crate) fn end(&self) -> Option<End> {
         let end = |at, code, reason| End { at, code, reason };
         [
@@ -91,6 +91,6 @@ mod tests {
         life.set_lifetime(None, start);
         assert_eq!(life.end().map(|end| end.at), Some(start + 10 * SECOND + SECOND / 2));
         life.set_idle_timeout(Some(Duration::MAX), start);
-        assert_eq!(life.end(), None, "a time that no clock shows never comes");
+        assert_eq!(life.end(), None, "a time that is too far for the clock never comes");
     }
 }

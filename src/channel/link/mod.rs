@@ -1,16 +1,15 @@
-//! [`Link`]: the one way to a client's socket.
+//! [`Link`]: the sending half of a connection. Every byte to a client's socket goes through it.
 //!
-//! **Write rule.** All bytes to a connection go through its `Link`: one short lock that holds the
-//! outbox and the state, kept over a non-blocking write, never over an await or user code. While the
-//! outbox is not empty every writer appends to it, so nothing overtakes and no frame is torn.
+//! **Write rule.** A link has one short lock over the outbox and the state. It is held over a non-blocking write, never
+//! over an await or user code. While the outbox is not empty every writer appends to it, so no frame overtakes another,
+//! and none is torn.
 //!
-//! **Order rule.** Group messages wait in logs, not in outboxes ([`Feed`]). Whoever writes a frame
-//! of its own first catches this connection up with every feed it has, under the same lock: what one
-//! caller sends to a group and then to a channel arrives in that order. Locks are taken in one
-//! order: `Link`, then a feed's log.
+//! **Order rule.** Group messages wait in logs, not in outboxes ([`Feed`]). A caller that writes a frame of its own
+//! first catches the connection up with all its feeds, under the same lock. So messages that one caller sends to a
+//! group and then to a channel arrive in that order. Locks are taken in one order: `Link`, then a feed's log.
 //!
-//! **Counts.** A message that this connection is given is, at any time, exactly one of: written,
-//! waiting, dropped. Control frames are none of them.
+//! **Counts.** At any time every message to this connection is exactly one of: written, waiting, dropped. Control
+//! frames are not counted.
 
 mod access;
 mod life;
@@ -79,7 +78,7 @@ impl Link {
         self.id
     }
 
-    /// Returns the moment when the server looked at the channel's user. A later revocation of the user is greater.
+    /// Returns the moment when the server identified the channel's user. The moment of a later revocation is greater.
     pub(crate) fn identified(&self) -> Moment {
         self.terms.options.identified.unwrap_or(self.id.birth())
     }
@@ -96,7 +95,7 @@ impl Link {
         &self.terms.options
     }
 
-    /// Changes how long the channel lives; the driver looks at the clock anew.
+    /// Changes how long the channel lives, and wakes the driver to set its timer again.
     pub(crate) fn change_life(&self, change: impl FnOnce(&mut Life)) {
         let driver = {
             let mut inner = lock(&self.inner);
@@ -109,7 +108,7 @@ impl Link {
         }
     }
 
-    /// Takes note that the client, or somebody for it, has been active; false when the channel is closed.
+    /// Restarts the idle timeout; returns false when the channel is closed.
     pub(crate) fn touch(self: &Arc<Self>) -> bool {
         self.locked(|access| {
             if access.inner.mortal {
@@ -122,13 +121,13 @@ impl Link {
         })
     }
 
-    /// Returns what ends the channel by itself.
+    /// Returns when and how the channel ends by itself, if it does.
     #[cfg(feature = "ws")]
     pub(crate) fn end(&self) -> Option<End> {
         lock(&self.inner).life.as_ref()?.end()
     }
 
-    /// Closes the channel if its time is over, behind all that was sent before.
+    /// Closes the channel if its time is over, behind all messages sent before.
     pub(crate) fn expire(self: &Arc<Self>) {
         self.locked(|access| {
             if access.inner.mortal {
@@ -138,7 +137,7 @@ impl Link {
         });
     }
 
-    /// Tells whether the client takes compressed frames.
+    /// Returns whether the client takes compressed frames.
     pub(crate) fn deflates(&self) -> bool {
         self.deflates
     }
@@ -164,9 +163,9 @@ impl Link {
         OutboxCounts { written: inner.written, waiting, waiting_bytes, dropped: inner.dropped }
     }
 
-    /// Sends a frame behind all that was sent before, group messages included.
+    /// Sends a frame behind all messages sent before, including group messages.
     pub(crate) fn send(self: &Arc<Self>, frame: &Frame, key: Option<&Arc<str>>) -> Result<(), SendError> {
-        // Compressed now, if nobody did: not under the lock.
+        // Compresses the frame now, if it is not compressed yet, since the lock is not held.
         self.wire(frame);
         let outcome = self.locked(|access| {
             access.catch_up();
@@ -185,7 +184,7 @@ impl Link {
         }
     }
 
-    /// As `send`, unless `is_void` when it is this frame's turn.
+    /// Sends a frame as `send` does, unless `is_void` returns true under the lock.
     pub(crate) fn send_unless(self: &Arc<Self>, is_void: impl FnOnce() -> bool, frame: &Frame) {
         self.wire(frame);
         self.locked(|access| {
@@ -196,7 +195,7 @@ impl Link {
         });
     }
 
-    /// Answers a ping, ahead of what waits in groups.
+    /// Answers a ping, ahead of messages that wait in the logs of groups.
     #[cfg(feature = "ws")]
     pub(crate) fn send_pong(self: &Arc<Self>, payload: &[u8]) {
         let pong = Frame::pong(payload).bytes().clone();
@@ -207,7 +206,7 @@ impl Link {
         });
     }
 
-    /// Asks whether the peer is there. The caller waits for an answer before it asks again.
+    /// Sends a ping. The caller waits for the pong before it sends another.
     #[cfg(feature = "ws")]
     pub(crate) fn send_ping(self: &Arc<Self>) {
         self.locked(|access| {
@@ -217,7 +216,7 @@ impl Link {
         });
     }
 
-    /// Begins the close handshake behind all that was sent before; false when it was begun already.
+    /// Begins the close handshake behind all messages sent before; returns false when it had begun already.
     pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> bool {
         self.locked(|access| {
             access.catch_up();
@@ -225,7 +224,7 @@ impl Link {
         })
     }
 
-    /// Closes for good, ahead of all that waits here or in groups: that is dropped.
+    /// Closes the channel of a revoked user, and drops all messages that wait in the outbox or in the logs of groups.
     pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
         self.locked(|access| {
             access.inner.revoked = true;
@@ -243,7 +242,7 @@ impl Link {
         self.locked(|access| access.die());
     }
 
-    /// Writes what waits, as far as the sink takes it; true when it pushed back once more.
+    /// Writes the outbox, as far as the sink takes it; returns true when the sink pushed back again.
     pub(crate) fn flush(self: &Arc<Self>) -> bool {
         self.locked(|access| {
             access.flush();
@@ -262,21 +261,28 @@ impl Link {
         Progress { taken: inner.outbox.taken(), is_empty: inner.outbox.is_empty() }
     }
 
-    /// Hands what waits, about `most` bytes of it, to a writer that will wait until it is out.
+    /// Hands about `most` bytes of the outbox to a writer that waits until they are out.
     #[cfg(feature = "ws")]
     pub(crate) fn stage(&self, most: usize) -> Option<Bytes> {
         lock(&self.inner).outbox.stage(most)
     }
 
-    /// All that was staged is out.
+    /// Counts all staged bytes as written.
     #[cfg(feature = "ws")]
     pub(crate) fn staged_out(self: &Arc<Self>) {
         self.locked(|access| access.inner.written += access.inner.outbox.staged_out() as u64);
     }
 
-    /// Resolves when nothing waits here or in the logs of this connection's groups, or never will go out.
+    /// Returns ready when no message waits in the outbox or in the logs of this connection's groups, or the connection
+    /// is over.
     ///
-    /// Whoever drops the future that polls this, or the next, calls [`unwatch`](Self::unwatch).
+    /// A future that polls this or [`poll_closed`](Self::poll_closed) calls [`unwatch`](Self::unwatch) when it is
+    /// dropped. Other threads may send or write meanwhile; the lock puts them in order:
+    ///
+    /// 1. The outbox was emptied before this call: it is ready.
+    /// 2. It is emptied after this call: the registered waker is woken, see `watch`.
+    /// 3. A group message is appended after the catch-up. This call does not wait for it. If the future is polled
+    ///    again, the next catch-up passes the message on.
     pub(crate) fn poll_drained(self: &Arc<Self>, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
         self.locked(|access| {
             access.catch_up();
@@ -284,23 +290,23 @@ impl Link {
         })
     }
 
-    /// Resolves when the connection is over.
+    /// Returns ready when the connection is over.
     pub(crate) fn poll_closed(self: &Arc<Self>, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
         self.locked(|access| access.watch(ticket, cx, |inner| inner.state == LinkState::Dead))
     }
 
-    /// Forgets who polled with this ticket.
+    /// Takes the future of this ticket off the list of watchers.
     pub(crate) fn unwatch(&self, ticket: Ticket) {
         lock(&self.inner).watchers.remove(ticket);
     }
 
-    /// Runs `deliver` with the right to push: how a sweep hands over what a member has not had.
+    /// Runs `deliver` with the right to push. A sweep hands a member its frames this way.
     pub(crate) fn deliver<R>(self: &Arc<Self>, deliver: impl FnOnce(&mut Access<'_>) -> R) -> R {
         self.locked(deliver)
     }
 
-    /// Adds the feed that `open` makes, given those that there are, and sends what it comes with before anything
-    /// else; `None` when the channel is closed.
+    /// Adds the feed that `open` makes from the list of feeds, and first sends the frames that `open` returns with it.
+    /// Returns `None` when the channel is closed.
     pub(crate) fn add_feed<F: Feed, E>(
         self: &Arc<Self>,
         open: impl FnOnce(&[Arc<dyn Feed>]) -> Result<(Arc<F>, Vec<Frame>), E>,
@@ -312,7 +318,7 @@ impl Link {
             let opened = open(&access.inner.feeds);
             Some(opened.map(|(feed, missed)| {
                 if !missed.is_empty() {
-                    // What was sent to its other groups before.
+                    // Messages that were sent to its other groups before come first.
                     access.catch_up();
                     access.replay(&missed);
                 }
@@ -322,10 +328,10 @@ impl Link {
         })
     }
 
-    /// Sends frames that this client has missed, behind all that was sent before: in joined pieces, and with room of
-    /// their own in the outbox.
+    /// Sends frames that the client has missed, behind all messages sent before, in joined pieces. They have their own
+    /// room in the outbox.
     pub(crate) fn replay(self: &Arc<Self>, frames: &[Frame]) {
-        // Compressed now, if nobody did: not under the lock.
+        // Compresses the frames now, if they are not compressed yet, since the lock is not held.
         frames.iter().for_each(|frame| _ = self.wire(frame));
         self.locked(|access| {
             access.catch_up();
@@ -337,7 +343,7 @@ impl Link {
         lock(&self.inner).feeds.iter().find(|feed| is_it(&***feed)).cloned()
     }
 
-    /// Ends a feed; false when it has ended before.
+    /// Ends a feed; returns false when it had ended before.
     pub(crate) fn end_feed(self: &Arc<Self>, feed: &Arc<dyn Feed>) -> bool {
         let left = self.locked(|access| {
             let at = access.inner.feeds.iter().position(|known| Arc::ptr_eq(known, feed))?;
@@ -348,12 +354,21 @@ impl Link {
         left.inspect(|feed| feed.left()).is_some()
     }
 
-    /// Tells whether `home` forgets this channel when it ends.
+    /// Returns whether `home` is in the list of homes, and so forgets this channel when it ends.
     pub(crate) fn has_home(&self, home: &Weak<dyn Home>) -> bool {
         lock(&self.inner).homes.iter().any(|known| Weak::ptr_eq(known, home))
     }
 
-    /// Makes `home` forget this channel when it ends; false when it has ended.
+    /// Makes `home` forget this channel when it ends; returns false when it has ended.
+    ///
+    /// The caller has entered the channel in `home` already. The lock puts this call and [`retire`](Self::retire) in
+    /// order:
+    ///
+    /// 1. This call comes first: `retire` finds `home` in the list, and calls its `forget`.
+    /// 2. `retire` came first, and may have missed `home`. This call returns false, and the caller forgets the channel.
+    ///
+    /// In the other order, list first and entry second, a `retire` in between would forget an entry that does not exist
+    /// yet, and the entry would stay.
     pub(crate) fn add_home(&self, home: Weak<dyn Home>) -> bool {
         let mut inner = lock(&self.inner);
         if !inner.retired && !inner.homes.iter().any(|known| Weak::ptr_eq(known, &home)) {
@@ -362,7 +377,19 @@ impl Link {
         !inner.retired
     }
 
-    /// Ends all feeds and leaves all homes: the channel is no more.
+    /// Ends the channel: ends all feeds and leaves all homes.
+    ///
+    /// The lists are emptied under the lock, and `retired` is set in the same hold. The calls that take other locks
+    /// follow without it. Where another thread is at work:
+    ///
+    /// 1. A leave, in `end_feed`: one of the two takes the feed out of the list, and only that one calls `leave` and
+    ///    `left`.
+    /// 2. A join, in `add_feed`: either it comes first, and this call ends its feed; or it finds the channel closed,
+    ///    since every caller closes the channel first, except the drop of `Channel`. During that drop no caller has the
+    ///    channel to join with it. Only the writer may still attach it, whose caller is gone: then it drops the seat at
+    ///    once.
+    /// 3. An `add_home`: see there.
+    /// 4. A sweep with an older list of members: `leave` has set the cursor past the end, so it delivers nothing.
     pub(crate) fn retire(self: &Arc<Self>) {
         let (feeds, homes) = self.locked(|access| {
             let feeds = std::mem::take(&mut access.inner.feeds);
@@ -374,7 +401,8 @@ impl Link {
         homes.iter().filter_map(Weak::upgrade).for_each(|home| home.forget(self.id));
     }
 
-    /// Returns the state, and has the driver woken when it changes or the sink is to be flushed.
+    /// Returns the state, and registers the driver, which is woken when the state changes or the outbox must be
+    /// flushed.
     pub(crate) fn poll_state(&self, cx: &Context<'_>) -> LinkState {
         let mut inner = lock(&self.inner);
         if !inner.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
@@ -383,7 +411,7 @@ impl Link {
         inner.state
     }
 
-    /// Runs `act` under the lock, then wakes whom it concerns without it.
+    /// Runs `act` under the lock, then wakes the concerned tasks without it.
     fn locked<R>(self: &Arc<Self>, act: impl FnOnce(&mut Access<'_>) -> R) -> R {
         let inner = lock(&self.inner);
         let before = (inner.state, inner.outbox.is_empty());
@@ -398,7 +426,7 @@ impl Link {
             wakes.extend(inner.transport.as_ref().and_then(|transport| transport.far_waker()));
         }
         drop(inner);
-        // First: whoever is woken may look at what was counted.
+        // First the metrics, since a woken task may look at them.
         notes.tell(self.id);
         wakes.into_iter().for_each(Waker::wake);
         result
@@ -411,13 +439,13 @@ impl Flush for Link {
     }
 }
 
-/// How far a connection has come with what had to wait.
+/// How far the outbox of a connection has been written.
 #[cfg(feature = "ws")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
-    /// Bytes that have gone out after they had to wait, since the beginning.
+    /// The bytes written from the outbox since the beginning.
     pub(crate) taken: u64,
-    /// Nothing waits.
+    /// The outbox is empty.
     pub(crate) is_empty: bool,
 }
 
@@ -460,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_replay_of_a_thousand_messages_is_three_writes() {
-        // 128 bytes of payload, and what a history adds to them.
+        // 128 bytes of payload, and the fields that a history adds.
         let frames: Vec<_> = (0..1001).map(|_| Frame::text("x".repeat(128 + 42))).collect();
         let transport = Arc::new(Counting::default());
         let link = Link::new(Terms::default(), Arc::clone(&transport) as _);
@@ -475,10 +503,10 @@ mod tests {
         for _ in 0..10_000 {
             link.send_pong(&[7; 125]);
         }
-        // The first one went where there was nothing else to go before.
+        // The first pong went into an empty outbox, and later ones replaced the second.
         assert_eq!(link.counts().waiting_bytes, 2 * 127);
         assert_eq!(link.state(), LinkState::Open);
-        assert!(link.close(CloseCode::NORMAL, ""), "a close goes out whatever waits");
+        assert!(link.close(CloseCode::NORMAL, ""), "a close is queued behind any outbox");
         assert_eq!(link.counts(), OutboxCounts { waiting_bytes: 2 * 127 + 4, ..OutboxCounts::default() });
     }
 }

@@ -1,8 +1,8 @@
-//! What waits for one client: a bounded queue of frames. A plain value.
+//! [`Outbox`]: the frames that wait for one client, a bounded queue. A plain value.
 //!
-//! It holds something only while the client's socket pushes back. Always: `bytes` and `messages` are
-//! the sums over the queue and what is staged; no piece is empty; only the front piece may be the rest
-//! of a frame that is half out, and that one is never dropped.
+//! It holds frames only while the client's socket pushes back. Always: `bytes` and `messages` are the sums over the
+//! queue and the staged pieces; no piece is empty; only the front piece may be the rest of a frame that is half out,
+//! and that piece is never dropped.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -14,16 +14,16 @@ use smallvec::SmallVec;
 
 use crate::sync::Arc;
 
-/// Frames that go out in one system call.
+/// The most frames written in one system call.
 const SLICES: usize = 32;
 
-/// Bytes and messages that replays may have waiting for one client on top of its limits.
+/// The most bytes and messages of replays that may wait for one client on top of its limits.
 const MAX_CREDIT: (usize, usize) = (16 << 20, 65_536);
 
-/// How much may wait for one client, and what happens past it.
+/// The limits of a channel's outbox, and what happens past them.
 ///
-/// An outbox takes memory only while something waits in it. Bytes are counted for each client, also
-/// those of a group's frame that many share.
+/// An outbox takes memory only while messages wait in it. The bytes of a group's frame count for each client, although
+/// all clients share them.
 ///
 /// ```
 /// use fanfare::channel::{OutboxLimits, Overflow};
@@ -34,32 +34,31 @@ const MAX_CREDIT: (usize, usize) = (16 << 20, 65_536);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxLimits {
-    /// Bytes, framing included.
+    /// The most bytes that may wait, including frame headers.
     pub max_bytes: usize,
-    /// Messages.
+    /// The most messages that may wait.
     pub max_messages: usize,
     /// What happens to a message that does not fit.
     pub overflow: Overflow,
 }
 
 impl OutboxLimits {
-    /// Sets how many bytes may wait, framing included; 1 MiB by default. One larger message passes when nothing else
-    /// waits.
+    /// Sets how many bytes may wait, including frame headers: 1 MiB by default. An empty outbox takes a single larger
+    /// message.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
         self
     }
 
-    /// Sets how many messages may wait; 1024 by default.
+    /// Sets how many messages may wait: 1024 by default.
     #[must_use]
     pub fn max_messages(mut self, max_messages: usize) -> Self {
         self.max_messages = max_messages;
         self
     }
 
-    /// Sets what happens to a message that does not fit; [`Overflow::Close`] by default. A group may have a rule of
-    /// its own.
+    /// Sets what happens to a message that does not fit: [`Overflow::Close`] by default. A group may have its own rule.
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
@@ -73,55 +72,54 @@ impl Default for OutboxLimits {
     }
 }
 
-/// What happens to a message for a client that reads too slowly: each rule has an example in
-/// `fanfare::docs::groups`.
+/// What happens to a message for a client that reads too slowly: `fanfare::docs::groups` has an example of each rule.
 ///
-/// Only messages are ever dropped, whole and counted; pings, closes and the answer to the latest ping
-/// never are. A message is dropped for another one only if it was sent under `DropOldest` or `Conflate` itself.
+/// Only whole messages are dropped, and each is counted; pings, closes and the answer to the latest ping are never
+/// dropped. A message makes room for another only if it was itself sent under `DropOldest` or `Conflate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// All that waits is dropped, and the channel is closed with code 1013: the client comes back and
-    /// begins afresh. The default: nothing is ever missing in the middle.
+    /// All waiting messages are dropped, and the channel is closed with code 1013; the client reconnects and begins
+    /// afresh. The default: no message is ever missing in the middle.
     #[default]
     Close,
     /// The new message is dropped.
     DropNewest,
-    /// The oldest messages that wait are dropped, until the new one fits.
+    /// The oldest waiting messages are dropped until the new one fits.
     DropOldest,
-    /// As `DropOldest`; and a message replaces one of the same key that still waits, whether or not the
-    /// outbox is full: the latest value wins. Without a key, all messages of a group have the same one.
+    /// As `DropOldest`, and a message replaces a waiting one with the same key, whether or not the outbox is full: the
+    /// latest value wins. Messages of a group without a key share one key.
     Conflate,
 }
 
-/// Counts what became of the messages for one client. At any time their sum is what was sent to it.
+/// The outcomes of the messages to one client. At any time the three counts add up to the messages sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxCounts {
-    /// Messages that the kernel has taken whole. Whether the client has read them is not known.
+    /// Messages that the kernel has taken whole. The client may not have read them yet.
     pub written: u64,
     /// Messages that wait in the outbox.
     pub waiting: usize,
-    /// The bytes of those, framing and control frames included.
+    /// The bytes that wait, including frame headers and control frames.
     pub waiting_bytes: usize,
-    /// Messages that were refused because the channel was closed or its outbox full, dropped from the
-    /// outbox for newer ones, or lost in it with the connection.
+    /// Messages that were refused because the channel was closed or its outbox full, were dropped from the outbox for
+    /// newer ones, or were lost with the connection.
     pub dropped: u64,
 }
 
-/// What may become of a piece that waits.
+/// What may happen to a waiting piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// A ping or close: no message, never dropped.
+    /// A ping or close: it is not a message, and never dropped.
     Control,
-    /// An answer to a ping: no message, dropped only for the answer to a later ping.
+    /// A pong: it is not a message, and dropped only for a later pong.
     #[cfg(feature = "ws")]
     Pong,
     /// Waits until it is written or the channel ends.
     Keep,
     /// May be dropped for a newer message.
     Yield,
-    /// As `Yield`, and is replaced by a message of the same key.
+    /// As `Yield`, and is replaced by a message with the same key.
     Replace(ValueKey),
 }
 
@@ -144,55 +142,55 @@ impl QueuedFrame {
     }
 }
 
-/// What became of an offer.
+/// The outcome of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offered {
     pub(crate) taken: bool,
-    /// Messages that were dropped for it.
+    /// The number of messages dropped for it.
     pub(crate) evicted: usize,
 }
 
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Outbox {
-    /// First, since it alone tells whether anything waits: what every send asks.
+    /// First, since every send reads it to find out whether the outbox is empty.
     bytes: usize,
     queue: VecDeque<QueuedFrame>,
     messages: usize,
-    /// The front piece is the rest of a frame whose start is out.
+    /// The front piece is the rest of a frame whose start was written.
     front_begun: bool,
-    /// Bytes and messages of replays, on top of the limits, until nothing waits any more.
+    /// Bytes and messages granted to replays on top of the limits, until the outbox is empty.
     credit: (usize, usize),
-    /// Bytes and messages that a writer has taken out of the queue and not yet written.
+    /// Bytes and messages that a writer has taken out of the queue but not yet written.
     staged: (usize, usize),
-    /// Bytes that have gone out, since the beginning.
+    /// Bytes written since the beginning.
     #[cfg(feature = "ws")]
     taken: u64,
 }
 
 impl Outbox {
-    /// Tells whether nothing waits, and nothing is on its way.
+    /// Returns whether no piece is queued or staged.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// Returns the messages that are not yet out as a whole.
+    /// Returns the number of messages that are not written whole yet.
     pub(crate) fn messages(&self) -> usize {
         self.messages
     }
 
-    /// Returns the bytes that are not yet out.
+    /// Returns the number of bytes that are not written yet.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns how many bytes have gone out from here, since the beginning.
+    /// Returns the number of bytes written from the outbox since the beginning.
     #[cfg(feature = "ws")]
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Appends a message if it fits, or can be made to by its rule.
+    /// Appends a message if it fits, or if its rule lets older ones make room.
     pub(crate) fn offer(&mut self, bytes: Bytes, rule: Rule, limits: &OutboxLimits) -> Offered {
         let mut evicted = 0;
         if matches!(rule, Rule::Replace(_)) {
@@ -209,13 +207,13 @@ impl Outbox {
         Offered { taken, evicted }
     }
 
-    /// Tells whether a message fits; an empty outbox takes one of any size, so that one large message passes.
+    /// Returns whether a message fits. An empty outbox takes one of any size, so that a single large message passes.
     pub(crate) fn fits(&self, len: usize, limits: &OutboxLimits) -> bool {
         self.is_empty() || (self.messages < self.most_messages(limits) && self.bytes + len <= self.most_bytes(limits))
     }
 
-    /// Makes room for a replay on top of the limits, so that it leaves live messages theirs. Nothing for one that
-    /// would bring such room over [`MAX_CREDIT`]: a client that asks again and again and reads nothing.
+    /// Grants a replay room on top of the limits, so that it takes none from live messages. A replay that would exceed
+    /// [`MAX_CREDIT`] gets none: its client asks again and again, and reads nothing.
     pub(crate) fn grant(&mut self, bytes: usize, messages: usize) {
         let sum = (self.credit.0.saturating_add(bytes), self.credit.1.saturating_add(messages));
         if sum.0 <= MAX_CREDIT.0 && sum.1 <= MAX_CREDIT.1 {
@@ -231,7 +229,7 @@ impl Outbox {
         limits.max_messages.saturating_add(self.credit.1)
     }
 
-    /// Appends whatever the limits: for control frames, and the rest of what is half out.
+    /// Appends a piece regardless of the limits: for control frames, and the rest of a frame that is half out.
     pub(crate) fn append(&mut self, bytes: Bytes, rule: Rule) {
         debug_assert!(!bytes.is_empty(), "a frame has a header");
         let piece = QueuedFrame { bytes, rule };
@@ -240,26 +238,26 @@ impl Outbox {
         self.queue.push_back(piece);
     }
 
-    /// Appends the answer to a ping in the place of one that waits: only the latest is due (RFC 6455,
-    /// section 5.5.3), so a client that pings and never reads does not grow what waits for it.
+    /// Appends a pong, in place of a waiting one: only the latest ping must be answered (RFC 6455, section 5.5.3). So a
+    /// client that pings and never reads does not grow its outbox.
     #[cfg(feature = "ws")]
     pub(crate) fn append_pong(&mut self, pong: Bytes) {
         self.remove_equal(&Rule::Pong);
         self.append(pong, Rule::Pong);
     }
 
-    /// Appends the rest of a frame whose start went out just now; the outbox is empty before.
+    /// Appends the rest of a frame whose start was just written. The outbox was empty.
     pub(crate) fn append_rest(&mut self, rest: Bytes, rule: Rule) {
         self.append(rest, rule);
         self.front_begun = true;
     }
 
-    /// Returns what goes out next, for one vectored write.
+    /// Returns the front pieces, for one vectored write.
     pub(crate) fn slices(&self) -> SmallVec<[IoSlice<'_>; SLICES]> {
         self.queue.iter().take(SLICES).map(|piece| IoSlice::new(&piece.bytes)).collect()
     }
 
-    /// Takes note that `written` bytes are out, and returns how many messages they complete.
+    /// Removes `written` bytes from the front, and returns the number of messages that they complete.
     pub(crate) fn advance(&mut self, mut written: usize) -> usize {
         let before = self.messages;
         self.bytes -= written;
@@ -282,8 +280,8 @@ impl Outbox {
         before - self.messages
     }
 
-    /// Takes pieces of about `most` bytes out of the queue, joined, for a writer that has to wait: they
-    /// can no longer be dropped. One at a time: the last one is [`staged_out`](Self::staged_out) before.
+    /// Takes pieces of about `most` bytes out of the queue, joined, for a writer that has to wait. They can no longer
+    /// be dropped. Call [`staged_out`](Self::staged_out) before the next `stage`.
     #[cfg(feature = "ws")]
     pub(crate) fn stage(&mut self, most: usize) -> Option<Bytes> {
         let mut size = 0;
@@ -307,7 +305,7 @@ impl Outbox {
         Some(joined)
     }
 
-    /// Takes note that all that was staged is out, and returns how many messages that were.
+    /// Counts the staged pieces as written, and returns the number of messages among them.
     #[cfg(feature = "ws")]
     pub(crate) fn staged_out(&mut self) -> usize {
         let (bytes, messages) = std::mem::take(&mut self.staged);
@@ -318,20 +316,20 @@ impl Outbox {
         messages
     }
 
-    /// Drops all messages that are not half out, and returns how many that were. Control frames stay.
+    /// Drops all messages except one that is half out, and returns how many there were. Control frames stay.
     pub(crate) fn drop_waiting(&mut self) -> usize {
         let begun = usize::from(self.front_begun);
         self.drop_some(begun..self.queue.len(), QueuedFrame::is_message)
     }
 
-    /// Drops everything, and returns how many messages that were.
+    /// Drops everything, and returns the number of messages.
     pub(crate) fn clear(&mut self) -> usize {
         std::mem::take(self).messages
     }
 
     fn remove_equal(&mut self, rule: &Rule) -> usize {
         let begun = usize::from(self.front_begun);
-        // There is one at the most, and searching a thousand of them costs less than one system call.
+        // There is at most one, and searching a thousand pieces costs less than a system call.
         match self.queue.iter().skip(begun).position(|piece| piece.rule == *rule) {
             Some(at) => {
                 self.drop_one(begun + at);
@@ -341,7 +339,7 @@ impl Outbox {
         }
     }
 
-    /// Drops the oldest that may go until `len` bytes fit; nothing when that would not be enough.
+    /// Drops the oldest messages that may go until `len` bytes fit; drops none when that is not enough.
     fn make_room(&mut self, len: usize, limits: &OutboxLimits) -> usize {
         let begun = usize::from(self.front_begun);
         let (mut bytes, mut messages) = (self.bytes + len, self.messages + 1);
@@ -352,13 +350,13 @@ impl Outbox {
                 messages -= 1;
             }
             let fits = bytes <= most_bytes && messages <= most_messages;
-            // Alone it passes whatever its size.
+            // A single message of any size passes.
             (fits || messages == 1 && bytes == len).then_some(at + 1)
         });
         end.map_or(0, |end| self.drop_some(begun..end, QueuedFrame::may_go))
     }
 
-    /// Drops those of `range` that `which` names.
+    /// Drops the pieces of `range` for which `which` returns true, and returns how many messages there were.
     fn drop_some(&mut self, range: Range<usize>, which: impl Fn(&QueuedFrame) -> bool) -> usize {
         let before = self.messages;
         let (mut at, mut end) = (range.start, range.end);
@@ -374,14 +372,14 @@ impl Outbox {
     }
 
     fn drop_one(&mut self, at: usize) {
-        // Moves the shorter side: near the front, where the oldest are, next to nothing.
+        // `remove` moves the shorter side: near the front, where the oldest pieces are, that is little.
         if let Some(piece) = self.queue.remove(at) {
             self.bytes -= piece.bytes.len();
             self.messages -= usize::from(piece.is_message());
         }
     }
 
-    /// Gives the memory back with the last piece: an outbox is for the time a socket pushes back.
+    /// Frees the memory with the last piece, since an outbox is in use only while the socket pushes back.
     fn release(&mut self) {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
@@ -410,7 +408,7 @@ mod tests {
         Offered { taken: true, evicted }
     }
 
-    /// What waits, one letter a piece.
+    /// Returns the waiting pieces, one letter each.
     fn waiting(outbox: &Outbox) -> String {
         assert_eq!(outbox.bytes, outbox.queue.iter().map(|piece| piece.bytes.len()).sum::<usize>());
         assert_eq!(outbox.messages, outbox.queue.iter().filter(|piece| piece.is_message()).count());

@@ -1,13 +1,14 @@
-//! The parts of a link, and what tells about them: no operation of it.
+//! The data of a link: its types, without its operations.
 //!
-//! They stand in one file since each needs the others: the state holds the feeds, a feed writes by [`Access`], and that
-//! holds the state's lock. `access.rs` writes with them, `mod.rs` is how others use them.
+//! They are in one file since each needs the others: the state holds the feeds, a feed writes by [`Access`], and an
+//! access holds the state's lock. The operations under the lock are in `access.rs`, those for the rest of the crate in
+//! `mod.rs`.
 //!
 //! ```text
 //! state     takes messages   leaves it by
-//! OPEN      yes              -> CLOSING  close, overflow: a close frame is the last thing queued
+//! OPEN      yes              -> CLOSING  close, overflow: a close frame is the last frame queued
 //!                            -> DEAD     a write failed, the peer is gone
-//! CLOSING   no               -> DEAD     the peer answered, or its time is up
+//! CLOSING   no               -> DEAD     the peer answered, or its time to answer is over
 //! DEAD      no               never
 //! ```
 
@@ -32,34 +33,34 @@ use crate::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// The sending half of one connection.
 ///
-/// In this order, and `Inner` in its own: a sweep over many connections waits for memory more than for
-/// anything else of ours, so what it touches of each lies together.
+/// The order of fields matters, here and in `Inner`. A sweep over many connections mostly waits for memory, so the
+/// fields that it touches lie together.
 #[repr(C)]
 pub(crate) struct Link {
     pub(super) inner: Mutex<Inner>,
-    /// Of the terms, beside what is touched with it.
+    /// Copied from the terms, to lie beside the fields that are used with it.
     pub(super) deflates: bool,
     pub(super) id: ChannelId,
     pub(super) created: SystemTime,
     pub(super) terms: Terms,
 }
 
-/// What is settled about a connection before it begins.
+/// The settings of a connection before it begins.
 #[derive(Debug, Default)]
 pub(crate) struct Terms {
     pub(crate) peer_addr: Option<SocketAddr>,
     pub(crate) options: ChannelOptions,
     /// The client takes compressed frames.
     pub(crate) deflates: bool,
-    /// Drives the connection, if one does.
+    /// The runtime that drives the connection, if there is one.
     pub(crate) runtime: Option<Handle>,
 }
 
-/// What changes, under one lock.
+/// The mutable part, under one lock.
 #[repr(C)]
 pub(super) struct Inner {
     pub(super) state: LinkState,
-    /// It has a `life`: asked at every message.
+    /// Whether there is a `life`: read at every message.
     pub(super) mortal: bool,
     /// `None` when the connection is dead.
     pub(super) transport: Option<Arc<dyn Transport>>,
@@ -68,15 +69,15 @@ pub(super) struct Inner {
     pub(super) dropped: u64,
     pub(super) feeds: Vec<Arc<dyn Feed>>,
     pub(super) homes: Vec<Weak<dyn Home>>,
-    /// It has left its feeds and homes, for good.
+    /// The channel has ended: it has left its feeds and homes for good.
     pub(super) retired: bool,
-    /// Its user may not be here any more.
+    /// The channel's user was revoked.
     pub(super) revoked: bool,
     /// When the channel ends by itself, if ever.
     pub(super) life: Option<Box<Life>>,
     /// The task that reads, keeps time, and flushes when there is room again.
     pub(super) driver: Option<Waker>,
-    /// Who waits until nothing waits, or for the end.
+    /// The futures that wait until the outbox is empty, or the connection is over.
     pub(super) watchers: Waitlist,
     pub(super) open: OpenChannel,
 }
@@ -92,37 +93,37 @@ pub(crate) enum LinkState {
 pub(crate) struct Access<'a> {
     pub(super) inner: MutexGuard<'a, Inner>,
     pub(super) link: &'a Arc<Link>,
-    /// Something was written, or asks for room.
+    /// Bytes were written, or wait for room: the far end must be woken.
     pub(super) tell_far: bool,
-    /// Told when the lock is released.
+    /// Metrics, recorded when the lock is released.
     pub(super) notes: Notes,
 }
 
-/// Where messages for this connection wait beside the outbox: the log of a group.
+/// A source of messages for this connection beside the outbox: the log of a group.
 pub(crate) trait Feed: Any + Send + Sync {
-    /// Passes on what this connection has not had yet.
+    /// Passes on the messages that this connection has not had.
     fn catch_up(&self, access: &mut Access<'_>);
 
-    /// As `catch_up`, and ends the feed.
+    /// Catches up, and ends the feed.
     fn leave(&self, access: &mut Access<'_>);
 
-    /// Clears up behind `leave`. Called without the lock.
+    /// Cleans up after `leave`. Called without the lock.
     fn left(&self);
 }
 
 impl Link {
-    /// Returns the bytes of a frame as this client is to get them.
+    /// Returns the bytes of a frame for this client, compressed if it takes that.
     pub(crate) fn wire<'f>(&self, frame: &'f Frame) -> &'f Bytes {
         frame.wire(self.deflates)
     }
 }
 
 impl Inner {
-    /// Collects whom the change from `before` concerns.
+    /// Collects the wakers of the tasks that the change from `before` concerns.
     #[cold]
     pub(super) fn note_change(&mut self, before: (LinkState, bool), wakes: &mut SmallVec<[Waker; 2]>) {
         let empty = self.outbox.is_empty();
-        // The driver flushes what waits, and at the end of a connection waits until all is out.
+        // The driver flushes the outbox, and at the end of a connection waits until it is empty.
         let concerns_driver = self.state != before.0 || !empty || self.state == LinkState::Closing;
         if concerns_driver {
             wakes.extend(self.driver.take());

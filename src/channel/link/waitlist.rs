@@ -1,14 +1,14 @@
-//! [`Waitlist`]: who waits for something, in the order of their coming. A plain value.
+//! [`Waitlist`]: the wakers of waiting futures, in the order in which they began to wait. A plain value.
 //!
-//! Each future has one place, by its [`Ticket`], whatever waker it is polled with, and gives it back when
-//! it is dropped: a list grows with the futures that wait, not with those that ever did.
+//! Each future has one place, by its [`Ticket`], whatever waker polls it, and gives the place back when it is dropped.
+//! So a list grows with the futures that wait now, not with all that ever waited.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 
 use crate::sync::unique_number;
 
-/// Names a future that waits. Later ones are larger.
+/// Names a waiting future. Later tickets are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
@@ -22,17 +22,17 @@ impl Ticket {
 pub(crate) struct Waitlist(BTreeMap<Ticket, Waker>);
 
 impl Waitlist {
-    /// Takes a place, or the same again with another waker.
+    /// Takes a place, or replaces the waker of a place.
     pub(crate) fn put(&mut self, ticket: Ticket, waker: &Waker) {
         self.0.entry(ticket).and_modify(|known| known.clone_from(waker)).or_insert_with(|| waker.clone());
     }
 
-    /// Gives a place back; false when it was taken out before.
+    /// Gives a place back; returns false when it was taken out before.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
         self.0.remove(&ticket).is_some()
     }
 
-    /// Takes out the first ones, to be woken when no lock is held.
+    /// Takes out the first wakers, which the caller wakes without a lock.
     pub(crate) fn take_first(&mut self, most: usize) -> Vec<Waker> {
         std::iter::from_fn(|| self.0.pop_first()).take(most).map(|(_, waker)| waker).collect()
     }

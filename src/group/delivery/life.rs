@@ -15,7 +15,8 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, lock};
 
 impl LiveGroup {
-    /// Makes a channel a member, behind all others, and returns what it has missed; `None` when the group is closed.
+    /// Makes a channel a member, behind all others, and returns the messages that it has missed; `None` when the group
+    /// is closed.
     ///
     /// The caller holds the lock of the channel's link. Replay and membership are one step under the group's lock: what
     /// was missed is taken from the ring, and the cursor is set to the log's head. A message of another thread is
@@ -27,7 +28,7 @@ impl LiveGroup {
     /// Either way it arrives once. No sweep can deliver case 2 ahead of the replay: a sweep needs the lock of the link,
     /// which is held until the replay is written.
     pub(crate) fn admit(&self, link: &Arc<Link>, since: Option<Since>) -> Option<(Arc<Member>, Missed)> {
-        // Members of a group that keeps a history are told where it stands, so that offsets mean something to them.
+        // In a group with a history every new member gets the position, so that offsets mean something to its client.
         let since = since.or_else(|| self.tail.as_ref().map(|_| Since::Last(0)));
         let now = SystemTime::now();
         let mut state = lock(&self.state);
@@ -45,7 +46,7 @@ impl LiveGroup {
             cursor: AtomicU64::new(state.log.head()),
         });
         state.next_member += 1;
-        // In place, unless a sweep holds the list: joins cost the same however many there are.
+        // Changed in place unless a sweep holds the list, so the cost of a join does not grow with the members.
         Arc::make_mut(&mut state.members).insert(member.number, Arc::clone(&member));
         drop(state);
         drop(gone);
@@ -84,7 +85,7 @@ impl LiveGroup {
         }
     }
 
-    /// Returns the group that has this name now. One that keeps a history is made when there is none.
+    /// Returns the group that has this name now. If there is none and the group keeps a history, a new one is made.
     pub(super) fn successor(&self) -> Option<Arc<Self>> {
         let keeper = self.keeper.upgrade()?;
         let group = keeper.find(self.kind, &self.name);

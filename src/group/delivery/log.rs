@@ -5,7 +5,7 @@
 //! ```text
 //!            first                          head
 //!   (swept)    | frame | frame | frame | ...  |
-//!                 ^ a member's cursor: what it gets next
+//!                 ^ a member's cursor: the next frame for it
 //! ```
 //!
 //! Always: no member's cursor is below `first`. A frame leaves the log only after a sweep has taken every member past

@@ -27,12 +27,12 @@ impl Member {
 
     /// Returns whether the membership is over.
     ///
-    /// Exact under the lock of the link. Without it, a caller that reads the cursor under some other lock L needs one
-    /// more thing: whoever ends the membership takes L afterwards. Then either
+    /// Exact under the lock of the link. A caller that holds some other lock L instead relies on one more thing: the
+    /// thread that ends the membership takes L afterwards. In the order of L,
     ///
-    /// 1. this call comes after the end in the order of L, and returns true; or
-    /// 2. it comes before, may return false, and the one that ended the membership then sees under L what the caller
-    ///    has done there, and undoes it.
+    /// 1. that thread came first: this call returns true; or
+    /// 2. this call came first and may return false: that thread then finds under L what the caller has done there, and
+    ///    undoes it.
     pub(crate) fn has_ended(&self) -> bool {
         self.cursor() == u64::MAX
     }
@@ -42,7 +42,7 @@ impl Member {
         if entry.except != Some(self.channel) {
             entry.tally.note(access.push(&entry.frame, &self.route(entry)));
         } else if let Some(skip) = &entry.skip {
-            // It is not a delivery, so no tally counts it.
+            // A skip is not a delivery, so no tally counts it.
             access.push(skip, &self.route(entry));
         }
     }
@@ -54,7 +54,7 @@ impl Member {
 
 impl Feed for Member {
     fn catch_up(&self, access: &mut Access<'_>) {
-        // Collected first: nothing is written to a socket under the group's lock.
+        // Collected first, so that no socket is written under the group's lock.
         let due: SmallVec<[_; 4]> = {
             let state = lock(&self.group.state);
             let due = state.log.since(self.cursor()).cloned().collect();
@@ -64,7 +64,7 @@ impl Feed for Member {
         due.iter().for_each(|entry| self.push(entry, access));
     }
 
-    /// Delivers what was sent before the leave, then takes the member off the list.
+    /// Delivers the frames sent before the leave, then takes the member off the list.
     ///
     /// The lock of the link is held, so no sweep and no send visits this member meanwhile. Where another thread works
     /// on the group:

@@ -1,4 +1,4 @@
-//! What a group send did: at once, and after its sweep.
+//! [`SendReport`]: the result of a group send, at once and after its sweep.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use crate::observe::groups as observe;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
-/// Tells what a group send did when it returned.
+/// The result of a group send: whether the group took the message, and later what became of it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,7 +45,7 @@ impl SendReport {
         Self { position, ..self }
     }
 
-    /// Tells of a group without members: it is delivered to nobody.
+    /// Makes the report of a send to a group that does not exist: accepted, and delivered to no member.
     pub(crate) fn nobody() -> Self {
         observe::sent(None, 0, true);
         let tally = Arc::<Tally>::default();
@@ -53,31 +53,31 @@ impl SendReport {
         Self::new(0, true, tally)
     }
 
-    /// Returns the number of members that the group had, an excepted one included.
+    /// Returns the number of members at the send, including an excepted one.
     #[must_use]
     pub fn members(&self) -> usize {
         self.members
     }
 
-    /// Tells whether the group took the frame; false when too much waits in it already: see
+    /// Returns whether the group took the frame; false when the group is full: see
     /// [`GroupOptions::max_messages`](crate::group::GroupOptions::max_messages).
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.accepted
     }
 
-    /// Returns where the message is in the group's history; `None` when it is not kept there: the group has none, the
-    /// message was not accepted, is [ephemeral](crate::group::GroupSend::ephemeral), or is no JSON.
+    /// Returns the message's position in the group's history; `None` when the history does not keep it: the group has
+    /// no history, or the message was not accepted, is [ephemeral](crate::group::GroupSend::ephemeral), or is not JSON.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.position
     }
 
-    /// Waits until the frame was handed to every member, and tells what became of it: at once for one
-    /// that was not accepted, all zero.
+    /// Waits until the frame was handed to every member, and returns the outcomes. For a frame that was not accepted it
+    /// returns zeros at once.
     ///
-    /// It waits for the sweep, not for clients. Should the runtime be shut down on which that runs as a
-    /// task, the next send to the group goes on with it.
+    /// It waits for the sweep, not for clients. If the sweep's runtime is shut down, the next send to the group
+    /// continues the sweep.
     ///
     /// # Cancel safety
     ///
@@ -90,20 +90,20 @@ impl SendReport {
     }
 }
 
-/// What became of one frame of a group send. The three counts add up to its members, without an excepted one.
+/// The outcomes of one frame of a group send. The three counts add up to its members, without an excepted one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Members whose kernel took all of it. Whether the client has read it is not known.
+    /// Members for which the kernel took the whole frame. The client may not have read it yet.
     pub written: usize,
-    /// Members in whose outbox some of it waited when the sweep passed. A later message may still take
-    /// its place there, where the [`Overflow`](crate::channel::Overflow) rule says so, or the connection
-    /// may break: the channel's [`counts`](crate::channel::Sender::counts) tell.
+    /// Members in whose outbox the frame, or a part of it, waited when the sweep passed. It may still be dropped: a
+    /// later message takes its place, by the [`Overflow`](crate::channel::Overflow) rule, or the connection breaks. The
+    /// channel's [`counts`](crate::channel::Sender::counts) include it.
     pub queued: usize,
-    /// Members that do not get it: their channel is closed, or its outbox was full.
+    /// Members that do not get the frame: the channel is closed, or its outbox was full.
     pub dropped: usize,
 }
 
-/// Counts what becomes of one frame.
+/// Counts the outcomes of one frame.
 #[derive(Default)]
 pub(crate) struct Tally {
     written: AtomicUsize,
@@ -124,12 +124,12 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts members whose kernel took the frame, all at once.
+    /// Counts several members for which the kernel took the frame.
     pub(crate) fn add_written(&self, members: usize) {
         self.written.fetch_add(members, Ordering::Relaxed);
     }
 
-    /// The sweep has been with every member.
+    /// Marks the tally as complete, once the sweep has visited every member.
     pub(crate) fn settle(&self) {
         // Release: pairs with the Acquire of `settled_or_wakes`.
         self.settled.store(true, Ordering::Release);
@@ -139,7 +139,9 @@ impl Tally {
 
     fn settled_or_wakes(&self, waker: &Waker) -> bool {
         let mut waiting = lock(&self.waiting);
-        // Acquire: pairs with `settle`. Under the lock that it takes next: it comes after, or is seen here.
+        // Acquire: pairs with the Release of `settle`, which stores the flag before it takes this lock:
+        // 1. it takes the lock after this call, and finds the waker; or
+        // 2. it took the lock before, and this load sees the flag.
         let settled = self.settled.load(Ordering::Acquire);
         if !settled && !waiting.iter().any(|known| known.will_wake(waker)) {
             waiting.push(waker.clone());

@@ -1,4 +1,4 @@
-//! [`GroupSend`]: one send to a group, with its options.
+//! [`GroupSend`]: a send to a group, with options.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,9 +22,9 @@ use crate::sync::{Arc, lock};
 /// ends it.
 #[must_use = "nothing is sent before `send` or `send_frame`"]
 pub struct GroupSend {
-    /// `None` when there is no such group: it has no members.
+    /// `None` when the group does not exist: it has no members.
     group: Option<Arc<LiveGroup>>,
-    /// The send makes this group: it has no members, but keeps a history.
+    /// The group that this send makes: it does not exist, and is to keep a history.
     unmade: Option<(Arc<dyn Keeper>, Box<str>)>,
     except: Option<ChannelId>,
     key: Option<Arc<str>>,
@@ -36,7 +36,7 @@ impl GroupSend {
         Self { group: Some(group), ..Self::to_nobody() }
     }
 
-    /// Sends to a group that is made for it.
+    /// Begins a send to a group that the send makes.
     pub(crate) fn to_new(keeper: Arc<dyn Keeper>, name: &str) -> Self {
         Self { unmade: Some((keeper, name.into())), ..Self::to_nobody() }
     }
@@ -47,16 +47,17 @@ impl GroupSend {
 
     /// Leaves one channel out.
     ///
-    /// In a group that keeps a history it is told the offset that it does not get (`{"type":"skip",..}`), so that
-    /// it sees no gap. The message is part of the history like any other: who comes back on another channel gets it.
+    /// In a group that keeps a history this channel gets the offset instead of the message (`{"type":"skip",..}`), so
+    /// that its client sees no gap. The history keeps the message as any other: a client that reconnects on another
+    /// channel gets it.
     pub fn except(mut self, channel: ChannelId) -> Self {
         self.except = Some(channel);
         self
     }
 
-    /// Says what the payload is the latest value of: in a group with the rule
-    /// [`Conflate`](crate::channel::Overflow::Conflate) it replaces one of that key which still waits
-    /// for a slow member. A key that holds a value per user names the user too, as in `cursor:ada`.
+    /// Makes the payload the latest value of `key`: in a group with the rule
+    /// [`Conflate`](crate::channel::Overflow::Conflate) it replaces a message with the same key that still waits for a
+    /// slow member. For one value per user, put the user into the key, as in `cursor:ada`.
     ///
     /// ```
     /// use fanfare::channel::{Channel, FarMessage, Overflow};
@@ -65,7 +66,7 @@ impl GroupSend {
     /// let channels = ChannelBox::builder().groups(|_| GroupOptions::default().overflow(Overflow::Conflate)).build();
     /// let (channel, mut far_end) = Channel::in_memory();
     /// let _membership = channels.join(&channel, "doc")?;
-    /// channel.send_bytes(vec![0; 100_000])?; // fills the pipe: what follows has to wait
+    /// channel.send_bytes(vec![0; 100_000])?; // fills the pipe: later messages wait
     /// for column in 0..1000 {
     ///     channels.group("doc").key("cursor:ada").send(&column)?;
     /// }
@@ -79,7 +80,7 @@ impl GroupSend {
         self
     }
 
-    /// Leaves the message out of the group's history: for what is of no use later, such as who is typing.
+    /// Leaves the message out of the group's history: for a message without later use, such as "ada is typing".
     ///
     /// ```
     /// use fanfare::group::{ChannelBox, GroupOptions, HistoryLimits};
@@ -104,12 +105,12 @@ impl GroupSend {
             Some(tail) => Message::Saved(Draft::json(payload, &tail)?),
             None => Message::Passing(Frame::json(payload)?),
         };
-        // Not before the payload has been serialised, which may fail: nobody would note that the group is empty.
+        // Only after the payload was serialised, which may fail: an empty group would be left behind.
         self.make();
         Ok(self.send_message(message))
     }
 
-    /// Sends a frame: what is there already, or goes to several groups, is not framed again.
+    /// Sends a frame that exists already, or goes to several groups: it is not framed again.
     ///
     /// ```
     /// use fanfare::channel::{Channel, FarMessage};
@@ -128,22 +129,22 @@ impl GroupSend {
     /// # Ok::<(), fanfare::group::JoinError>(())
     /// ```
     ///
-    /// A group that keeps a history adds its fields to JSON, for which it is framed again; anything else it does not
-    /// keep: [`SendReport::position`] tells.
+    /// A group that keeps a history adds its fields to JSON, and frames it again. It does not keep a frame that is not
+    /// JSON: then [`SendReport::position`] is `None`.
     pub fn send_frame(mut self, frame: &Frame) -> SendReport {
         let message = self.message(frame);
         self.make();
         self.send_message(message)
     }
 
-    /// Sends a frame as soon as there is room for it in the group: for a source that can wait, and must
-    /// not lose anything. A frame larger than the group's bound is refused at once.
+    /// Sends a frame as soon as the group has room for it: for a source that can wait and must not lose a message. A
+    /// frame larger than the group's bound is refused at once.
     ///
-    /// Who waits together is served in no order.
+    /// Waiting senders are served in no particular order.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped before it is ready the frame was not sent.
+    /// When the future is dropped before it is ready, the frame was not sent.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -158,7 +159,7 @@ impl GroupSend {
     /// let _membership = channels.join(&channel, "room")?;
     /// let frame = Frame::text("one at a time");
     /// assert!(channels.group("room").send_frame(&frame).is_accepted());
-    /// assert!(!channels.group("room").send_frame(&frame).is_accepted(), "one waits, and that is the bound");
+    /// assert!(!channels.group("room").send_frame(&frame).is_accepted(), "the group is full");
     /// assert!(channels.group("room").send_frame_when_room(&frame).await.is_accepted());
     /// # Ok(()) }
     /// ```
@@ -175,7 +176,7 @@ impl GroupSend {
             }
             let (posted, members) = {
                 let mut state = lock(&group.state);
-                // An empty log will not have more room than it has.
+                // An empty log cannot gain room: a frame that does not fit there never will.
                 let fits = message.as_ref().is_none_or(|message| state.log.has_room(message.len(), &group.options));
                 let waits = !fits && !state.log.is_empty();
                 if waits {
@@ -188,7 +189,8 @@ impl GroupSend {
             match posted {
                 Some(posted) => Poll::Ready(posted.finish(group)),
                 None => {
-                    // Asked for by who waits as well: the task of an earlier sweep may have gone with its runtime.
+                    // The waiting sender asks for a sweep too: the task of an earlier one may have ended with its
+                    // runtime.
                     group.sweep(members);
                     Poll::Pending
                 }
@@ -202,14 +204,14 @@ impl GroupSend {
         self.group.as_ref().map(|group| &*group.name).or_else(unmade)
     }
 
-    /// Makes the group that this is the first send to.
+    /// Makes the group, if this is its first send.
     fn make(&mut self) {
         if let Some((keeper, name)) = self.unmade.take() {
             self.group = Some(keeper.open(Kind::Named, &name));
         }
     }
 
-    /// Returns what goes behind a message that the group saves.
+    /// Returns the fields that a saved message has behind its payload; `None` when the group does not save it.
     fn tail(&self) -> Option<Cow<'_, [u8]>> {
         match (&self.group, &self.unmade) {
             _ if self.ephemeral => None,
@@ -229,7 +231,7 @@ impl GroupSend {
             let Some(group) = &self.group else { return SendReport::nobody() };
             let mut state = lock(&group.state);
             if state.closed && matches!(message, Message::Saved(_)) {
-                // What is to be kept is kept where others look for it.
+                // The message must go to the history that later readers of this name find.
                 drop(state);
                 self.leave_closed();
                 continue;
@@ -240,7 +242,7 @@ impl GroupSend {
         }
     }
 
-    /// Lets go of a group whose last member has left: it may have been opened anew.
+    /// Turns from a closed group to the one that has its name now, if there is one.
     fn leave_closed(&mut self) {
         while let Some(closed) = self.group.take_if(|group| lock(&group.state).closed) {
             closed.vanish();
@@ -248,7 +250,7 @@ impl GroupSend {
         }
     }
 
-    /// Appends a message to the log, and to the history if it is to be saved: under the log's lock.
+    /// Appends a message to the log, and a saved one to the history. The caller holds the group's lock.
     fn post(&self, group: &LiveGroup, state: &mut State, message: Message) -> Posted {
         let tally = Arc::<Tally>::default();
         let mut posted = Posted {
@@ -275,11 +277,11 @@ impl GroupSend {
     }
 }
 
-/// What is sent.
+/// The message of a send.
 enum Message {
-    /// As it is.
+    /// It goes out as it is.
     Passing(Frame),
-    /// It gets its offset when it is appended.
+    /// The history keeps it. It gets its offset when it is appended.
     Saved(Draft),
 }
 
@@ -297,13 +299,13 @@ struct Posted {
     accepted: bool,
     members: usize,
     position: Option<Position>,
-    /// What left the history for it.
+    /// The frames that left the history to make room: dropped without the lock.
     gone: Gone,
     tally: Arc<Tally>,
 }
 
 impl State {
-    /// Gives a message its offset, and its place in the history.
+    /// Appends a message to the history, which gives it its offset.
     fn save(&mut self, draft: Draft, now: SystemTime) -> Saved {
         let offset = self.history.as_ref().map_or(0, |ring| ring.next());
         let frame = draft.finish(offset);
@@ -312,16 +314,16 @@ impl State {
     }
 }
 
-/// A message that has its place in the history.
+/// A message in the history.
 struct Saved {
     frame: Frame,
     position: Option<Position>,
-    /// The frames that left the history for it: the caller drops them without the lock.
+    /// The frames that left the history to make room: the caller drops them without the lock.
     gone: Gone,
 }
 
 impl Posted {
-    /// Does the rest, without the log's lock.
+    /// Asks for the sweep, and reports. Called without the group's lock.
     fn finish(self, group: &Arc<LiveGroup>) -> SendReport {
         drop(self.gone);
         observe::sent(Some(group.named()), self.members, self.accepted);
@@ -335,11 +337,11 @@ impl Posted {
     }
 }
 
-/// A place among those who wait for room in a group, given back at the end.
+/// A sender's place among those that wait for room in a group, given back when this is dropped.
 struct Waiting {
     group: Arc<LiveGroup>,
     ticket: Ticket,
-    /// The last look found no room: if it is woken after that and goes, the room is somebody else's.
+    /// The last look found no room. A sender that is woken after it and gives up passes the wake on to the next one.
     woken_for_nothing: bool,
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct LiveGroup {
     /// Unique within the process. An outbox tells the groups of its messages apart by it.
     pub(crate) number: u64,
     pub(crate) options: GroupOptions,
-    /// What a saved message has behind its payload; `None` when the group keeps no history.
+    /// The fields that a saved message has behind its payload; `None` when the group keeps no history.
     pub(crate) tail: Option<Box<[u8]>>,
     pub(crate) state: Mutex<State>,
     /// Sweeps asked for since the last sweep looked: see `sweeper`.
@@ -99,8 +99,8 @@ pub(crate) struct State {
     pub(super) next_member: u64,
     /// The group takes no more members: it is out of its map, or soon will be.
     pub(crate) closed: bool,
-    /// A runtime that drives a member's connection, once one was looked for. A leave forgets it, since the member that
-    /// left may have been the last one on it.
+    /// A runtime that drives a member's connection, once one was looked up. A leave forgets it, since the leaving
+    /// member may be the last one on that runtime.
     pub(super) runtime: Option<Handle>,
     /// Senders that wait for room in the log.
     pub(super) waiting: Waitlist,
@@ -115,7 +115,7 @@ pub(crate) struct State {
 pub(crate) struct Listed {
     /// The bytes that its history is counted with.
     pub(crate) bytes: usize,
-    /// A message came since: the group counts as left only then.
+    /// A message came since. The group then counts as left at the time of that message.
     pub(crate) again: bool,
 }
 
@@ -176,7 +176,7 @@ pub(crate) trait Keeper: Send + Sync {
     /// Takes a closed group out of its map; returns whether this call did it.
     fn remove(&self, group: &Arc<LiveGroup>) -> bool;
 
-    /// Takes note that a group with a history has no members.
+    /// Lists a group that keeps a history and has no members.
     fn note_idle(&self, group: &Arc<LiveGroup>);
 }
 

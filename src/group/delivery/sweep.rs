@@ -1,19 +1,18 @@
-//! One sweep over a group: round after round, until every member has all.
+//! One sweep over a group: it visits the members in turn, round after round, until every member has every frame.
 //!
-//! It goes from member to member like a paternoster lift, and hands each one all that has been sent
-//! since its last visit. What arrives meanwhile is taken up at the next stop: members behind that point
-//! get it together with what they are owed anyway, in one write, and those before it in the next round.
-//! So a frame is with everybody one round after it came, and a busy group has as many frames in a write
-//! as come in a round.
+//! A visit hands the member all frames that were sent since the last visit. Between visits the sweep takes up new
+//! frames, as a paternoster lift takes passengers at every floor: members after that point get them in this round, in
+//! one write with older frames, and members before it in the next round. So every member has a frame one round after
+//! the sweep took it up, and in a busy group a write carries all frames of a round.
 //!
 //! ```text
-//! members    1   2   3   4   5   6   7   8        at: the next to be visited, 4 in round 0
-//!            |___|___|   ^                        a frame that is taken up here has its due at 4 in
+//! members    1   2   3   4   5   6   7   8        at: the next member to visit, 4 in round 0
+//!            |___|___|   ^                        a frame that is taken up here is due at 4 in
 //!            next round  this round               round 1: then the log may forget it
 //! ```
 //!
-//! Positions are in the order of the members' numbers, which joins and leaves do not change. A plain
-//! value, of whoever holds the group's token; see `sweeper`.
+//! Stops are in the order of the members' numbers, which joins and leaves do not change. A plain value, owned by the
+//! thread or task that holds the group's token: see `sweeper`.
 
 use std::collections::VecDeque;
 
@@ -26,27 +25,27 @@ use crate::frame::{Piece, pieces};
 use crate::observe::channels::{To, delivered};
 use crate::sync::Arc;
 
-/// Frames, and bytes, that a sweep takes up at a time: a quarter of what an outbox has room for. A member
-/// gets them in one visit, in which its own task cannot empty its outbox.
+/// The most frames and bytes that a sweep has taken up at a time: a quarter of an outbox. A member gets them all in one
+/// visit, during which its own task cannot empty its outbox.
 const WINDOW_FRAMES: usize = 256;
 const WINDOW_BYTES: usize = 256 << 10;
-/// Joined runs that are kept for the next members. More than one, since some clients take compressed
-/// frames, and some have had a part already.
+/// The joined runs kept for the next members. There are several, since some clients take compressed frames, and some
+/// members already have a part of the run.
 const JOINS: usize = 4;
 
-/// Members whose memory is asked for at once: see [`touch`].
+/// The number of members whose memory is fetched together: see [`touch`].
 const AHEAD: usize = 8;
 
 pub(super) struct Sweep {
-    /// What the log has from `first` to `end`.
+    /// The entries of the log from `first` to `end`.
     entries: VecDeque<Entry>,
     first: u64,
     end: u64,
-    /// What lies behind is for the next sweep.
+    /// The position at which this sweep stops; later frames are for the next sweep.
     limit: u64,
-    /// The head of the log at the beginning: whoever had asked for a sweep by then has appended before it.
+    /// The head of the log at the beginning. Every sender that had requested a sweep by then appended before it.
     owed: u64,
-    /// Who does not get a frame, with its position.
+    /// The excepted channel of each frame that has one, with the frame's position.
     excepted: SmallVec<[(u64, ChannelId); 4]>,
     members: Arc<Members>,
     at: Stop,
@@ -54,33 +53,33 @@ pub(super) struct Sweep {
     joins: SmallVec<[Join; JOINS]>,
 }
 
-/// A point on the way: in this round, before the member of this number.
+/// A point in the sweep: in this round, before the member of this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Stop {
     round: u64,
     number: u64,
 }
 
-/// What lies before `end` is with everybody when the sweep comes to `due`.
+/// When the sweep reaches `due`, every member has the frames before `end`.
 struct Mark {
     end: u64,
     due: Stop,
 }
 
-/// The frames from `start` to the end, as they go to a member that gets them all.
+/// The frames from `start` to the end, joined for members that get all of them.
 struct Join {
     start: u64,
     deflates: bool,
     pieces: Vec<Piece>,
-    /// Members whose kernel took all of it at once, not yet told to the tallies.
+    /// The number of members for which the kernel took all of it at once; not yet counted in the tallies.
     whole: usize,
 }
 
 impl Sweep {
-    /// Begins with what is in the log. One that is `open` takes up what comes later, too.
+    /// Begins a sweep over the frames in the log. An `open` sweep also takes up frames that come later.
     pub(super) fn new(state: &State, open: bool) -> Self {
         let log = &state.log;
-        // Nobody is always the last one: the beginning jumps about, evenly (by the golden ratio).
+        // The first member of each sweep is spread evenly (by the golden ratio), so that none is always last.
         let number = log.first().wrapping_mul(0x9e37_79b9_7f4a_7c15) % state.next_member.max(1);
         let mut sweep = Self {
             entries: VecDeque::new(),
@@ -98,17 +97,17 @@ impl Sweep {
         sweep
     }
 
-    /// Takes no more up than it owes.
+    /// From now on takes up only frames that were in the log at the beginning.
     pub(super) fn close(&mut self) {
         self.limit = self.end.max(self.owed);
     }
 
-    /// Tells whether everybody has all that was taken up.
+    /// Returns whether every member has all frames that were taken up.
     pub(super) fn is_done(&self) -> bool {
         self.marks.is_empty()
     }
 
-    /// Visits up to `most` members, and returns what all have now.
+    /// Visits up to `most` members, and returns the frames that every member has now.
     pub(super) fn advance(&mut self, most: usize) -> Passed {
         let members = Arc::clone(&self.members);
         let mut visits = 0;
@@ -133,7 +132,7 @@ impl Sweep {
         self.pass()
     }
 
-    /// Takes up what the log has got since, and who is a member now: under its lock.
+    /// Takes up new frames of the log and the current list of members. The caller holds the group's lock.
     pub(super) fn take_up(&mut self, state: &State) {
         let log = &state.log;
         self.members = Arc::clone(&state.members);
@@ -150,14 +149,14 @@ impl Sweep {
         self.marks.push_back(Mark { end: self.end, due: Stop { round: self.at.round + 1, ..self.at } });
     }
 
-    /// Returns how far the sweep may go now: as far as there is, with no more on its way than a window.
+    /// Returns the position up to which frames are taken up now: the head of the log, or the end of the window.
     fn window(&self, log: &Log) -> u64 {
         let mut bytes: usize = self.entries.iter().map(|entry| entry.frame.bytes().len()).sum();
         let mut end = self.end;
         for entry in log.since(self.end) {
             bytes += entry.frame.bytes().len();
             let frames = (end - self.first) as usize;
-            // One of any size passes when it is alone.
+            // A single frame of any size passes.
             if end >= self.limit || frames >= WINDOW_FRAMES || (bytes > WINDOW_BYTES && frames > 0) {
                 break;
             }
@@ -166,12 +165,12 @@ impl Sweep {
         end
     }
 
-    /// Tells whether everybody has been visited since the last frame was taken up.
+    /// Returns whether every member was visited since the last frame was taken up.
     fn is_round(&self) -> bool {
         self.marks.back().is_none_or(|mark| mark.due <= self.at)
     }
 
-    /// Lets go of the frames that everybody has.
+    /// Takes out the frames that every member has.
     fn pass(&mut self) -> Passed {
         let reached = self.marks.iter().take_while(|mark| mark.due <= self.at).count();
         let end = self.marks.drain(..reached).next_back().map_or(self.first, |mark| mark.end);
@@ -185,9 +184,9 @@ impl Sweep {
     }
 
     fn visit(&mut self, member: &Member) {
-        // A channel that is gone has left all its groups, or is about to.
+        // The channel is gone: it has left its groups, or is about to.
         let Some(link) = member.link.upgrade() else { return };
-        // A guess, before the lock: joining and compressing are not for there. It rarely fails.
+        // A guess without the lock, under which frames are neither joined nor compressed. It is rarely wrong.
         let start = member.cursor();
         let gets_all = start < self.end && self.is_for(member.channel, start);
         let join = gets_all.then(|| self.join(start, link.deflates()));
@@ -197,8 +196,8 @@ impl Sweep {
         }
     }
 
-    /// Hands a member what it has not had; true when that was a whole join, and the kernel took it whole.
-    /// Otherwise each frame's tally was told.
+    /// Hands a member the frames that it has not had. Returns true when that was a whole join and the kernel took all
+    /// of it; otherwise the outcomes are counted in the frames' tallies.
     fn hand_over(&self, member: &Member, guess: u64, join: Option<usize>, access: &mut Access<'_>) -> bool {
         let cursor = member.cursor();
         if cursor >= self.end {
@@ -225,7 +224,7 @@ impl Sweep {
                 untold.by_ref().take(1).for_each(|entry| entry.tally.note(outcome));
             });
             if !written && whole {
-                // The first piece that did not go out whole: those before did.
+                // This is the first piece that did not go out whole; the pieces before it did.
                 self.entries_from(join.start).take(passed).for_each(|entry| entry.tally.note(Outcome::Written));
             } else if written && !whole {
                 entries().for_each(|entry| entry.tally.note(Outcome::Written));
@@ -244,7 +243,7 @@ impl Sweep {
         self.entries.range((position - self.first) as usize..)
     }
 
-    /// Returns where the join of what lies from `start` to the end is kept.
+    /// Returns the index of the join from `start` to the end, which is made if there is none.
     fn join(&mut self, start: u64, deflates: bool) -> usize {
         let known = self.joins.iter().position(|join| (join.start, join.deflates) == (start, deflates));
         known.unwrap_or_else(|| {
@@ -257,7 +256,7 @@ impl Sweep {
         })
     }
 
-    /// Tells the tallies what became of the joins, which are made anew for what comes next.
+    /// Counts the written joins in the tallies, and drops the joins.
     fn tell(&mut self) {
         for join in std::mem::take(&mut self.joins) {
             if join.whole > 0 {
@@ -269,20 +268,20 @@ impl Sweep {
 
 impl Drop for Sweep {
     fn drop(&mut self) {
-        // The task may end with its runtime: what was written stays counted.
+        // The task may end with its runtime: the written frames are still counted.
         self.tell();
     }
 }
 
-/// Frames that everybody has.
+/// Frames that every member has.
 pub(super) struct Passed {
-    /// Their end.
+    /// The position behind the last of them.
     pub(super) end: u64,
     entries: Vec<Entry>,
 }
 
 impl Passed {
-    /// Settles their tallies: without the log's lock, since whoever waits for one is woken.
+    /// Settles their tallies. Called without the group's lock, since it wakes the waiting callers.
     pub(super) fn settle(self) {
         delivered(To::Group, || {
             self.entries.iter().fold([0; 3], |[written, queued, dropped], entry| {
@@ -294,8 +293,8 @@ impl Passed {
     }
 }
 
-/// Reads a little of some connections that are next, so that their memory comes while nothing else waits
-/// for it. Each write drives the caches out; fetched one by one, these reads took 3 % of a sweep's time.
+/// Reads a little of the next members' links, so that the loads from memory overlap. Each write evicts the caches;
+/// fetched one by one, these reads took 3 % of a sweep's time.
 fn touch<'p>(members: impl Iterator<Item = &'p Arc<Member>>) {
     std::hint::black_box(members.map(|member| member.link.strong_count()).sum::<usize>());
 }

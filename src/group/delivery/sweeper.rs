@@ -1,18 +1,19 @@
-//! The sweep: takes what waits in a group's log to its members.
+//! The sweeper: one caller or task at a time takes the frames in a group's log to its members.
 //!
-//! Whoever sends appends to the log and asks for a sweep. One at a time runs; who asks while another
-//! runs leaves it to that one, which goes round again until nobody has asked since it last looked.
+//! A sender appends to the log, then requests a sweep. The counter `requests` is the token: the sender that raises it
+//! from 0 holds the token and sweeps, and later requests are left to that sweep. It gives the token back when no
+//! request has come since it last looked.
 //!
 //! ```text
-//! requests   0 idle    -> 1  asked: this caller sweeps
-//!            n > 0     -> n + 1  asked while a sweep runs: it will see the frame
-//!            n         -> 0  the sweep looked, did all, and n has not changed
+//! requests   0      -> 1      request: this sender has the token, and sweeps
+//!            n > 0  -> n + 1  request while a sweep runs: the sweep goes round once more
+//!            n      -> 0      the sweep read n, delivered everything, and n has not changed: the token is free
+//!            n      -> 0      the sweep ended early, with its runtime or by a panic: the token is free
 //! ```
 //!
-//! A group of one is swept by the caller; a larger one by a task, so that what a send costs its caller
-//! does not grow with the members, and messages that follow each other share a write. A task whose
-//! runtime is gone before it finished gives the sweep back: the next sender goes on where it stopped,
-//! since a log forgets only what was swept.
+//! A group of one is swept by its sender, a larger one by a task. So the cost of a send does not grow with the members,
+//! and messages in quick succession share a write. When the task's runtime is shut down before the sweep is done, the
+//! next sender continues where it stopped, since a log forgets only frames that every member has.
 
 use std::task::Waker;
 
@@ -23,10 +24,10 @@ use super::sweep::{Passed, Sweep};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
 
-/// Up to this many members the caller sweeps.
+/// Up to this many members the sender itself sweeps.
 ///
-/// Microseconds of a core per delivery of 128 bytes over sockets, one thread for all, with one message
-/// in flight and with eight (measured with sweeps in batches):
+/// Microseconds of a core per delivery of 128 bytes over sockets, on one thread, with one message in flight and with
+/// eight (measured with sweeps in batches):
 ///
 /// ```text
 /// members        1     2     4     8    16    32    64   128   256
@@ -36,36 +37,36 @@ use crate::sync::{Arc, lock};
 ///    task     2.2   2.1   1.4   1.3   1.1   1.0   0.8   0.9   1.0
 /// ```
 ///
-/// A task is 0.3 µs more per message, and lets others append theirs before it sweeps. A write takes its
-/// caller longer than to spawn one: about 1 µs a member against 0.6.
+/// A task costs 0.3 µs more per message, and lets other senders append before it sweeps. For the sender, writing takes
+/// longer than spawning a task: about 1 µs per member against 0.6 µs.
 const INLINE_MEMBERS: usize = 1;
-/// As many where the first member is in memory: a test finds what was sent when `send` returns.
+/// The same where the first member is in memory: a test finds its message delivered when `send` returns.
 const INLINE_IN_MEMORY: usize = 32;
-/// Turns after which a caller that sweeps hands over to a task, where there is a runtime: others may go on
-/// sending for ever.
+/// The number of turns after which a sweeping sender hands over to a task, if there is a runtime: other senders may
+/// never stop.
 const TURNS_FOR_OTHERS: usize = 64;
-/// How often a sweeping task waits for messages that arrive at this moment before it begins.
+/// How often a sweeping task yields to other senders before it begins.
 const GATHERING_TURNS: usize = 16;
-/// Members between two yields of a sweeping task: a write that succeeds spends no coop budget. It is also
-/// how long a frame may wait, among those that come during a sweep, until it is taken up.
+/// The number of members visited between two yields of a task: a write that succeeds spends no coop budget. A frame
+/// that comes during a sweep waits for at most that many visits until it is taken up.
 const MEMBERS_PER_TURN: usize = 128;
 
 impl LiveGroup {
-    /// Sees to it that all that is in the log now goes to the members.
+    /// Requests a sweep: every frame in the log now will be delivered to the members.
     pub(crate) fn sweep(self: &Arc<Self>, members: usize) {
-        // AcqRel: whoever sweeps sees the log entry of each request it counts.
+        // AcqRel: a sweep that counts a request sees the log entry of its sender.
         if self.requests.fetch_add(1, Ordering::AcqRel) != 0 {
             return;
         }
         match self.runtime(members) {
-            // Ends by itself when the log is empty; it holds the group until then.
+            // The task ends by itself when the log is empty; until then it holds the group.
             Some(runtime) => drop(runtime.spawn(sweep_in_turns(Sweeping::new(self)))),
             None => self.sweep_now(),
         }
     }
 
-    /// Returns the runtime for a sweep by a task: a member's, which lives as long as its connection, or
-    /// else the caller's. `None` when the caller is to sweep.
+    /// Returns the runtime for a sweep by a task: a member's, which lives as long as its connection, or else the
+    /// caller's. `None` when the caller itself sweeps.
     fn runtime(&self, members: usize) -> Option<Handle> {
         let waits = !self.options.write_delay.is_zero();
         if members <= INLINE_MEMBERS && !waits {
@@ -120,12 +121,12 @@ impl LiveGroup {
         Sweep::new(&lock(&self.state), open)
     }
 
-    /// Forgets what everybody has, and lets the sweep take up what has come meanwhile.
+    /// Removes the frames that every member has from the log, and lets the sweep take up new ones.
     fn let_go(&self, passed: Passed, sweep: &mut Sweep) {
         let waiting = {
             let mut state = lock(&self.state);
             let count = state.log.forget_until(passed.end);
-            // One sender for each frame that made room.
+            // Each removed frame makes room for one waiting sender.
             let waiting = state.waiting.take_first(count);
             sweep.take_up(&state);
             waiting
@@ -134,9 +135,9 @@ impl LiveGroup {
         passed.settle();
     }
 
-    /// Gives way as long as that brings more to send: a burst goes out in one write per member.
+    /// Yields as long as each yield brings more frames: a burst goes out in one write per member.
     ///
-    /// A turn of the runtime takes microseconds, a sweep of a large group milliseconds.
+    /// A yield takes microseconds, a sweep of a large group milliseconds.
     async fn gather(&self) {
         let mut head = lock(&self.state).log.head();
         for _ in 0..GATHERING_TURNS {
@@ -148,14 +149,27 @@ impl LiveGroup {
         }
     }
 
+    /// Gives the token back, unless a request came after `seen` was read; returns whether it did.
+    ///
+    /// Only the holder of the token sets `requests` to 0, so the count still is `seen` if and only if no request came
+    /// in between. A sender appends its frame, then adds its request:
+    ///
+    /// 1. The request came before `seen` was read. The sweep began after that, so it found the frame in the log.
+    /// 2. The request came after `seen` was read and before this exchange. The exchange fails, and the sweep goes round
+    ///    again. The sender has left it to this sweep, which may or may not have taken the frame up already.
+    /// 3. The request comes after the exchange. It finds 0, so its sender has the token and sweeps.
+    ///
+    /// A task that ends with its runtime does not get here: [`Sweeping`] stores 0 whatever was requested. The frames of
+    /// the requests that this discards stay in the log. The next request sweeps them; until then a member gets them
+    /// when its own connection catches up, by a direct send or a leave.
     fn has_ended(&self, seen: usize) -> bool {
         // AcqRel: a request after this one finds 0 and sweeps by itself; one before it made this fail.
         self.requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
-/// The sweep of one group while somebody has it. It may end early: a task by its runtime, a caller by a panic
-/// of somebody's waker.
+/// The token of one group. A sweep may end early, a task with its runtime and a sender by a panic of a waker: then the
+/// drop frees the token.
 struct Sweeping {
     group: Arc<LiveGroup>,
     finished: bool,
@@ -170,7 +184,7 @@ impl Sweeping {
 impl Drop for Sweeping {
     fn drop(&mut self) {
         if !self.finished {
-            // Release: pairs with the AcqRel of `sweep`; the next sender finds the log as this task left it.
+            // Release: pairs with the AcqRel of `sweep`; the next sender finds the log as this sweep left it.
             self.group.requests.store(0, Ordering::Release);
         }
     }
@@ -186,7 +200,7 @@ async fn sweep_in_turns(mut sweeping: Sweeping) {
         // Acquire: pairs with the AcqRel of `sweep`.
         let seen = group.requests.load(Ordering::Acquire);
         group.gather().await;
-        // With a delay, what comes from now on waits for the next sweep.
+        // With a delay, frames that come from now on wait for the next sweep.
         let mut sweep = group.begin(delay.is_zero());
         while !sweep.is_done() {
             group.let_go(sweep.advance(MEMBERS_PER_TURN), &mut sweep);

@@ -1,6 +1,7 @@
-//! What a group remembers: positions, limits, and the messages themselves.
+//! The history of a group: its latest messages, their positions, and the limits.
 //!
-//! `ring` keeps the frames, `recover` has the positions that a client brings, and `resume` what it gets for them.
+//! `ring` keeps the frames, `recover` parses the positions that a client brings, and `resume` replays what it has
+//! missed.
 
 pub(crate) mod recover;
 pub(crate) mod resume;
@@ -18,16 +19,16 @@ use crate::frame::Frame;
 
 pub(crate) use ring::{Gone, Ring};
 
-/// A place in a group's history: the last message that somebody has seen.
+/// A position in a group's history: the last message that a client has seen.
 ///
-/// It is serialised as a pair, `[epoch, offset]`. A client gets both with the group's messages, and brings them back
-/// when it returns.
+/// It is serialised as a pair, `[epoch, offset]`. A client gets the epoch when it joins and an offset with each
+/// message, and sends the pair when it reconnects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, u64)", into = "(u64, u64)")]
 pub struct Position {
-    /// Which history: another one begins when a group is opened anew, after a restart too. Below 2⁵³.
+    /// The number of the history, below 2⁵³. A group that is made again, for example after a restart, begins a new one.
     pub epoch: u64,
-    /// Which message of it: the first one has 1.
+    /// The number of the message in the history, from 1.
     pub offset: u64,
 }
 
@@ -43,30 +44,31 @@ impl From<Position> for (u64, u64) {
     }
 }
 
-/// Which part of a history is asked for.
+/// The part of a history that a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Since {
-    /// The last so many messages, or as many as there are.
+    /// The last messages, at most this many.
     Last(usize),
-    /// All after this one, if they are all there; otherwise none.
+    /// All messages after this position, if the history has all of them; otherwise none.
     Position(Position),
-    /// All after this one, if they are all there; otherwise the last so many.
+    /// All messages after this position, if the history has all of them; otherwise the last ones, at most this many.
     PositionOrLast(Position, usize),
 }
 
 impl Since {
-    /// Asks for what a client has missed that may have been here before, or else for the last so many messages.
+    /// Asks for the messages after a client's position. Without a position, or if some are gone, asks for the last
+    /// ones.
     #[must_use]
     pub fn missed(position: Option<Position>, last: usize) -> Self {
         position.map_or(Self::Last(last), |position| Self::PositionOrLast(position, last))
     }
 }
 
-/// How much of what was sent a group keeps: by default 1000 messages, 1 MiB, and a day.
+/// How many messages a group keeps, and for how long: by default 1000 messages, 1 MiB, and a day.
 ///
-/// The oldest go first, one by one. Bytes are those of the frames, framing included; with clients that take
-/// compressed frames their compressed twins come on top.
+/// The oldest messages are removed first, one by one. The bytes are those of the frames, including their headers. The
+/// compressed frames for clients that take them are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
     max_messages: usize,
@@ -81,21 +83,21 @@ impl Default for HistoryLimits {
 }
 
 impl HistoryLimits {
-    /// Sets how many messages are kept.
+    /// Sets the most messages that are kept: 1000 by default.
     #[must_use]
     pub fn max_messages(mut self, messages: usize) -> Self {
         self.max_messages = messages;
         self
     }
 
-    /// Sets how many bytes are kept.
+    /// Sets the most bytes that are kept: 1 MiB by default.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Sets how long a message is kept.
+    /// Sets how long a message is kept: a day by default.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
@@ -103,13 +105,13 @@ impl HistoryLimits {
     }
 }
 
-/// A part of a group's history: see [`ChannelBox::history`](super::Group::history).
+/// A part of a group's history: see [`Group::history`](super::Group::history).
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct History {
-    /// The last message of the group, whether or not it is still kept.
+    /// The position of the last message of the group, even if that is no longer kept.
     pub position: Position,
-    /// The messages are all there were after the position that was asked for. False without one.
+    /// The messages are all that followed the given position. False when none was given.
     pub recovered: bool,
     /// The messages, the oldest first.
     pub messages: Vec<HistoryMessage>,
@@ -123,7 +125,7 @@ pub struct HistoryMessage {
     pub offset: u64,
     /// When it was sent.
     pub time: SystemTime,
-    /// The message as it went out.
+    /// The message as it was sent.
     pub frame: Frame,
 }
 

@@ -1,7 +1,7 @@
 //! [`Recover`]: the positions that a client brings when it comes back.
 //!
-//! They come from the client. Nothing here panics or grows past a stated bound, whatever the JSON is: `serde_json`
-//! bounds its depth, and [`MAX_RECOVER_LEN`] its size.
+//! The JSON comes from the client. Whatever it is, nothing here panics or exceeds a stated bound: `serde_json` bounds
+//! the depth, and [`MAX_RECOVER_LEN`] the size.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,11 +17,11 @@ pub const MAX_RECOVER_GROUPS: usize = 64;
 /// The longest JSON of a [`Recover`], in bytes.
 pub const MAX_RECOVER_LEN: usize = 16 << 10;
 
-/// Which messages a client that comes back has seen: the last one of each group.
+/// The last message of each group that a reconnecting client has seen.
 ///
-/// It is the JSON of the query parameter `recover`: at most [`MAX_RECOVER_GROUPS`] groups, in [`MAX_RECOVER_LEN`]
-/// bytes. In a route it is an extractor, with the feature `ws`: empty where there is no such parameter, and a response
-/// 400 that says what is wrong where it is malformed.
+/// It is the JSON of the query parameter `recover`: at most [`MAX_RECOVER_GROUPS`] groups in at most
+/// [`MAX_RECOVER_LEN`] bytes. With the feature `ws` it is an extractor: empty without the parameter, and a response 400
+/// that names the error when the parameter is malformed.
 ///
 /// ```
 /// use fanfare::group::{Position, Recover};
@@ -38,7 +38,7 @@ pub struct Recover {
 }
 
 impl Recover {
-    /// Returns the last message of a group that the client has seen, if it says so.
+    /// Returns the position of the last message of a group that the client has seen, if it gave one.
     #[must_use]
     pub fn position(&self, group: &str) -> Option<Position> {
         self.positions.iter().find(|(name, _)| **name == *group).map(|(_, position)| *position)
@@ -105,15 +105,15 @@ fn check_next(recover: &Recover, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a text is no [`Recover`].
+/// Why a text is not a [`Recover`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RecoverError {
-    /// It is longer than [`MAX_RECOVER_LEN`].
+    /// The text is longer than [`MAX_RECOVER_LEN`].
     TooLong,
-    /// It is not the JSON that is asked for.
+    /// The text is not JSON of this form.
     Json(serde_json::Error),
-    /// The query parameter is there more than once, or is not UTF-8.
+    /// The query parameter occurs more than once, or is not UTF-8.
     Parameter(&'static str),
 }
 
@@ -147,7 +147,7 @@ mod tests {
             let groups: Vec<_> = (0..groups).map(|n| format!(r#""{n}":[1,{n}]"#)).collect();
             format!("{{{}}}", groups.join(","))
         };
-        let most: Recover = of(MAX_RECOVER_GROUPS).parse().expect("so many are allowed");
+        let most: Recover = of(MAX_RECOVER_GROUPS).parse().expect("64 groups are allowed");
         assert_eq!(most.iter().count(), MAX_RECOVER_GROUPS);
         assert_eq!(most.position("63"), Some(Position { epoch: 1, offset: 63 }));
         let long = format!(r#"{{"{}":[1,2]}}"#, "x".repeat(256));

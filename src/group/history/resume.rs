@@ -1,9 +1,9 @@
-//! Joining where a client has left off.
+//! [`Recovery`]: a join that replays the messages that the client has missed.
 //!
-//! Subscription and replay are one step. Under the lock of the channel's link, and one lock of the group, the missed
-//! messages are taken from the ring and the member's cursor is set to the log's head; the missed messages are written
-//! before any other thread can write to the channel. A message that is sent meanwhile lies behind the cursor: no gap,
-//! no duplicate.
+//! Join and replay are one step. Under the lock of the channel's link and one hold of the group's lock, the join takes
+//! the missed messages from the ring and sets the member's cursor to the log's head. It writes them before any other
+//! thread can write to the channel. A message sent meanwhile lies behind the cursor, so there is no gap and no
+//! duplicate.
 
 use std::time::SystemTime;
 
@@ -13,19 +13,20 @@ use super::ring::{Gone, Ring};
 use super::{Position, Since};
 use crate::frame::Frame;
 
-/// What came of a join with recovery.
+/// The outcome of a join with recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// The client has got exactly what it had missed. False when some of it is gone, or no position was given.
+    /// The client got exactly the messages that it had missed. False when some of them are gone, or it gave no
+    /// position.
     pub recovered: bool,
-    /// How many messages were replayed.
+    /// The number of replayed messages.
     pub replayed: usize,
-    /// The last message of the group at the join. What has a higher offset comes live.
+    /// The position of the group's last message at the join. Messages of higher offsets arrive live.
     pub position: Position,
 }
 
-/// The first that a client hears of a group that it joined with recovery.
+/// The first message of a group to a client that joined with recovery.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "joined")]
 struct Joined<'a> {
@@ -36,7 +37,7 @@ struct Joined<'a> {
     replayed: usize,
 }
 
-/// What a member gets in place of a message that left it out.
+/// The message that an excepted member gets in place of the group's message.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "skip")]
 struct Skip<'a> {
@@ -44,7 +45,7 @@ struct Skip<'a> {
     offset: u64,
 }
 
-/// What a new member has missed.
+/// The messages that a new member has missed.
 #[derive(Default)]
 pub(crate) struct Missed {
     pub(crate) recovery: Option<Recovery>,
@@ -52,7 +53,7 @@ pub(crate) struct Missed {
 }
 
 impl Missed {
-    /// Takes from the ring what `since` asks for. Also returns the frames that have become too old: the caller drops
+    /// Takes the messages that `since` asks for from the ring. Also returns frames that are too old: the caller drops
     /// them without a lock.
     pub(crate) fn of(ring: Option<&mut Ring>, since: Since, now: SystemTime) -> (Self, Gone) {
         let Some(ring) = ring else {
@@ -67,14 +68,14 @@ impl Missed {
     }
 }
 
-/// Returns the message that tells a client how its join went.
+/// Returns the message about the join for the client.
 pub(crate) fn joined(group: &str, recovery: &Recovery) -> Frame {
     let Recovery { recovered, replayed, position } = *recovery;
     let joined = Joined { group, epoch: position.epoch, offset: position.offset, recovered, replayed };
     Frame::json(&joined).expect("names and numbers are JSON")
 }
 
-/// Returns the message that tells a member that the message of this offset is not for it.
+/// Returns the message that an excepted member gets in place of the message of this offset.
 pub(crate) fn skip(group: &str, offset: u64) -> Frame {
     Frame::json(&Skip { group, offset }).expect("names and numbers are JSON")
 }

@@ -1,11 +1,11 @@
-//! The ring of the frames that a group keeps, for clients that come late or come back.
+//! [`Ring`]: the frames that a group keeps, for clients that join late or reconnect.
 //!
 //! A plain value under the group's lock: a frame takes its offset, its place in the log and its place in the ring in
 //! one step. The ring shares the frame with the log, and with every client it is replayed to.
 //!
 //! ```text
 //!             first                    head
-//!   (gone)      |  5  |  6  |  7  |  8  |       offsets rise by one; at a cap the oldest go first
+//!   (gone)      |  5  |  6  |  7  |  8  |       offsets rise by one; at a limit the oldest go first
 //!                           ^ a client that has seen 6 gets 7 and 8
 //! ```
 
@@ -36,11 +36,11 @@ struct Kept {
     time: SystemTime,
 }
 
-/// The part of a ring that a client has missed.
+/// A part of a ring, up to its end.
 #[derive(Debug)]
 pub(crate) struct Stretch {
     pub(crate) recovered: bool,
-    /// Where the messages begin, in the ring.
+    /// The index in the ring at which the part begins.
     start: usize,
 }
 
@@ -68,7 +68,8 @@ impl Ring {
         self.bytes
     }
 
-    /// Appends the frame with the next offset. What goes for it is returned, to be dropped without a lock.
+    /// Appends a frame with the next offset. Returns the frames that it pushed out; the caller drops them without a
+    /// lock.
     #[must_use]
     pub(crate) fn append(&mut self, frame: Frame, now: SystemTime) -> Gone {
         self.bytes += frame.bytes().len();
@@ -76,7 +77,7 @@ impl Ring {
         self.trim(now)
     }
 
-    /// Drops what is too much or too old.
+    /// Removes frames past the limits, the oldest first.
     pub(crate) fn trim(&mut self, now: SystemTime) -> Gone {
         let mut count = 0;
         let mut bytes = self.bytes;
@@ -98,14 +99,14 @@ impl Ring {
         now.duration_since(kept.time).is_ok_and(|age| age > self.limits.max_age)
     }
 
-    /// Forgets all frames, and returns them. The next offset stays what it is.
+    /// Forgets all frames, and returns them. The next offset does not change.
     pub(crate) fn clear(&mut self) -> Gone {
         self.first = self.next();
         self.bytes = 0;
         self.kept.drain(..).map(|kept| kept.frame).collect()
     }
 
-    /// Finds what is asked for.
+    /// Finds the part that `since` asks for.
     pub(crate) fn since(&self, since: Since) -> Stretch {
         let last = |count: usize| Stretch { recovered: false, start: self.kept.len().saturating_sub(count) };
         match since {
@@ -115,7 +116,7 @@ impl Ring {
         }
     }
 
-    /// Finds what comes after a position, unless some of it is gone or it is none of this ring's.
+    /// Finds the frames after a position; `None` when some are gone, or the position is not of this ring.
     fn after(&self, position: Position) -> Option<Stretch> {
         if position.epoch != self.epoch || position.offset >= self.next() {
             return None;
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_recovers_what_came_after_it_or_is_told_that_it_cannot() {
+    fn a_position_recovers_all_later_messages_or_none() {
         let mut ring = ring(HistoryLimits::default().max_messages(3));
         let position = |offset| Since::Position(Position { epoch: 7, offset });
         assert!(ring.history(position(0)).recovered, "nothing was sent, nothing was missed");
@@ -182,11 +183,11 @@ mod tests {
         assert!(!ring.history(position(u64::MAX)).recovered);
         assert_eq!(ring.clear().len(), 3);
         assert!(!ring.history(position(4)).recovered);
-        assert!(ring.history(position(5)).recovered, "who has seen all has missed nothing");
+        assert!(ring.history(position(5)).recovered, "a client that has seen all has missed nothing");
     }
 
     #[test]
-    fn what_is_too_old_goes_and_a_clock_set_back_makes_nothing_old() {
+    fn old_messages_go_and_a_clock_set_back_makes_nothing_old() {
         let mut ring = ring(HistoryLimits::default().max_age(Duration::from_secs(10)));
         for second in [0, 5, 8] {
             drop(ring.append(Frame::text("x"), START + Duration::from_secs(second)));
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_larger_than_the_cap_takes_its_offset_and_is_not_kept() {
+    fn a_message_larger_than_the_limit_takes_its_offset_and_is_not_kept() {
         let mut ring = ring(HistoryLimits::default().max_bytes(100));
         drop(ring.append(Frame::text("x"), START));
         drop(ring.append(Frame::text("x".repeat(101)), START));
@@ -233,7 +234,7 @@ mod tests {
     }
 
     proptest! {
-        /// The naive model keeps everything, and says of each message whether it should still be there.
+        /// The naive model keeps all messages, and knows of each whether the ring should still have it.
         #[test]
         fn a_ring_keeps_what_its_limits_allow(steps in steps(), asked in 0..70_u64, last in 0..12_usize) {
             let (messages, bytes, age) = (8, 200, 10);
@@ -247,7 +248,7 @@ mod tests {
                         let frame = Frame::binary(vec![0; len]);
                         all.push((now, frame.bytes().len()));
                         drop(ring.append(frame, START + Duration::from_secs(now)));
-                        // The oldest go first: what is behind one that had to go stays, until it has to itself.
+                        // The oldest go first: a later message stays until it exceeds a limit itself.
                         while all[flushed..].iter().map(|(_, len)| len).sum::<usize>() > bytes
                             || all.len() - flushed > messages
                             || all[flushed..].first().is_some_and(|(time, _)| now - time > age)

@@ -1,4 +1,4 @@
-//! [`Attachment`]: a channel gets what is sent to its user as long as this value lives.
+//! [`Attachment`]: a channel receives its user's notifications as long as this value lives.
 
 use std::fmt;
 
@@ -11,19 +11,20 @@ use crate::group::delivery::member::Seat;
 use crate::sync::Arc;
 
 impl OfflineQueues {
-    /// Attaches a channel to its user's offline queue: it is told the number of those that wait, gets all of them in
-    /// order, and then what is sent to the user, until the [`Attachment`] or the channel is dropped.
+    /// Attaches a channel to its user's offline queue, until the [`Attachment`] or the channel is dropped.
     ///
-    /// All that waits goes out at once: a client whose outbox that overflows is closed with code 1013 and comes back.
+    /// The channel first receives the number of waiting notifications, then each of them in order, and from then on
+    /// every new one. All waiting notifications are sent at once. If they overflow the channel's outbox, the channel is
+    /// closed with code 1013, and the client reconnects.
     ///
     /// # Errors
     ///
     /// When the channel has no user, is attached already, is closed, or is in 1024 groups; when its user was
-    /// [revoked](User::revoke) since it began; and when the store has an error.
+    /// [revoked](User::revoke) since the channel began; and when the store fails.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the channel is not attached. It may have got what waits.
+    /// When the future is dropped, the channel is not attached. It may have received the waiting notifications.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,7 +58,7 @@ impl OfflineQueues {
 
 /// Keeps a channel attached to its user's offline queue: [`OfflineQueues::attach`].
 ///
-/// The end of the channel, or of its connection, ends it too.
+/// The attachment also ends with the channel or its connection.
 #[must_use = "the channel gets no more notifications when this is dropped"]
 pub struct Attachment {
     user: User,
@@ -65,7 +66,7 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Returns the user whose queue it is.
+    /// Returns the user.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
@@ -77,7 +78,8 @@ impl Attachment {
         self.seat.member().channel
     }
 
-    /// Detaches the channel now; false when it was before, or has ended. What was sent before is still delivered.
+    /// Detaches the channel now; returns false when it was detached or had ended before. Notifications sent before are
+    /// still delivered.
     pub fn detach(&self) -> bool {
         self.seat.end()
     }

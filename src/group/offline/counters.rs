@@ -1,4 +1,4 @@
-//! What became of notifications, counted.
+//! The counters of notifications: stored, acknowledged, dropped.
 
 use super::notification::DropReason;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -13,21 +13,21 @@ pub(super) struct Counters {
     expired: AtomicU64,
 }
 
-/// Counts what became of notifications, since the box began: [`ChannelBox::stats`](crate::group::ChannelBox::stats).
+/// The outcomes of all notifications since the box began: [`ChannelBox::stats`](crate::group::ChannelBox::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OfflineCounts {
-    /// Sends that were stored.
+    /// Notifications that were stored.
     pub stored: u64,
-    /// Sends whose idempotency key was known.
+    /// Sends that repeated a known idempotency key.
     pub duplicates: u64,
-    /// Sends that were refused because something was full.
+    /// Sends that were refused because the queue or the store was full.
     pub refused: u64,
     /// Notifications that were acknowledged.
     pub acked: u64,
-    /// Notifications that made room for others.
+    /// Notifications that were dropped to make room for others.
     pub evicted: u64,
-    /// Notifications whose time was over. They are found some time after.
+    /// Notifications that expired. An expired notification is counted some time after its end.
     pub expired: u64,
 }
 

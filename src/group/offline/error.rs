@@ -1,4 +1,4 @@
-//! What can go wrong with offline queues.
+//! The errors of offline queues.
 
 use std::fmt;
 
@@ -9,22 +9,21 @@ use crate::sync::Arc;
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY_LEN: usize = 128;
 
-/// What was asked of an offline queue was not done.
+/// An operation on an offline queue was not carried out.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OfflineError {
-    /// The store says so. Others who asked at the same time may have the same error.
+    /// The store returned this error. Operations that ran in the same commit fail with the same error.
     Store(Arc<dyn std::error::Error + Send + Sync>),
-    /// The offline queues of this box were [closed](super::OfflineQueues::close), or there is no thread
-    /// for them.
+    /// The offline queues of this box were [closed](super::OfflineQueues::close), or their thread could not be started.
     Stopped,
 }
 
 impl fmt::Display for OfflineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Store(_) => "the store of the offline queues has an error",
-            Self::Stopped => "the offline queues of this box have ended",
+            Self::Store(_) => "the store of the offline queues failed",
+            Self::Stopped => "the offline queues of this box are closed",
         })
     }
 }
@@ -38,21 +37,21 @@ impl std::error::Error for OfflineError {
     }
 }
 
-/// A notification was not taken: it is not stored, and nobody gets it.
+/// A notification was refused: it is neither stored nor delivered.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NotifyError {
     /// The payload cannot be serialised.
     Encode(EncodeError),
-    /// An idempotency key has 1 to [`MAX_KEY_LEN`] bytes.
+    /// The idempotency key is empty or longer than [`MAX_KEY_LEN`] bytes.
     InvalidKey,
-    /// The payload is larger than a user's whole queue may be.
+    /// The payload is larger than the byte limit of a user's queue.
     TooLarge,
-    /// The user's queue is full, and what would have to go matters more than this one.
+    /// The user's queue is full of notifications of higher urgency.
     Full,
     /// The store is full: see [`OfflineOptions::max_store_bytes`](super::OfflineOptions::max_store_bytes).
     StoreFull,
-    /// The queue could not be changed.
+    /// The store failed, or the queues are closed.
     Offline(OfflineError),
 }
 
@@ -67,8 +66,8 @@ impl fmt::Display for NotifyError {
         match self {
             Self::Encode(error) => error.fmt(f),
             Self::InvalidKey => write!(f, "an idempotency key has 1 to {MAX_KEY_LEN} bytes"),
-            Self::TooLarge => f.write_str("the payload is larger than an offline queue may be"),
-            Self::Full => f.write_str("the user's offline queue is full of what matters more"),
+            Self::TooLarge => f.write_str("the payload is larger than the byte limit of an offline queue"),
+            Self::Full => f.write_str("the user's offline queue is full of notifications of higher urgency"),
             Self::StoreFull => f.write_str("the store of the offline queues is full"),
             Self::Offline(error) => error.fmt(f),
         }
@@ -91,15 +90,15 @@ impl std::error::Error for NotifyError {
 pub enum AttachError {
     /// The channel has no user: see [`ChannelOptions::user`](crate::channel::ChannelOptions::user).
     NoUser,
-    /// It is attached already.
+    /// The channel is attached already.
     AlreadyAttached,
-    /// The channel's user was [revoked](crate::group::offline::User::revoke) since it began.
+    /// The channel's user was [revoked](super::User::revoke) since the channel began.
     Denied,
-    /// The channel is in as many groups as are allowed.
+    /// The channel is in [`MAX_GROUPS_PER_CHANNEL`](crate::group::MAX_GROUPS_PER_CHANNEL) groups.
     TooManyGroups,
     /// The channel is closed.
     Closed,
-    /// What waits for the user could not be read.
+    /// The user's queue could not be read.
     Offline(OfflineError),
 }
 
@@ -120,7 +119,7 @@ impl fmt::Display for AttachError {
             Self::NoUser => "the channel has no user",
             Self::AlreadyAttached => "the channel is attached already",
             Self::Denied => "the channel's user was revoked",
-            Self::TooManyGroups => "the channel is in as many groups as are allowed (1024)",
+            Self::TooManyGroups => "the channel is in 1024 groups, the most that are allowed",
             Self::Closed => "the channel is closed",
             Self::Offline(error) => return error.fmt(f),
         })

@@ -1,4 +1,4 @@
-//! [`MemoryStore`]: offline queues that end with the process.
+//! [`MemoryStore`]: offline queues in memory, lost when the process ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
@@ -8,15 +8,15 @@ use super::store::{Change, OfflineStore, StoreState};
 use crate::Error;
 use crate::channel::UserId;
 
-/// Keeps offline queues in memory: they outlast connections, not the process.
+/// Keeps offline queues in memory: they outlast connections, but not the process.
 ///
-/// Ids begin at the time, in microseconds since 1970. So a client that has seen those of an earlier process does not
-/// take new ones for old.
+/// Ids begin at the current time, in microseconds since 1970, so a client does not mistake a new notification for one
+/// that an earlier process sent.
 #[derive(Debug)]
 pub struct MemoryStore {
     state: StoreState,
     users: HashMap<UserId, BTreeMap<u64, Record>>,
-    /// By end and id.
+    /// Keyed by end and id.
     ends: BTreeMap<(u64, u64), UserId>,
 }
 

@@ -1,22 +1,22 @@
-//! Offline queues: what is sent to a user waits until it is acknowledged, whether or not somebody is connected.
+//! Offline queues: notifications to a user wait until a client acknowledges them, whether or not one is connected.
 //!
-//! [`ChannelBox::user`](crate::group::ChannelBox::user) names the user. [`User::send`] returns when the notification is in the
-//! [store](OfflineStore), and says by [`Sent::queued`] whether anybody was there to take it. It goes to every channel
-//! of the user that is [attached](OfflineQueues::attach); one that attaches later first gets all that still waits, in
-//! order, and then what comes. Any of them acknowledges for all.
+//! [`ChannelBox::user`](crate::group::ChannelBox::user) names the user. [`User::send`] returns when the notification is
+//! in the [store](OfflineStore); [`Sent::queued`] says whether it waits, because no channel took it. It goes to every
+//! channel of the user that is [attached](OfflineQueues::attach). A channel that attaches later first receives all
+//! waiting notifications in order, then new ones. An acknowledgement by one channel counts for all.
 //!
-//! **At least once.** A client gets a notification again at every attachment until it is acknowledged, and tells
-//! copies by their id. Ids are unique in a store and rise with time, also from one process to the next whose store has
-//! forgotten them, as the one in memory does. Who sends again because the answer got lost
-//! gives both sends the same [`idempotency_key`](User::idempotency_key).
+//! **At least once.** A client receives a notification again at every attachment until it is acknowledged, and
+//! recognises copies by their id. Ids are unique in a store and rise with time, even across restarts with a store that
+//! forgets them, such as [`MemoryStore`]. A sender that repeats a send because the answer was lost gives both sends the
+//! same [`idempotency_key`](User::idempotency_key).
 //!
-//! **Order.** All that is done with the queues of one box has one order, in which it is stored, delivered and answered.
-//! So a user's notifications arrive by rising ids. With what goes through groups there is none.
+//! **Order.** All operations on the queues of one box are stored, delivered and answered in one order. So a user's
+//! notifications arrive by rising ids. Between notifications and group messages there is no order.
 //!
-//! **Bounds.** A queue is bounded by count, bytes and age: see [`OfflineOptions`]. What is dropped for others, or because
-//! it is too old, is told to [`OFFLINE_DROPPED`] and [counted](crate::group::ChannelBox::stats).
+//! **Bounds.** A queue is bounded by count, bytes and age: see [`OfflineOptions`]. A notification that is evicted or
+//! expires is emitted as [`OFFLINE_DROPPED`] and counted in [`OfflineCounts`].
 //!
-//! **On the wire** (JSON text; the client answers with the last):
+//! **On the wire** (JSON text; the last one is the client's answer):
 //!
 //! ```json
 //! {"type":"unread","unread":1}
@@ -28,7 +28,7 @@
 //! {"type":"ack","notification_id":17}
 //! ```
 //!
-//! The queues have a thread of their own per box, since stores block: see `writer`.
+//! Since a store may block, each box has a thread for its queues: see `writer`.
 
 mod attachment;
 mod counters;

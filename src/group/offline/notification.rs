@@ -1,4 +1,4 @@
-//! Notifications as the program sees them, and what became of them.
+//! [`Notification`], and the results of sending, acknowledging and dropping one.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +11,9 @@ use super::record::{Record, Urgency};
 use crate::channel::UserId;
 use crate::name::Key;
 
-/// A notification that waits for its user: [`User::pending`](super::User::pending). Serialised, it is what a channel gets: see
-/// [`offline`](super).
+/// A notification that waits for its user: [`User::pending`](super::User::pending).
+///
+/// Serialised, it is the JSON message that a channel receives: see [`offline`](super).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
     record: Record,
@@ -29,7 +30,7 @@ impl Notification {
         self.record.id
     }
 
-    /// Returns how much it matters.
+    /// Returns its urgency.
     #[must_use]
     pub fn urgency(&self) -> Urgency {
         self.record.urgency
@@ -50,7 +51,7 @@ impl Notification {
     /// Returns the payload as JSON text.
     #[must_use]
     pub fn json(&self) -> &str {
-        let payload: &Bytes = self.record.payload.as_ref().expect("what waits has a payload");
+        let payload: &Bytes = self.record.payload.as_ref().expect("a waiting record has a payload");
         std::str::from_utf8(payload).unwrap_or("null")
     }
 
@@ -58,13 +59,13 @@ impl Notification {
     ///
     /// # Errors
     ///
-    /// When it is no `T`.
+    /// When the payload is not a `T`.
     pub fn data<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.json())
     }
 }
 
-/// As on the wire: a route that lists what waits, and a channel, tell the same.
+/// As on the wire: a route that lists waiting notifications returns the same JSON as a channel sends.
 impl Serialize for Notification {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -81,35 +82,35 @@ impl Serialize for Notification {
     }
 }
 
-/// What became of a notification that was sent.
+/// The outcome of sending a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {
-    /// Its id; that of the first one, of a duplicate.
+    /// The notification's id; for a duplicate, the id of the first one.
     pub id: u64,
-    /// How many of the user's attached channels took it: its socket, or its outbox. None, of a duplicate.
+    /// How many of the user's attached channels took it, into the socket or the outbox; 0 for a duplicate.
     pub delivered: usize,
-    /// No connection took it: it waits. Of a duplicate: the first one still waits.
+    /// No channel took the notification, so it waits. For a duplicate: the first one still waits.
     pub queued: bool,
-    /// One of the same idempotency key was sent before: this one was not stored, and nobody gets it.
+    /// A notification with the same idempotency key was sent before. This one is neither stored nor delivered.
     pub duplicate: bool,
 }
 
-/// What an acknowledgement did.
+/// The outcome of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Acked {
-    /// It waited until now; false when there is no such, or not any more.
+    /// The notification was waiting; false when the id is unknown, or was acknowledged or dropped before.
     pub known: bool,
-    /// How many the user has still.
+    /// How many notifications still wait for the user.
     pub unread: usize,
 }
 
-/// Emitted when a notification goes without having been acknowledged, where the box has
+/// Emitted when a notification is dropped before it was acknowledged, if the box has
 /// [`events`](crate::group::ChannelBoxBuilder::events).
 ///
-/// The listeners run on the thread of the offline queues: one that takes long holds all of them up, and one that waits
-/// for an offline queue waits for ever.
+/// Listeners run on the thread of the offline queues. A slow listener delays all queues, and a listener that waits for
+/// an offline queue deadlocks.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -132,7 +133,7 @@ pub struct Acked {
 /// ```
 pub const OFFLINE_DROPPED: Key<Dropped> = Key::new("offline.dropped");
 
-/// A notification that has gone without having been acknowledged: see [`OFFLINE_DROPPED`].
+/// A notification that was dropped before it was acknowledged: see [`OFFLINE_DROPPED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     pub(super) user: UserId,
@@ -141,7 +142,7 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    /// Returns whose it was.
+    /// Returns the user to whom it was sent.
     #[must_use]
     pub fn user(&self) -> &UserId {
         &self.user
@@ -153,19 +154,19 @@ impl Dropped {
         self.id
     }
 
-    /// Returns why it has gone.
+    /// Returns why it was dropped.
     #[must_use]
     pub fn reason(&self) -> DropReason {
         self.reason
     }
 }
 
-/// Why a notification has gone.
+/// Why a notification was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The queue was full, and another one mattered as much or more.
+    /// The queue was full, and a notification of the same or higher urgency took its place.
     Evicted,
-    /// Its time was over.
+    /// It was too old.
     Expired,
 }

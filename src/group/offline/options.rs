@@ -1,4 +1,4 @@
-//! [`OfflineOptions`]: where the offline queues of a box are kept, and what bounds them.
+//! [`OfflineOptions`]: the store and the bounds of a box's offline queues.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -7,10 +7,10 @@ use super::memory::MemoryStore;
 use super::queue::Limits;
 use super::store::OfflineStore;
 
-/// Tells the time.
+/// Returns the current time.
 pub(super) type Clock = dyn Fn() -> SystemTime + Send;
 
-/// Where the offline queues of a box are kept, and what bounds them: see
+/// The store and the bounds of a box's offline queues: see
 /// [`ChannelBoxBuilder::offline`](crate::group::ChannelBoxBuilder::offline).
 ///
 /// ```
@@ -24,12 +24,12 @@ pub(super) type Clock = dyn Fn() -> SystemTime + Send;
 /// let channels = ChannelBox::builder().offline(options).build();
 /// let ada = channels.user(&UserId::new("ada")?);
 /// for n in 0..3 {
-///     ada.send(&n).await?; // the third takes the place of the first
+///     ada.send(&n).await?; // the third evicts the first
 /// }
 /// let waiting: Vec<_> = ada.pending().await?.iter().map(|one| one.json().to_owned()).collect();
 /// assert_eq!(waiting, ["1", "2"]);
 ///
-/// // All that waits matters more than this one.
+/// // All waiting notifications are more urgent than this one.
 /// let refused = ada.urgency(Urgency::Low).send("did you know?").await;
 /// assert!(matches!(refused, Err(NotifyError::Full)));
 /// # Ok(()) }
@@ -53,18 +53,18 @@ impl Default for OfflineOptions {
 }
 
 impl OfflineOptions {
-    /// Sets where the queues are kept: in memory by default, so that they outlast connections and not the process.
+    /// Sets where the queues are kept: by default in memory, so that they outlast connections but not the process.
     #[must_use]
     pub fn store(mut self, store: impl OfflineStore) -> Self {
         self.store = Box::new(store);
         self
     }
 
-    /// Sets how many notifications may wait for a user: 1000 by default, at least 1. As many idempotency keys of
-    /// acknowledged ones are remembered.
+    /// Sets how many notifications may wait for a user: 1000 by default, at least 1. The same number of idempotency
+    /// keys of acknowledged notifications is remembered.
     ///
-    /// Past a bound what matters least is dropped, the oldest of it first; a new one that itself matters least is
-    /// refused.
+    /// When the queue is full, the least urgent notifications are dropped, the oldest first. A new notification is
+    /// refused if only more urgent ones could make room for it.
     #[must_use]
     pub fn max_messages(mut self, messages: usize) -> Self {
         self.limits.max_messages = messages.max(1);
@@ -86,14 +86,14 @@ impl OfflineOptions {
     }
 
     /// Sets how much the store may keep for all users together, by the [`size`](super::Record::size) of its records:
-    /// 256 MiB by default. Past that, sends are refused that make their own user's queue larger.
+    /// 256 MiB by default. Past that, a send that would enlarge its user's queue is refused.
     #[must_use]
     pub fn max_store_bytes(mut self, bytes: u64) -> Self {
         self.max_store_bytes = bytes;
         self
     }
 
-    /// Sets where the time comes from, by which notifications age: for tests. Asked on the thread of the writer.
+    /// Sets the clock by which notifications age: for tests. The thread of the offline queues calls it.
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + 'static) -> Self {
         self.clock = Box::new(clock);

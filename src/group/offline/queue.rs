@@ -1,15 +1,15 @@
-//! [`Queue`]: what waits for one user, and what changes it. A plain value; the writer owns all of them.
+//! [`Queue`]: the notifications of one user. A plain value; the writer owns the queues of all users.
 //!
-//! Every operation says by a [`Plan`] what the store is to do: the queue is ahead of the store until that is
-//! committed, and is thrown away should that fail.
+//! Every operation adds the changes for the store to a [`Plan`]. Until the plan is committed the queue is ahead of the
+//! store; when the commit fails, the writer throws the queue away and loads it again.
 //!
 //! ```text
 //! (nothing) -- send --> waiting -- ack --> tombstone (if it has a key) --> (nothing)
-//!                          |                  by its end, or pushed out by later ones
-//!                          +-- its end, or evicted --> (nothing)
+//!                          |                  expired, or pushed out by later ones
+//!                          +-- expired, or evicted --> (nothing)
 //! ```
 //!
-//! Always: no more is waiting than the bounds allow, ids rise with time, and no two records have the same key.
+//! Always: the waiting records keep within the bounds, ids rise with time, and no two records have the same key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -25,13 +25,13 @@ use crate::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) max_messages: usize,
-    /// Of payloads.
+    /// The bytes of all waiting payloads together.
     pub(super) max_bytes: usize,
     /// In milliseconds.
     pub(super) max_age: u64,
 }
 
-/// A notification that has no id yet.
+/// A notification without an id.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) payload: Bytes,
@@ -41,18 +41,18 @@ pub(super) struct Draft {
     pub(super) expires_in: Option<u64>,
 }
 
-/// What is to be done once the queue has decided.
+/// The consequences of a queue's decisions: changes for the store, events for the program.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) changes: Vec<Change>,
     pub(super) dropped: Vec<Dropped>,
 }
 
-/// What became of a draft.
+/// The outcome of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Taken(Record),
-    /// One of this key is there, or was.
+    /// A notification with this key waits, or was acknowledged.
     Duplicate {
         id: u64,
         waits: bool,
@@ -62,9 +62,9 @@ pub(super) enum Admission {
 /// Why a draft was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is larger than the whole queue may be.
+    /// It is larger than the byte limit of the queue.
     TooLarge,
-    /// All that waits matters more.
+    /// The queue is full of more urgent notifications.
     Full,
     /// The store has no room.
     NoRoom,
@@ -74,16 +74,16 @@ pub(super) enum Refusal {
 pub(super) struct Queue {
     user: UserId,
     waiting: BTreeMap<u64, Record>,
-    /// What waits, by what is evicted first.
+    /// The waiting records in the order in which they are evicted.
     ranks: BTreeSet<(Urgency, u64)>,
-    /// What waits, by its end.
+    /// The waiting records in the order in which they expire.
     ends: BTreeSet<(u64, u64)>,
     tombstones: BTreeMap<u64, Record>,
-    /// Of both.
+    /// The idempotency keys of waiting records and tombstones.
     keys: HashMap<Arc<str>, u64>,
-    /// Of the payloads that wait.
+    /// The bytes of the waiting payloads.
     bytes: usize,
-    /// Of all records.
+    /// The size of all records, as the store counts it.
     size: u64,
 }
 
@@ -108,18 +108,18 @@ impl Queue {
         self.size
     }
 
-    /// Returns how much waits.
+    /// Returns the number of waiting notifications.
     pub(super) fn unread(&self, now: u64) -> usize {
         self.waiting.len() - self.ends.range(..=(now, u64::MAX)).count()
     }
 
-    /// Returns what waits, by rising ids.
+    /// Returns the waiting notifications by rising ids.
     pub(super) fn pending(&self, now: u64) -> impl Iterator<Item = &Record> {
         self.waiting.values().filter(move |record| record.expires > now)
     }
 
-    /// Takes a draft as a record of this id, if there is room or room can be made; `room` is what the store has left
-    /// for everybody.
+    /// Adds a draft as the record `id`, if it fits or others can be evicted for it. `room` is the space that the store
+    /// has left for all users.
     pub(super) fn send(
         &mut self,
         draft: &Draft,
@@ -150,7 +150,7 @@ impl Queue {
         Ok(Admission::Taken(record))
     }
 
-    /// Takes note that the user has one; false when that does not wait.
+    /// Acknowledges a notification; returns false when it does not wait.
     pub(super) fn ack(&mut self, id: u64, now: u64, limits: &Limits, plan: &mut Plan) -> bool {
         if self.waiting.get(&id).is_none_or(|record| record.expires <= now) {
             return false;
@@ -170,13 +170,13 @@ impl Queue {
         true
     }
 
-    /// Acknowledges all, and returns how many there were.
+    /// Acknowledges all waiting notifications, and returns how many there were.
     pub(super) fn clear(&mut self, now: u64, limits: &Limits, plan: &mut Plan) -> usize {
         let ids: Vec<_> = self.pending(now).map(|record| record.id).collect();
         ids.into_iter().filter(|id| self.ack(*id, now, limits, plan)).count()
     }
 
-    /// Removes one whose end has come, as the store says.
+    /// Removes a record that the store has found to be expired.
     pub(super) fn end(&mut self, id: u64, plan: &mut Plan) {
         if self.waiting.contains_key(&id) {
             self.drop_for(id, DropReason::Expired, plan);
@@ -185,14 +185,14 @@ impl Queue {
         }
     }
 
-    /// Removes all whose end has come: from the front, nothing else is looked at.
+    /// Removes all expired records. They are in front, so the search ends at the first that has not expired.
     fn expire(&mut self, now: u64, plan: &mut Plan) {
         while let Some(&(end, id)) = self.ends.first()
             && end <= now
         {
             self.drop_for(id, DropReason::Expired, plan);
         }
-        // All tombstones live as long, counted from when they were sent, and ids rise with that.
+        // All tombstones live equally long, counted from their send, and ids rise with the time of the send.
         while let Some((&id, tombstone)) = self.tombstones.first_key_value()
             && tombstone.expires <= now
         {
@@ -200,7 +200,7 @@ impl Queue {
         }
     }
 
-    /// Returns what has to go so that `record` can come: what matters least, the oldest of it first.
+    /// Returns the records to evict so that `record` fits: the least urgent, the oldest first.
     fn victims(&self, record: &Record, limits: &Limits, room: u64) -> Result<Vec<u64>, Refusal> {
         if record.payload_len() > limits.max_bytes {
             return Err(Refusal::TooLarge);
@@ -233,7 +233,7 @@ impl Queue {
         self.insert(record);
     }
 
-    /// Removes a record here and, whether or not it was here, in the store.
+    /// Removes a record from the queue, if it is here, and in any case from the store.
     fn remove(&mut self, id: u64, plan: &mut Plan) {
         self.take(id);
         plan.changes.push(Change::Remove { user: self.user.clone(), id });

@@ -1,4 +1,4 @@
-//! [`OfflineQueues`]: the queues of all users of one box, and the way to their writer.
+//! [`OfflineQueues`]: the queues of all users of one box, and their connection to the writer.
 
 use std::fmt;
 
@@ -11,15 +11,16 @@ use super::writer::{Answer, Command, Commands};
 use crate::group::registry::Registry;
 use crate::sync::{Arc, Mutex, OnceLock, lock};
 
-/// The offline queues of a box: [`ChannelBox::offline`](crate::group::ChannelBox::offline). A clone is the same.
+/// The offline queues of a box: [`ChannelBox::offline`](crate::group::ChannelBox::offline). A clone refers to the same
+/// queues.
 ///
-/// [`attach`](Self::attach) connects a channel with its user's queue, [`close`](Self::close) ends them all. What one
-/// user has is behind [`ChannelBox::user`](crate::group::ChannelBox::user).
+/// [`attach`](Self::attach) connects a channel to its user's queue, [`close`](Self::close) closes all queues. The queue
+/// of one user is reached by [`ChannelBox::user`](crate::group::ChannelBox::user).
 #[derive(Clone)]
 pub struct OfflineQueues(Arc<Inner>);
 
 struct Inner {
-    /// Empty from the first command on: the writer has them.
+    /// `None` once the first command has started the writer, which takes them.
     options: Mutex<Option<OfflineOptions>>,
     commands: OnceLock<Commands>,
     counters: Arc<Counters>,
@@ -44,16 +45,16 @@ impl OfflineQueues {
         self.0.counters.counts()
     }
 
-    /// Ends the offline queues of this box, and resolves when what was asked of them before is done and the store is
-    /// dropped. What is asked later is refused.
+    /// Closes the offline queues of this box; resolves when all earlier operations are done and the store is dropped.
+    /// Later operations return [`OfflineError::Stopped`].
     ///
-    /// They end by themselves when the box is dropped, some time after. This is for who has to know: to open the same
-    /// store again, or before the process ends.
+    /// The queues also end some time after the box is dropped. Call this to know when: before the program opens the
+    /// same store again, or ends the process.
     ///
     /// # Cancel safety
     ///
-    /// Once the future has been polled, dropping it changes nothing but, when 4096 others wait, that it may not have
-    /// been heard.
+    /// The queues close once the future has been polled, even if it is then dropped; but while 4096 operations wait,
+    /// dropping it may leave the queues open.
     pub async fn close(&self) {
         let (answer, answered) = oneshot::channel();
         if self.commands().submit(0, Command::Stop { answer }).await.is_ok() {
@@ -62,7 +63,7 @@ impl OfflineQueues {
         }
     }
 
-    /// Returns the way to the writer, which begins with the first command.
+    /// Returns the channel to the writer, which the first call starts.
     fn commands(&self) -> &Commands {
         let Inner { options, commands, counters, registry } = &*self.0;
         commands.get_or_init(|| {
@@ -71,7 +72,7 @@ impl OfflineQueues {
         })
     }
 
-    /// Has a command done, and returns its answer.
+    /// Hands a command to the writer, and returns its answer.
     pub(super) async fn ask<T, E>(
         &self,
         len: usize,

@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::sync::Arc;
 
-/// How much a notification matters when there is no room for all. On the wire it is called `priority`, and it is one of
-/// the words `low`, `normal` and `high`; so it is for serde.
+/// How urgent a notification is: a full queue drops the least urgent notifications first.
+///
+/// On the wire the field is called `priority`, and its value is `low`, `normal` or `high`; serde uses the same words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Urgency {
     /// Dropped first.
     Low,
-    /// As most are.
+    /// The default.
     #[default]
     Normal,
     /// Dropped last.
@@ -23,7 +24,7 @@ pub enum Urgency {
 }
 
 impl Urgency {
-    /// Returns the word for it on the wire: `low`, `normal` or `high`.
+    /// Returns its word on the wire: `low`, `normal` or `high`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,7 +35,7 @@ impl Urgency {
     }
 }
 
-/// A notification as it is kept; or, once it was acknowledged, what is left of it: its idempotency key. Cheap to clone.
+/// A notification as a store keeps it, or the idempotency key of an acknowledged one. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     pub(super) id: u64,
@@ -42,11 +43,11 @@ pub struct Record {
     pub(super) expires: u64,
     pub(super) urgency: Urgency,
     pub(super) key: Option<Arc<str>>,
-    /// JSON; `None` when it was acknowledged.
+    /// JSON; `None` when the notification was acknowledged.
     pub(super) payload: Option<Bytes>,
 }
 
-/// What a record takes beside key and payload, about.
+/// The approximate size of a record without its key and payload.
 const OVERHEAD: usize = 64;
 /// The first byte of an encoded record.
 const ENCODING: u8 = 1;
@@ -54,19 +55,19 @@ const ENCODING: u8 = 1;
 const HEAD: usize = 28;
 
 impl Record {
-    /// Returns its id: unique in the store, and higher than all before.
+    /// Returns its id: unique in the store, and higher than all ids before it.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Returns when it ends, in milliseconds since 1970.
+    /// Returns the time at which it expires, in milliseconds since 1970.
     #[must_use]
     pub fn expires(&self) -> u64 {
         self.expires
     }
 
-    /// Returns what it counts for in [`StoreState::size`](super::StoreState::size): the bytes of key and payload, and 64.
+    /// Returns its share of [`StoreState::size`](super::StoreState::size): the bytes of key and payload, plus 64.
     #[must_use]
     pub fn size(&self) -> u64 {
         (OVERHEAD + self.key.as_ref().map_or(0, |key| key.len()) + self.payload_len()) as u64
@@ -92,11 +93,11 @@ impl Record {
         bytes
     }
 
-    /// Returns the record that these bytes are.
+    /// Returns the record that [`encode`](Self::encode) wrote.
     ///
     /// # Errors
     ///
-    /// When [`encode`](Self::encode) has not made them.
+    /// When the bytes are not an encoded record.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidRecord> {
         Self::decoded(bytes).ok_or(InvalidRecord)
     }

@@ -1,4 +1,4 @@
-//! [`RedbStore`]: offline queues in a file, by redb (feature `redb`).
+//! [`RedbStore`]: offline queues in a redb file (feature `redb`).
 //!
 //! ```text
 //! table     key             value
@@ -7,11 +7,11 @@
 //! ends      (expires, id)   the user
 //! ```
 //!
-//! The key of a record is bytes of our own making: redb stores a tuple with a text in one way up to 2.6 and in another
-//! from 3.0 on, and 4.0 cannot read the first. Tuples of numbers alone are the same everywhere.
+//! The key of a record is a byte string built here, not a tuple: redb changed the format of tuples that hold a text in
+//! 3.0, and 4.0 cannot read the old one. Tuples of numbers are stored alike in all versions.
 //!
-//! Always: `ends` has one row for each record, and "size" is the sum of the sizes of all records. Every commit keeps
-//! it so, all or nothing.
+//! Always: `ends` has one row for each record, and "size" is the sum of the sizes of all records. A commit is atomic
+//! and keeps both.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::Error;
 use crate::channel::UserId;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-/// By [`key_of`].
+/// Keyed by [`key_of`].
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 const ENDS: TableDefinition<(u64, u64), &str> = TableDefinition::new("ends");
 
@@ -32,19 +32,20 @@ const VERSION: &str = "version";
 const LAST_ID: &str = "last_id";
 const SIZE: &str = "size";
 
-/// What this version of the library writes. Version 1 had tuples for keys of records.
+/// The version that this library writes. In version 1 the keys of records were tuples.
 const THIS_VERSION: u64 = 2;
-/// Pages that are kept in memory. redb would keep 1 GiB.
+/// The bytes of pages kept in memory. redb's default is 1 GiB.
 const CACHE: usize = 32 << 20;
 
-/// Keeps offline queues in a file: they outlast the process, also one that is killed.
+/// Keeps offline queues in a file: they outlast the process, even if it is killed.
 ///
-/// A commit returns when it is on the disk. It costs the same for one change as for a thousand, so the box's writer
-/// takes what waits together. One process has the file; one after it goes on where that stopped.
+/// A commit returns when the changes are on the disk. A thousand changes cost the same as one, so the box's writer
+/// commits all waiting changes together. One process at a time has the file open; the next process continues with its
+/// contents.
 ///
-/// After a process was killed, [`open`](Self::open) reads the whole file once to set it right. So does whatever is asked
-/// next after an error of the disk, a full one for example: until there is room again sends fail, and then they do not.
-/// A file does not get smaller; the room of what is gone is used again.
+/// After a process was killed, [`open`](Self::open) reads the whole file once to repair it. So does the first operation
+/// after a disk error. While the disk is full, sends fail; once it has space, they succeed again. The file does not
+/// shrink, but the space of removed records is reused.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,7 +59,7 @@ const CACHE: usize = 32 << 20;
 /// let ada = UserId::new("ada")?;
 ///
 /// let channels = ChannelBox::builder().offline(OfflineOptions::default().store(RedbStore::open(&path)?)).build();
-/// assert!(RedbStore::open(&path).is_err(), "one has the file");
+/// assert!(RedbStore::open(&path).is_err(), "the file is in use");
 /// let sent = channels.user(&ada).send("while you were out").await?;
 /// channels.offline().close().await;
 ///
@@ -72,17 +73,17 @@ const CACHE: usize = 32 << 20;
 #[derive(Debug)]
 pub struct RedbStore {
     path: PathBuf,
-    /// `None` after an error: redb takes nothing more for a database that has had one, it has to be opened anew.
+    /// `None` after an error: redb refuses further operations on the database until it is opened again.
     database: Option<Database>,
 }
 
 impl RedbStore {
-    /// Opens a file, and makes it when there is none. It may take a while: not on a thread of a runtime.
+    /// Opens a file, or creates it. This may block for a while: do not call it on a runtime's thread.
     ///
     /// # Errors
     ///
-    /// When another process or box has the file, when it is something else or of another version, and when it cannot
-    /// be read or written.
+    /// When another process or box has the file open, when it is not a file of offline queues or has another version,
+    /// and when it cannot be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RedbOpenError> {
         let path = path.as_ref().to_owned();
         let database = Some(open(&path)?);
@@ -99,7 +100,7 @@ impl RedbStore {
 }
 
 fn open(path: &Path) -> Result<Database, RedbOpenError> {
-    // The newer file format: later versions of redb read no other.
+    // Format 3: later versions of redb cannot read the older one.
     let mut builder = Database::builder();
     builder.create_with_file_format_v3(true).set_cache_size(CACHE);
     let database = builder.create(path).map_err(RedbOpenError::of)?;
@@ -107,7 +108,7 @@ fn open(path: &Path) -> Result<Database, RedbOpenError> {
     Ok(database)
 }
 
-/// Makes the tables of a new file, and looks whether an old one is of this version.
+/// Creates the tables of a new file, or checks the version of an existing one.
 fn prepare(database: &Database) -> Result<(), RedbOpenError> {
     let transaction = database.begin_write().map_err(other)?;
     let names: Vec<_> = transaction.list_tables().map_err(other)?.map(|table| table.name().to_owned()).collect();
@@ -166,16 +167,16 @@ impl OfflineStore for RedbStore {
     }
 }
 
-/// Returns the key of a record: keys are in the order of ids, and those of one user stand together.
+/// Returns the key of a record: the keys of one user are adjacent, in the order of ids.
 ///
-/// No id of a user has a 0, which is a control character. So the first 0 is where the user ends, and a user whose id is
-/// the beginning of another's comes before it with all of its records.
+/// A user id contains no 0, which is a control character. So the first 0 ends the user id, and a user whose id is a
+/// prefix of another's comes before it with all of its records.
 fn key_of(user: &str, id: u64) -> Vec<u8> {
     [user.as_bytes(), &[0], &id.to_be_bytes()].concat()
 }
 
 fn commit(database: &Database, changes: &[Change]) -> Result<(), Error> {
-    // Its durability is `Immediate`, redb's own choice.
+    // The durability is `Immediate`, redb's default.
     let transaction = database.begin_write()?;
     {
         let mut meta = transaction.open_table(META)?;
@@ -203,13 +204,13 @@ fn expired(database: &Database, now: u64, most: usize) -> Result<Vec<(UserId, Re
     let mut expired = Vec::new();
     for row in ends.range(..=(now, u64::MAX))?.take(most) {
         let (end, user) = row?;
-        let record = records.get(&*key_of(user.value(), end.value().1))?.ok_or("an end without a record")?;
+        let record = records.get(&*key_of(user.value(), end.value().1))?.ok_or("an expiry row has no record")?;
         expired.push((UserId::new(user.value())?, Record::decode(record.value())?));
     }
     Ok(expired)
 }
 
-/// The tables in one commit.
+/// The tables and sums that one commit changes.
 struct Tables<'t> {
     records: Table<'t, &'static [u8], &'static [u8]>,
     ends: Table<'t, (u64, u64), &'static str>,
@@ -247,13 +248,13 @@ impl Tables<'_> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RedbOpenError {
-    /// Another process has it open, or another store of this one.
+    /// Another process, or another store of this process, has the file open.
     InUse,
-    /// It is no file of offline queues.
+    /// The file is a database, but not one of offline queues.
     SomethingElse,
-    /// It was written in a version of the format that this library does not know.
+    /// The file has a version of the format that this library does not support.
     Version(u64),
-    /// redb cannot open, read or write it.
+    /// redb cannot open, read or write the file.
     Redb(Error),
 }
 
@@ -270,11 +271,11 @@ impl fmt::Display for RedbOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InUse => {
-                f.write_str("the file of offline queues is in use: one process, and one box of it, can have it open")
+                f.write_str("the file of offline queues is in use: only one box of one process can have it open")
             }
-            Self::SomethingElse => f.write_str("the file is a database of something else than offline queues"),
+            Self::SomethingElse => f.write_str("the file is not a database of offline queues"),
             Self::Version(found) => {
-                write!(f, "the file of offline queues is of version {found}, and this library knows {THIS_VERSION}")
+                write!(f, "the file of offline queues has version {found}, this library reads {THIS_VERSION}")
             }
             Self::Redb(_) => f.write_str("the file of offline queues cannot be opened"),
         }
@@ -323,7 +324,7 @@ mod tests {
         records.iter().map(Record::id).collect()
     }
 
-    /// Writes a version into a file, which is made if there is none, and whatever else `change` does.
+    /// Writes a version into a file, which is created if necessary, and applies `change`.
     fn file_of_version(path: &Path, version: u64, change: impl FnOnce(&redb::WriteTransaction)) {
         let database = Database::create(path).expect("nobody has it");
         let transaction = database.begin_write().expect("it is open");
@@ -344,7 +345,7 @@ mod tests {
         for _ in 0..2 {
             let refused = RedbStore::open(&path).expect_err("nobody knows version 3");
             assert!(matches!(refused, RedbOpenError::Version(3)), "{refused}");
-            assert!(refused.to_string().contains("version 3, and this library knows 2"));
+            assert!(refused.to_string().contains("version 3, this library reads 2"));
         }
     }
 
@@ -358,7 +359,7 @@ mod tests {
             records.insert(("ada", 1), &*record(1).encode()).expect("it is open");
         });
         let refused = RedbStore::open(&path).expect_err("it has other keys");
-        assert_eq!(refused.to_string(), "the file of offline queues is of version 1, and this library knows 2");
+        assert_eq!(refused.to_string(), "the file of offline queues has version 1, this library reads 2");
         let database = Database::open(&path).expect("it is a database still");
         let records = database.begin_read().expect("it is open").open_table(OLD).expect("it is as it was");
         assert!(records.get(("ada", 1)).expect("it is good").is_some());
@@ -370,7 +371,7 @@ mod tests {
         let mut store = RedbStore::open(folder.0.join("queue")).expect("it is new");
         let users =
             ["a", "ad", "ada", "ada ", "ada!", "ada\u{a0}", "adam", "b"].map(|id| UserId::new(id).expect("it is one"));
-        // An id has bytes of all kinds, 0 and those of letters among them; none of two users is the same.
+        // These ids have bytes of all kinds, 0 and letters among them; no two users share an id.
         let ids_of = |user| [1, 0x61_0000, 0x6d00_6461_0000_0000, u64::MAX - 0xff].map(|id: u64| id + user);
         let put = |(user, id): (&UserId, u64)| Change::Put { user: user.clone(), record: record(id) };
         let numbered = || users.iter().zip(0..);
@@ -389,10 +390,10 @@ mod tests {
             expired.iter().all(|(user, record)| numbered().any(|(at, n)| at == user && ids_of(n).contains(&record.id)))
         );
         assert_eq!(expired.len(), puts.len() - 1);
-        assert!(UserId::new("ada\0").is_err(), "what ends a user in a key is in no id of a user");
+        assert!(UserId::new("ada\0").is_err(), "a user id cannot contain the byte that ends it in a key");
     }
 
-    /// A file on a disk that is full now and then.
+    /// A file on a disk that is full at times.
     #[derive(Debug)]
     struct Full {
         file: redb::backends::FileBackend,

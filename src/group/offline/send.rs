@@ -1,4 +1,4 @@
-//! [`OfflineSend`]: one notification to a user, with its options.
+//! [`OfflineSend`]: a notification to a user, with options.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::channel::UserId;
 use crate::frame::Frame;
 use crate::sync::Arc;
 
-/// A notification in the making: [`User::urgency`](super::User::urgency) and others begin one, `send` sends it.
+/// A notification that is being built: [`User::urgency`](super::User::urgency) and others begin it, `send` sends it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct OfflineSend {
@@ -30,17 +30,18 @@ impl OfflineSend {
         Self { queues: queues.clone(), user: user.clone(), urgency: Urgency::default(), key: None, max_age: None }
     }
 
-    /// Sets how much it matters when there is no room for all.
+    /// Sets its urgency, which counts when the queue is full.
     pub fn urgency(mut self, urgency: Urgency) -> Self {
         self.urgency = urgency;
         self
     }
 
-    /// Sets a key by which a second send is known as the same one, and not done again: for who does not know whether
-    /// the first one was.
+    /// Sets a key that identifies the notification, so that a repeated send stores it once: for a sender that does not
+    /// know whether its first send arrived.
     ///
-    /// Keys are each user's own. One is remembered as long as its notification waits, and after that was acknowledged
-    /// up to [`OfflineOptions::max_age`](super::OfflineOptions::max_age) from its send; of those, the latest [`max_messages`](super::OfflineOptions::max_messages).
+    /// Keys belong to one user. A key is remembered as long as its notification waits. After the acknowledgement it is
+    /// remembered until [`OfflineOptions::max_age`](super::OfflineOptions::max_age) has passed since the send, for the
+    /// latest [`max_messages`](super::OfflineOptions::max_messages) acknowledged notifications.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,7 +60,7 @@ impl OfflineSend {
         self
     }
 
-    /// Sets the age at which the notification is dropped, where that is less than
+    /// Sets the age at which the notification is dropped, if that is less than
     /// [`OfflineOptions::max_age`](super::OfflineOptions::max_age).
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
@@ -93,7 +94,7 @@ impl OfflineSend {
         if self.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY_LEN) {
             return Err(NotifyError::InvalidKey);
         }
-        // A frame is how this crate makes JSON; its payload is a part of the same bytes.
+        // The frame serialises the payload; a slice of its bytes is the JSON.
         let frame = Frame::json(payload).map_err(NotifyError::Encode)?;
         let payload = frame.bytes().slice_ref(frame.payload());
         let expires_in = self.max_age.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));

@@ -1,4 +1,4 @@
-//! [`OfflineStore`]: the port behind which a database keeps the offline queues.
+//! [`OfflineStore`]: the interface to a database that keeps the offline queues.
 
 use super::record::Record;
 use crate::Error;
@@ -6,24 +6,24 @@ use crate::channel::UserId;
 
 /// Keeps the records of all users' offline queues.
 ///
-/// One thread calls it, the box's own writer: it may block. It decides nothing; it keeps what it is told.
-/// A database of your own needs a table of records by user and id, in order, and an index of them by
-/// [`expires`](Record::expires); [`Record::encode`] makes a value of a record.
+/// Only the box's writer thread calls it, so a method may block. A store makes no decisions: it keeps and returns
+/// records. Your own database needs a table of records ordered by user and id, and an index by
+/// [`expires`](Record::expires); [`Record::encode`] turns a record into bytes.
 ///
-/// What is relied on:
+/// The box relies on this:
 ///
-/// - `commit` is all or nothing, and durable when it returns `Ok`. After an error the writer takes nothing for
-///   granted and loads anew.
-/// - The changes of a commit are made in their order; those of one user and id follow each other.
-/// - Nobody else changes the records meanwhile: two boxes have two stores.
+/// - `commit` is atomic, and durable when it returns `Ok`. After an error the writer discards its copies and loads the
+///   records again.
+/// - `commit` makes the changes in their order; it may change one record several times.
+/// - Only this box changes the records: two boxes need two stores.
 ///
-/// A method that panics is taken for one that returned an error.
+/// A panic in a method counts as an error.
 pub trait OfflineStore: Send + 'static {
-    /// Returns what is known of the store as a whole. Asked at the beginning, and after an error.
+    /// Returns the highest id and the size of the store. Called at the beginning, and after an error.
     ///
     /// # Errors
     ///
-    /// Whatever went wrong; whoever has asked for something is told.
+    /// When the store cannot be read. Every operation that needed it returns the error to its caller.
     fn state(&mut self) -> Result<StoreState, Error>;
 
     /// Returns the records of a user, by rising ids.
@@ -33,14 +33,14 @@ pub trait OfflineStore: Send + 'static {
     /// As [`state`](Self::state).
     fn load(&mut self, user: &UserId) -> Result<Vec<Record>, Error>;
 
-    /// Makes all changes or none.
+    /// Makes all changes, or none.
     ///
     /// # Errors
     ///
-    /// As [`state`](Self::state); then none of them was made.
+    /// When the store cannot be written; then it has made none of the changes.
     fn commit(&mut self, changes: &[Change]) -> Result<(), Error>;
 
-    /// Returns up to `most` records whose end is at `now` or before, the earliest end first: the writer removes them.
+    /// Returns up to `most` records that expire at `now` or before, the earliest first; the writer removes them.
     ///
     /// # Errors
     ///
@@ -48,10 +48,10 @@ pub trait OfflineStore: Send + 'static {
     fn expired(&mut self, now: u64, most: usize) -> Result<Vec<(UserId, Record)>, Error>;
 }
 
-/// What is known of a store as a whole.
+/// The highest id and the size of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreState {
-    /// The highest id that was ever put, whether or not its record is still there: ids are not used again.
+    /// The highest id that was ever put, even if its record was removed: ids are not used again.
     pub last_id: u64,
     /// The [`size`](Record::size)s of all records together.
     pub size: u64,
@@ -60,18 +60,18 @@ pub struct StoreState {
 /// One change of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Keeps a record, instead of one of that id if there is one.
+    /// Keeps a record, in place of the user's record with that id, if there is one.
     Put {
-        /// Whose it is.
+        /// The user to whom the record belongs.
         user: UserId,
         /// The record.
         record: Record,
     },
     /// Removes a record, if it is there.
     Remove {
-        /// Whose it is.
+        /// The user to whom the record belongs.
         user: UserId,
-        /// Its id.
+        /// The record's id.
         id: u64,
     },
 }

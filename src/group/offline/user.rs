@@ -1,4 +1,4 @@
-//! [`User`]: everything that a program does with one user.
+//! [`User`]: the handle to one user's channels and notifications.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::sync::Arc;
 
 /// One user of a box, connected or not: [`ChannelBox::user`](crate::group::ChannelBox::user). Cheap to clone.
 ///
-/// Notifications to the user wait until they are acknowledged: see [`offline`](super).
+/// Notifications to the user wait until a client acknowledges them: see [`offline`](super).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@ use crate::sync::Arc;
 /// let channels = ChannelBox::new();
 /// let ada = UserId::new("ada")?;
 /// let sent = channels.user(&ada).send("while you were out").await?;
-/// assert!(sent.queued, "nobody was there");
+/// assert!(sent.queued, "no channel was attached");
 ///
 /// let (channel, mut far_end) = Channel::in_memory_with(ChannelOptions::default().user(ada.clone()));
 /// let attachment = channels.offline().attach(&channel).await?;
@@ -34,13 +34,12 @@ use crate::sync::Arc;
 /// let Some(FarMessage::Text(text)) = far_end.recv().await else { panic!("it waits") };
 /// assert!(text.ends_with(r#""data":"while you were out"}"#));
 ///
-/// // What the client sends to acknowledge it, as the channel receives it:
+/// // The client acknowledges the notification with this message:
 /// let ack = format!(r#"{{"type":"ack","notification_id":{}}}"#, sent.id);
 /// assert!(channels.answer(&channel.sender(), &ack).await?);
 /// assert_eq!(channels.user(&ada).unread().await?, 0);
 /// # Ok(()) }
 /// ```
-
 #[derive(Clone)]
 pub struct User {
     queues: OfflineQueues,
@@ -66,10 +65,10 @@ impl User {
 
     /// Closes all channels of the user with code 4403, takes them out of every group, and returns how many there were.
     ///
-    /// These channels get nothing more, not even messages that were sent before. A channel of the user that has begun
-    /// and not joined yet is refused when it joins, and so is a connection whose request, or token, was checked before
-    /// this call. Whether the user may come back is for the check of its token to decide, such as `JwtVerifier::check`.
-    /// Notifications in its queue stay there.
+    /// These channels receive nothing more, not even messages that were sent before. A channel of the user that has not
+    /// joined a group yet is refused when it joins, and so is a connection whose request or token was checked before
+    /// this call. The check of its token, such as `JwtVerifier::check`, decides whether the user may reconnect.
+    /// Notifications in the user's queue stay there.
     ///
     /// ```
     /// use fanfare::channel::{Channel, ChannelOptions, CloseCode, FarMessage, UserId};
@@ -91,20 +90,22 @@ impl User {
         self.queues.registry().revoke(&self.id)
     }
 
-    /// Stores a payload, as JSON, and hands it to the channels of the user that are attached.
+    /// Stores a payload as JSON, and sends it to the attached channels of the user.
     ///
-    /// Resolves when the store has it for good, and every attached channel has been visited. Many that are sent at the
-    /// same time, to whatever users, share a commit: who has many to send does not wait for one after the other.
+    /// Resolves when the store has committed the notification and a sweep has visited every attached channel.
+    /// Concurrent sends share a commit, whichever users they are for: a program with many notifications starts all the
+    /// sends before it awaits them.
     ///
     /// # Errors
     ///
-    /// When the payload cannot be serialised or is too large, when something is full, and when the store has an
-    /// error. Then nobody gets it; after an error of the store, that is as sure as the store is.
+    /// When the payload cannot be serialised or is too large, when the queue or the store is full, and when the store
+    /// fails. Then no channel receives the notification now. After a failure of the store it may still be delivered
+    /// later, if the store kept it in spite of its error.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the notification may be stored and delivered still, and will be once it has been
-    /// handed in: which is at the first poll, unless 4096 others wait.
+    /// The first poll hands the notification to the writer, unless 4096 operations wait. From then on it is stored and
+    /// delivered, even if the future is dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -123,12 +124,12 @@ impl User {
         OfflineSend::new(&self.queues, &self.id).send(payload).await
     }
 
-    /// Starts a send that matters more or less than others.
+    /// Begins a send of another urgency: see [`OfflineSend::urgency`].
     pub fn urgency(&self, urgency: Urgency) -> OfflineSend {
         OfflineSend::new(&self.queues, &self.id).urgency(urgency)
     }
 
-    /// Starts a send that is done once, though it may be asked for again: see [`OfflineSend::idempotency_key`].
+    /// Begins a send that is stored once, even if it is repeated: see [`OfflineSend::idempotency_key`].
     pub fn idempotency_key(&self, key: impl Into<Arc<str>>) -> OfflineSend {
         OfflineSend::new(&self.queues, &self.id).idempotency_key(key)
     }
@@ -142,7 +143,7 @@ impl User {
     ///
     /// # Errors
     ///
-    /// When the store has an error.
+    /// When the store fails.
     ///
     /// # Cancel safety
     ///
@@ -156,7 +157,7 @@ impl User {
     ///
     /// # Errors
     ///
-    /// When the store has an error.
+    /// When the store fails.
     ///
     /// # Cancel safety
     ///
@@ -166,14 +167,14 @@ impl User {
         self.queues.ask(0, |error| error, |answer| Command::Read { user, read: Read::Pending { answer } }).await
     }
 
-    /// Takes note that the user has a notification: once this has returned `Ok`, no channel gets it any more. All
-    /// attached channels are told.
+    /// Acknowledges a notification: after this has returned `Ok`, no channel receives it again.
     ///
-    /// For what a client asks for there is [`ChannelBox::answer`](crate::group::ChannelBox::answer).
+    /// All attached channels get an `acked` message. A client's acknowledgement is served by
+    /// [`ChannelBox::answer`](crate::group::ChannelBox::answer).
     ///
     /// # Errors
     ///
-    /// When the store has an error; then it may come again.
+    /// When the store fails; then the notification may be sent again.
     ///
     /// # Cancel safety
     ///
@@ -189,7 +190,7 @@ impl User {
     /// let (first, _second) = (ada.send("one").await?, ada.send("two").await?);
     /// let acked = ada.ack(first.id).await?;
     /// assert_eq!((acked.known, acked.unread), (true, 1));
-    /// assert!(!ada.ack(first.id).await?.known, "it does not wait any more");
+    /// assert!(!ada.ack(first.id).await?.known, "it no longer waits");
     /// # Ok(()) }
     /// ```
     pub async fn ack(&self, id: u64) -> Result<Acked, OfflineError> {
@@ -197,7 +198,7 @@ impl User {
         self.queues.ask(0, |error| error, |answer| Command::Ack { user, id, answer }).await
     }
 
-    /// Acknowledges all that waits, and returns how many that were.
+    /// Acknowledges all waiting notifications, and returns how many there were.
     ///
     /// # Errors
     ///

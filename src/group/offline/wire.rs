@@ -1,4 +1,4 @@
-//! What clients of an offline queue are told, as JSON.
+//! The JSON messages that an offline queue sends to clients.
 
 use super::record::Record;
 use crate::frame::Frame;
@@ -15,7 +15,7 @@ pub(super) fn notification(record: &Record) -> Frame {
     text.extend_from_slice(head.as_bytes());
     text.extend_from_slice(payload);
     text.push(b'}');
-    // It was serialised by us, or checked when it was decoded.
+    // The payload is UTF-8: this crate serialised it, or checked it when it decoded the record.
     Frame::text(String::from_utf8_lossy(&text))
 }
 

@@ -1,22 +1,22 @@
-//! The writer: one thread per box that does what is asked of its offline queues, in one order.
+//! The writer: one thread per box that carries out all commands on the offline queues, in one order.
 //!
-//! It takes up all that waits, lets the queues decide what changes, commits that once, and only then, in the same
-//! order, delivers what was sent and answers who asked:
+//! It takes a batch of waiting commands, lets the queues decide the changes, and commits these once. Only then, in the
+//! same order, it delivers the sent notifications and answers the callers:
 //!
 //! ```text
 //! commands --> decide (queues) --> commit (store) --> deliver (inbox groups), answer --> commands
 //!                    |                   |
-//!                    v                   +-- error: the queues are thrown away, who changed something is told,
-//!              steps, plan                          nothing is delivered, and who only read is answered anew
+//!                    v                   +-- error: the queues are thrown away, nothing is delivered, every caller
+//!              steps, plan                          that wanted a change gets the error, and reads are done again
 //! ```
 //!
-//! So there is nothing to lock here, and no race to model: queues and store belong to the thread, and nobody else
-//! appends to an inbox group. A channel is attached between two deliveries: it has all that was sent before as
-//! replay, and all after that live. What is under locks (groups, outs, the channel of commands) is shared in ways
-//! that have their models elsewhere.
+//! So there is nothing to lock here, and no race to model: queues and store belong to the thread, and no other thread
+//! appends to an inbox group. A channel is attached between two deliveries: it gets all earlier notifications as a
+//! replay, and all later ones live. The shared parts (groups, links, the queue of commands) have their models
+//! elsewhere.
 //!
-//! The thread begins with the first command and ends when the box is gone, with all handles to it, and what was
-//! asked before is done.
+//! The thread starts with the first command. It ends when the box and all its handles are dropped and all earlier
+//! commands are done.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -42,22 +42,22 @@ use crate::group::delivery::state::{Keeper, Kind};
 use crate::group::registry::Registry;
 use crate::sync::{Arc, Weak, block_until, guard, lock, thread};
 
-/// Commands that are taken up at a time.
+/// The most commands received at a time.
 const BATCH: usize = 1024;
-/// Changes after which a batch is committed, with what those of the last command come to.
+/// The number of changes after which a batch is committed; the last command may exceed it.
 const BATCH_CHANGES: usize = 4096;
-/// Commands that may wait, and their bytes in units of [`UNIT`].
+/// The room for waiting commands: each takes one unit, and one more for every [`UNIT`] bytes.
 const ROOM: u32 = 4096;
 const UNIT: usize = 4096;
-/// Users whose queues are kept at hand, and the size of those together.
+/// The most users whose queues are kept in memory, and the most that these queues take together.
 const KEPT_USERS: usize = 10_000;
 const KEPT_SIZE: u64 = 32 << 20;
-/// Records that are removed at a time because their end has come.
+/// The most expired records removed at a time.
 const PURGED: usize = 64;
-/// Time between two looks for such.
+/// The time between two searches for expired records.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
 
-/// Answers who asked, unless that has gone.
+/// Carries the answer to the caller; it is dropped if the caller is gone.
 pub(super) type Answer<T, E = OfflineError> = oneshot::Sender<Result<T, E>>;
 
 pub(super) enum Command {
@@ -68,27 +68,27 @@ pub(super) enum Command {
     Stop { answer: oneshot::Sender<()> },
 }
 
-/// What changes nothing.
+/// A command that changes nothing.
 pub(super) enum Read {
     Unread { answer: Answer<usize> },
     Pending { answer: Answer<Vec<Notification>> },
     Attach { link: Arc<Link>, answer: Answer<Seat, AttachError> },
 }
 
-/// A notification that was committed.
+/// A committed notification.
 pub(super) struct Stored {
     pub(super) sent: Sent,
-    /// When somebody was there to get it.
+    /// The report of the delivery, if the user had attached channels.
     pub(super) report: Option<SendReport>,
 }
 
-/// A command, with the room that it takes among those that wait.
+/// A waiting command and the room that it takes.
 struct Waiting {
     command: Command,
     room: OwnedSemaphorePermit,
 }
 
-/// Where commands are handed in.
+/// The queue of commands to the writer.
 pub(super) struct Commands {
     sender: mpsc::UnboundedSender<Waiting>,
     room: Arc<Semaphore>,
@@ -97,11 +97,11 @@ pub(super) struct Commands {
 /// The writer has ended.
 pub(super) struct Stopped;
 
-/// Half of what JavaScript can count, whatever a clock says: the year 2112.
+/// The highest id to begin at, whatever the clock says: half of what JavaScript counts exactly, in the year 2112.
 const LATEST_BEGIN: u64 = 1 << 52;
 
 impl Commands {
-    /// Starts a writer. Should there be no thread for it, every command is refused as by one that has ended.
+    /// Starts a writer. If its thread cannot be started, every command returns [`Stopped`].
     pub(super) fn new(options: OfflineOptions, registry: Weak<Registry>, counters: Arc<Counters>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let writer = Writer {
@@ -122,12 +122,12 @@ impl Commands {
             counters,
         };
         let name = "fanfare-offline".to_owned();
-        // It ends by itself: nobody has to join it.
+        // The thread ends by itself, so its handle is not kept.
         _ = thread::Builder::new().name(name).spawn(move || writer.run());
         Self { sender, room: Arc::new(Semaphore::new(ROOM as usize)) }
     }
 
-    /// Hands in a command with a payload of `len` bytes, when there is room for it.
+    /// Waits for room, then queues a command with a payload of `len` bytes.
     pub(super) async fn submit(&self, len: usize, command: Command) -> Result<(), Stopped> {
         let units = u32::try_from(1 + len / UNIT).unwrap_or(ROOM).min(ROOM);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await.map_err(|_| Stopped)?;
@@ -139,23 +139,23 @@ struct Writer {
     store: Box<dyn OfflineStore>,
     clock: Box<Clock>,
     limits: super::queue::Limits,
-    /// Of all records together.
+    /// The limit for the size of all records.
     max_size: u64,
     receiver: mpsc::UnboundedReceiver<Waiting>,
-    /// Received, not yet done.
+    /// Commands received but not yet carried out.
     waiting: VecDeque<Waiting>,
-    /// As the store has them, but for the batch that is being decided.
+    /// The queues in memory: as the store has them, plus the changes of the current batch.
     queues: HashMap<UserId, Kept>,
     queues_size: u64,
-    /// The number of the one that is being done.
+    /// The number of the current batch.
     batch: u64,
-    /// The highest id given out, also to what was not committed.
+    /// The highest id given out, even if its notification was not committed.
     last_id: u64,
-    /// Of all records together; `None` when the store has to be asked.
+    /// The size of all records; `None` until it is read from the store.
     size: Option<u64>,
-    /// When to look for records whose end has come, by the clock.
+    /// When to search for expired records, by the clock.
     next_purge: u64,
-    /// There was more of them than was removed.
+    /// The last search may have left expired records.
     purge_goes_on: bool,
     registry: Weak<Registry>,
     counters: Arc<Counters>,
@@ -163,11 +163,11 @@ struct Writer {
 
 struct Kept {
     queue: Queue,
-    /// The batch that it was last used in.
+    /// The last batch that used the queue.
     used: u64,
 }
 
-/// What is left to do of a command once its batch is committed.
+/// The rest of a command, to be done once its batch is committed.
 enum Step {
     Sent { user: UserId, record: Record, answer: Answer<Stored, NotifyError> },
     NotSent { outcome: Result<Sent, NotifyError>, answer: Answer<Stored, NotifyError> },
@@ -178,10 +178,10 @@ enum Step {
     Stop { answer: oneshot::Sender<()> },
 }
 
-/// What a read has found.
+/// The result of a read.
 struct View {
     unread: usize,
-    /// Empty for who asks for the number alone.
+    /// Empty when only the number was asked for.
     pending: Vec<Record>,
 }
 
@@ -195,14 +195,15 @@ impl Writer {
                 break Some(answer);
             }
         };
-        // First the store: who waits for the end may open it again. What still waits is refused by being dropped.
+        // The store is dropped first, since the caller of `close` may open it again. Dropping the waiting commands
+        // refuses them.
         drop(self);
         if let Some(answer) = stop {
             _ = guard(|| answer.send(()));
         }
     }
 
-    /// Waits for commands, or until it is time to clear up; false when there will be none.
+    /// Waits for commands, or for the next search for expired records; returns false when no command can come.
     fn receive(&mut self) -> bool {
         let mut received = Vec::new();
         let mut count = None;
@@ -214,18 +215,18 @@ impl Writer {
         count != Some(0)
     }
 
-    /// Returns the time. The clock is the user's own, perhaps: one that panics ends nobody's queue.
+    /// Returns the time. The clock may be the program's: if it panics, the system's is used, and the queues live on.
     fn now(&self) -> u64 {
         unix_millis(guard(|| (self.clock)()).unwrap_or_else(|_| SystemTime::now()))
     }
 
-    /// Does a batch of what waits; returns who is to be told that all is over, if somebody has asked for that.
+    /// Carries out a batch of waiting commands; returns the answer of a `Stop`, if there was one.
     fn work(&mut self) -> Option<oneshot::Sender<()>> {
         let now = self.now();
         self.batch += 1;
         let mut plan = Plan::default();
         let (mut steps, mut rooms) = (Vec::new(), Vec::new());
-        // A store that cannot say what is over keeps it for another while.
+        // After an error the expired records stay until the next search.
         _ = self.purge(now, &mut plan);
         while let Some(Waiting { command, room }) = self.waiting.pop_front() {
             rooms.push(room);
@@ -249,7 +250,7 @@ impl Writer {
             };
             match step {
                 Step::Stop { answer } => stop = Some(answer),
-                // A waker of whoever waits may panic: that is no reason to end.
+                // A caller's waker may panic; the thread must live on.
                 step => _ = guard(|| self.finish(step, registry.as_deref())),
             }
         }
@@ -322,7 +323,7 @@ impl Writer {
         View { unread: queue.unread(now), pending }
     }
 
-    /// Removes some of what is over, wherever it is.
+    /// Removes some expired records of any users.
     fn purge(&mut self, now: u64, plan: &mut Plan) -> Result<(), OfflineError> {
         if now < self.next_purge && !self.purge_goes_on {
             return Ok(());
@@ -333,7 +334,7 @@ impl Writer {
         let expired = guarded(|| self.store.expired(now, PURGED))?;
         self.purge_goes_on = expired.len() == PURGED;
         for (user, record) in expired {
-            // At hand, so that what this batch asks of the same user sees that it is over.
+            // Loaded, so that later commands of this batch see that the record is gone.
             self.load(&user)?;
             self.change(&user, |queue| queue.end(record.id, plan));
         }
@@ -343,8 +344,8 @@ impl Writer {
     fn load_state(&mut self) -> Result<(), OfflineError> {
         if self.size.is_none() {
             let state = guarded(|| self.store.state())?;
-            // A store that has lost its ids, or never kept any, begins behind those that clients have seen: they rise by
-            // one, and the clock by a thousand a millisecond.
+            // A store that lost its ids, or never kept any, begins above all ids that clients have seen: ids rise by
+            // one with each notification, this number by a thousand with each millisecond.
             let begin = self.now().saturating_mul(1000).min(LATEST_BEGIN);
             self.last_id = self.last_id.max(state.last_id).max(begin);
             self.size = Some(state.size);
@@ -352,7 +353,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that a user's queue is at hand.
+    /// Loads a user's queue, unless it is in memory.
     fn load(&mut self, user: &UserId) -> Result<(), OfflineError> {
         self.load_state()?;
         if !self.queues.contains_key(user) {
@@ -391,13 +392,13 @@ impl Writer {
         committed
     }
 
-    /// The store decides again what there is.
+    /// Forgets all queues in memory, so that they are loaded again from the store.
     fn forget_queues(&mut self) {
         self.queues.clear();
         (self.queues_size, self.size) = (0, None);
     }
 
-    /// Refuses what was to change something; who only asked is answered by what the store has.
+    /// Refuses a command that was to change something; repeats a read on what the store has.
     fn after_failure(&mut self, step: Step, error: &OfflineError, now: u64) -> Step {
         let failed = |command| Step::Failed { command, error: error.clone() };
         match step {
@@ -405,7 +406,7 @@ impl Writer {
                 let (payload, urgency) = (record.payload.unwrap_or_default(), record.urgency);
                 failed(Command::Send { user, draft: Draft { payload, urgency, key: None, expires_in: None }, answer })
             }
-            // The one that it is a duplicate of may be lost with this batch.
+            // The first notification of this key may be lost with this batch.
             Step::NotSent { outcome: Ok(_), answer } => {
                 Step::NotSent { outcome: Err(NotifyError::of(error.clone())), answer }
             }
@@ -422,7 +423,7 @@ impl Writer {
         }
     }
 
-    /// Delivers what was committed, and answers who asked.
+    /// Delivers a committed change, and answers the caller.
     fn finish(&self, step: Step, registry: Option<&Registry>) {
         match step {
             Step::Sent { user, record, answer } => {
@@ -456,13 +457,13 @@ impl Writer {
         for dropped in dropped {
             self.counters.add_dropped(dropped.reason);
             if let Some(events) = registry.and_then(|registry| registry.rules.events.as_ref()) {
-                // A listener that fails is told of by the dispatcher itself.
+                // The dispatcher itself reports a listener that fails.
                 _ = guard(|| events.emit(OFFLINE_DROPPED, &dropped).map(drop));
             }
         }
     }
 
-    /// Lets go of the queues that were used longest ago, when there are too many.
+    /// Drops the least recently used queues from memory when there are too many.
     fn trim(&mut self) {
         if self.queues.len() <= KEPT_USERS && self.queues_size <= KEPT_SIZE {
             return;
@@ -487,7 +488,7 @@ impl Read {
             Self::Pending { answer } => {
                 _ = answer.send(Ok(view.pending.into_iter().map(Notification::new).collect()));
             }
-            // Nobody would hold the attachment.
+            // The caller is gone, so nothing would hold the attachment.
             Self::Attach { answer, .. } if answer.is_closed() => {}
             Self::Attach { link, answer } => _ = answer.send(attach(registry, user, &link, &view)),
         }
@@ -508,7 +509,7 @@ impl Command {
     }
 }
 
-/// Makes a channel one of those that get what is sent to its user, and hands it what waits.
+/// Makes a channel a member of its user's inbox group, and sends it the waiting notifications.
 fn attach(registry: Option<&Registry>, user: &UserId, link: &Arc<Link>, view: &View) -> Result<Seat, AttachError> {
     let registry = registry.ok_or(AttachError::Offline(OfflineError::Stopped))?;
     let (member, _) = registry.admit(Kind::Inbox, link, user, None).map_err(AttachError::of)?;
@@ -525,7 +526,7 @@ fn deliver(registry: Option<&Registry>, user: &UserId, frame: impl FnOnce() -> F
     let inbox = registry?.find(Kind::Inbox, user)?;
     let report = GroupSend::to(Arc::clone(&inbox)).send_frame(&frame());
     if !report.is_accepted() {
-        // They come back and get it then: nothing may be missing in the middle.
+        // No notification may be missing in the middle: the clients reconnect and get this one from the queue.
         let members = Arc::clone(&lock(&inbox.state).members);
         for link in members.iter().filter_map(|member| member.link.upgrade()) {
             link.close(CloseCode::TRY_AGAIN_LATER, "too much waits for this user");
@@ -534,7 +535,7 @@ fn deliver(registry: Option<&Registry>, user: &UserId, frame: impl FnOnce() -> F
     Some(report)
 }
 
-/// Runs the store, which may be somebody else's.
+/// Calls the store, whose code may be the program's: a panic becomes an error.
 fn guarded<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, OfflineError> {
     match guard(run) {
         Ok(result) => result.map_err(|error| OfflineError::Store(Arc::from(error))),

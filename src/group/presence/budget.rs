@@ -1,16 +1,16 @@
-//! How much of a presence frame is left for users. Plain values.
+//! [`Budget`]: the bytes that a presence frame has left for users. Plain values.
 
 use super::entry::PresenceUser;
 use crate::channel::UserId;
 
 /// The longest frame, header included.
 pub(super) const MAX_FRAME: usize = 64 << 10;
-/// What a frame has beside its users at most: a group's name of 255 bytes, each of them escaped, and numbers.
+/// The most bytes that a frame has beside its users: a group's name of 255 escaped bytes, and numbers.
 pub(super) const HEAD: usize = 1024;
-/// What a user's entry has beside its id and its info at most, the comma behind it included.
+/// The most bytes that a user's entry has beside its id and info, including the comma behind it.
 const USER: usize = 96;
 
-/// Bytes that are left in a frame for users.
+/// The bytes left in a frame for users.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget(usize);
 
@@ -27,13 +27,13 @@ impl Budget {
     }
 }
 
-/// Returns how many bytes an entry takes at most.
+/// Returns the most bytes that a user's entry may take.
 pub(super) fn user_len(user: &PresenceUser) -> usize {
     id_len(&user.id) + user.info.len() + USER
 }
 
-/// Returns how many bytes an id takes, the quotes and a comma included.
+/// Returns the bytes that an id takes, including the quotes and a comma.
 pub(super) fn id_len(id: &UserId) -> usize {
-    // An id has no control characters: these two alone are escaped.
+    // An id has no control characters, so only these two characters are escaped.
     id.len() + id.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + 3
 }

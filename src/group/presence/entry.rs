@@ -1,4 +1,4 @@
-//! What is told about presence: one user's entry, a page of them, a change, and what can go wrong.
+//! The public values of presence: a user's entry, a page of users, a change, and the error.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -11,17 +11,17 @@ use crate::channel::UserId;
 use crate::name::Key;
 use crate::sync::Arc;
 
-/// Emitted when a user has come into a group: its first connection [entered](super::super::Membership::enter).
+/// Emitted when a user comes into a group: its first connection [entered](super::super::Membership::enter).
 pub const PRESENCE_JOINED: Key<PresenceChange> = Key::new("presence.joined");
-/// Emitted when what is known of a user that is in a group has changed: its info, or how many connections it has.
+/// Emitted when the info or the number of connections of a present user has changed.
 pub const PRESENCE_UPDATED: Key<PresenceChange> = Key::new("presence.updated");
-/// Emitted when a user is gone from a group: the last of its connections, and their time to come back is over.
+/// Emitted when a user has left a group: its last connection is gone, and the grace period has passed.
 pub const PRESENCE_LEFT: Key<PresenceChange> = Key::new("presence.left");
 
 /// The longest info of a connection, in bytes of JSON.
 pub const MAX_PRESENCE_INFO_LEN: usize = 4096;
 
-/// A user who is in a group, however many its connections are.
+/// A user who is present in a group, with one or more connections.
 ///
 /// As JSON it is `{"user":"ada","info":{..},"connections":2,"since":1763700000000}`.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,23 +30,23 @@ pub struct PresenceUser {
     /// JSON.
     pub(super) info: Arc<str>,
     pub(super) connections: usize,
-    /// In milliseconds of the Unix epoch.
+    /// In milliseconds since 1970.
     pub(super) since: u64,
 }
 
 impl PresenceUser {
-    /// Returns who it is. A channel without a [user](crate::channel::ChannelOptions::user) is one of its own, whose
-    /// id is `#` and the channel's.
+    /// Returns the user's id. A channel without a [user](crate::channel::ChannelOptions::user) counts as a user whose
+    /// id is `#` and the channel's id.
     #[must_use]
     pub fn id(&self) -> &UserId {
         &self.id
     }
 
-    /// Returns the info that was set last, by any of the user's connections.
+    /// Returns the info that one of the user's connections set last.
     ///
     /// # Errors
     ///
-    /// When it is no `T`.
+    /// When the info is not a `T`.
     pub fn info<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.info)
     }
@@ -57,7 +57,7 @@ impl PresenceUser {
         &self.info
     }
 
-    /// Returns the number of the user's connections. One that has gone counts until its time to come back is over.
+    /// Returns the number of the user's connections. A connection that has gone counts until its grace period ends.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections
@@ -69,7 +69,7 @@ impl PresenceUser {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.since)
     }
 
-    /// Tells whether clients see no difference. Cheap for what was not touched.
+    /// Returns whether both look the same to clients. Cheap when neither was changed.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.connections == other.connections
             && self.since == other.since
@@ -99,19 +99,19 @@ impl fmt::Debug for PresenceUser {
     }
 }
 
-/// Some of the users in a group, all as of one moment: [`Presence::page`](super::Presence::page).
+/// A part of the users in a group, at one moment: [`Presence::page`](super::Presence::page).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PresencePage {
-    /// How many users there are in all.
+    /// The number of all users.
     pub count: usize,
-    /// Those of the page, in the order in which they came.
+    /// The users of the page, in the order in which they came.
     pub users: Vec<PresenceUser>,
-    /// Others came after them.
+    /// More users came after these.
     pub more: bool,
 }
 
-/// What has changed: the payload of [`PRESENCE_JOINED`], [`PRESENCE_UPDATED`] and [`PRESENCE_LEFT`].
+/// A change of presence: the payload of [`PRESENCE_JOINED`], [`PRESENCE_UPDATED`] and [`PRESENCE_LEFT`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -128,7 +128,7 @@ pub struct PresencePage {
 /// let channels = ChannelBox::builder().events(&events).build();
 /// let (ada, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(UserId::new("ada")?));
 /// let membership = channels.join(&ada, "doc")?;
-/// let _here = membership.enter(&())?; // outside of a runtime it is told at once
+/// let _here = membership.enter(&())?; // outside of a runtime the event is emitted at once
 /// assert_eq!(*seen.lock().unwrap(), ["ada is in doc"]);
 /// # Ok(()) }
 /// ```
@@ -146,7 +146,7 @@ impl PresenceChange {
         &self.group
     }
 
-    /// Returns the user: as it is now, or was last.
+    /// Returns the user as it is now, or as it was when it left.
     #[must_use]
     pub fn user(&self) -> &PresenceUser {
         &self.user
@@ -159,18 +159,18 @@ impl PresenceChange {
 pub enum PresenceError {
     /// The info cannot be serialised.
     Encode(serde_json::Error),
-    /// The info is too long.
+    /// The info is longer than [`MAX_PRESENCE_INFO_LEN`].
     TooLong {
-        /// Its bytes of JSON.
+        /// The length of the info, in bytes of JSON.
         len: usize,
-        /// How many there may be: [`MAX_PRESENCE_INFO_LEN`].
+        /// The limit: [`MAX_PRESENCE_INFO_LEN`].
         max: usize,
     },
-    /// The channel is no member of the group any more, or has left its presence.
+    /// The channel is no longer a member of the group, or has left its presence.
     NotHere,
     /// The membership has entered already.
     AlreadyHere,
-    /// The user's id is of the form that channels without a user have here: `#` and a number.
+    /// The user's id is `#` and a number, the form that is reserved for channels without a user.
     ReservedUser,
 }
 

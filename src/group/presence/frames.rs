@@ -1,14 +1,14 @@
-//! The frames of presence, as JSON.
+//! Makes the frames of presence, as JSON.
 //!
-//! Always: no frame is longer than 64 KiB, its header included. For diffs and pages `Roster` sees to it, by [`Budget`]:
-//! what does not fit waits there. A state is cut into pages here. Plain functions, no synchronisation.
+//! Always: no frame is longer than 64 KiB, including its header. `Roster` keeps diffs and pages within the [`Budget`],
+//! and holds the rest back. A state is cut into pages here. Plain functions, no synchronisation.
 
 use super::budget::{Budget, user_len};
 use super::entry::{PresencePage, PresenceUser};
 use super::roster::{Diff, Snapshot};
 use crate::frame::Frame;
 
-/// Makes the frames of a state, which all have its version.
+/// Makes the frames of a state, all with its version.
 pub(super) fn state(group: &str, epoch: u64, state: &Snapshot) -> Vec<Frame> {
     let pages = pages(&state.users);
     let count = pages.len();
@@ -33,7 +33,7 @@ pub(super) fn diff(group: &str, epoch: u64, diff: &Diff) -> Frame {
     Frame::text(text)
 }
 
-/// Makes the answer to who asked for some of the users.
+/// Makes the answer to a client that asked for a page.
 pub(super) fn page(group: &str, page: &PresencePage) -> Frame {
     let mut text = String::from("{\"type\":\"presence.page\",\"group\":");
     push_string(&mut text, group);
@@ -43,7 +43,7 @@ pub(super) fn page(group: &str, page: &PresencePage) -> Frame {
     Frame::text(text)
 }
 
-/// Cuts users into what fits into a frame each; one page at least.
+/// Cuts the users into pages that fit into a frame each; there is at least one page.
 fn pages(users: &[PresenceUser]) -> Vec<&[PresenceUser]> {
     let mut pages = Vec::new();
     let mut rest = users;
@@ -130,7 +130,7 @@ mod tests {
         let nobody = Snapshot { version: u64::MAX, count: 0, users: Vec::new() };
         assert_eq!(state("room", 1, &nobody).len(), 1);
 
-        // Names and ids in which every byte is escaped, in all numbers the longest.
+        // Every byte of the names and ids is escaped, and every number is the longest.
         let group = "\"".repeat(MAX_NAME_LEN);
         for info in [1, 10, 100, 1000, 4094] {
             let users: Vec<_> =

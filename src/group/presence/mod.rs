@@ -1,8 +1,8 @@
 //! Presence: the users in a group, listed to its members.
 //!
-//! A member enters with an info, [`Here`] is its presence, [`Presence`] a look at all of them. `room` has the presence
-//! of one group name and the ticker that sends frames; `roster` is the plain value behind it; `frames` and `budget` make
-//! the JSON.
+//! A member enters with an info. [`Here`] is its presence, and [`Presence`] reads the presence of the whole group.
+//! `room` has the presence of one group name and the ticker that sends frames; `roster` is the plain value behind it;
+//! `frames` and `budget` make the JSON.
 
 mod budget;
 mod entry;
@@ -28,10 +28,10 @@ use super::membership::Membership;
 use crate::channel::{Link, UserId};
 use crate::sync::Arc;
 
-/// A member's presence: it leaves when this is dropped.
+/// A member's presence, which ends when this is dropped.
 ///
-/// The end of the membership, the channel or its connection ends it too. In each case the user has
-/// [a while](super::GroupOptions::presence_grace) to come back before anybody is told.
+/// It also ends with the membership, the channel or its connection. In each case the user has a
+/// [grace period](super::GroupOptions::presence_grace) to come back, before the members get a change.
 ///
 /// ```
 /// use fanfare::channel::{Channel, ChannelOptions, UserId};
@@ -55,18 +55,18 @@ pub struct Here {
 }
 
 impl Here {
-    /// Sets the connection's info, which becomes that of its user: a cursor, a status.
+    /// Sets the connection's info, which becomes the user's info: a cursor, a status.
     ///
-    /// Members are told within 100 ms, of the last of several.
+    /// Members get the change within 100 ms; of several changes they get the last.
     ///
     /// # Errors
     ///
-    /// When the info cannot be serialised or has more than 4096 bytes of JSON, or this has left.
+    /// When the info cannot be serialised or has more than 4096 bytes of JSON, or when the presence has ended.
     pub fn update<T: Serialize + ?Sized>(&self, info: &T) -> Result<(), PresenceError> {
         if self.room.update(&self.member, encode(info)?) { Ok(()) } else { Err(PresenceError::NotHere) }
     }
 
-    /// Leaves now: nobody waits for the user to come back. False when it was left before.
+    /// Leaves now, without a grace period. Returns false when the presence had ended before.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -78,7 +78,7 @@ impl Here {
     /// let membership = channels.join(&channel, "doc")?;
     /// let here = membership.enter(&())?;
     /// assert!(here.leave());
-    /// far_end.recv().await; // what is told, it comes with the next frame
+    /// far_end.recv().await; // the leave counts from the next frame on
     /// assert_eq!(channels.group("doc").presence().count(), 0);
     /// # Ok(()) }
     /// ```
@@ -100,20 +100,20 @@ impl fmt::Debug for Here {
 }
 
 impl Membership {
-    /// Makes the member's user present in the group, with an info of up to 4096 bytes of JSON: a name, a colour,
-    /// where its cursor is.
+    /// Makes the member's user present in the group, with an info of up to 4096 bytes of JSON: a name, a colour, the
+    /// position of a cursor.
     ///
-    /// The channel gets the state: who is here. All members get what changes, at most ten times a second. Several
-    /// connections of one user are one entry, with the info that was set last. Who does not enter is a member that
-    /// nobody sees, and gets the changes too; it may [ask](super::Request::Presence) for the state.
+    /// The channel gets the state, a list of the present users. All members get the changes, at most ten times a
+    /// second. Several connections of one user are one entry, with the info that was set last. A member that does not
+    /// enter is not listed. It gets the changes too, and may [ask](super::Request::Presence) for the state.
     ///
-    /// This costs its caller some microseconds, however many are here: the frames are made by a task, on a runtime
-    /// of a member or the caller's. Without any it is done here, at once, and a user that leaves is not waited for.
+    /// The call takes some microseconds, however many users are present: a task makes the frames, on a runtime of a
+    /// member or the caller's. Without a runtime the call makes them itself, and there is no grace period.
     ///
     /// # Errors
     ///
-    /// When the info cannot be serialised or is too long, the membership is over or has entered already, or the
-    /// user's id is `#` and a number, which is how a channel without a user is listed.
+    /// When the info cannot be serialised or is too long, when the membership is over or has entered already, and when
+    /// the user's id is `#` and a number, the form in which a channel without a user is listed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -148,9 +148,10 @@ impl Membership {
     }
 }
 
-/// A look at who is present in a group: [`Group::presence`](super::Group::presence). What it returns is as of the moment of the call.
+/// Reads the presence of a group: [`Group::presence`](super::Group::presence). Each call returns the users of that
+/// moment.
 ///
-/// A user that has gone is among the others until its time to come back is over.
+/// A user that has gone is listed until its grace period ends.
 #[derive(Clone)]
 pub struct Presence {
     room: Option<Arc<Room>>,
@@ -167,14 +168,14 @@ impl Presence {
         self.room.as_ref().map_or(0, |room| room.read(Roster::len))
     }
 
-    /// Returns all users, in the order in which they came. Who enters meanwhile waits: of a large group better ask
-    /// for pages.
+    /// Returns all users, in the order in which they came. An `enter` waits during the call, so in a large group read
+    /// [pages](Self::page).
     #[must_use]
     pub fn users(&self) -> Vec<PresenceUser> {
         self.page(None, usize::MAX).users
     }
 
-    /// Returns up to `limit` users that came after `after`; from the beginning when that user is not here.
+    /// Returns up to `limit` users that came after the user `after`; the first users when that user is not present.
     ///
     /// ```
     /// use fanfare::channel::Channel;
@@ -209,12 +210,12 @@ fn encode<T: Serialize + ?Sized>(info: &T) -> Result<Arc<str>, PresenceError> {
     if len > max { Err(PresenceError::TooLong { len, max }) } else { Ok(info.into()) }
 }
 
-/// Returns who a channel's user is; one without any is a user of its own.
+/// Returns the id of a channel's user; a channel without a user counts as a user of its own.
 fn user_id(link: &Link) -> Result<UserId, PresenceError> {
     match &link.options().user {
         Some(user) if is_reserved(user) => Err(PresenceError::ReservedUser),
         Some(user) => Ok(user.clone()),
-        None => Ok(UserId::new(format!("#{}", link.id())).expect("it is short and plain")),
+        None => Ok(UserId::new(format!("#{}", link.id())).expect("a # and a number are a valid id")),
     }
 }
 

@@ -13,12 +13,12 @@
 //!
 //! **Order.** A diff goes through the group's log to all members, a state to each newcomer by its link. A state of
 //! version V is what a client knows that has had all diffs up to V. Only the ticker makes frames, and it makes no diff
-//! until the states are sent: the diffs above V are appended after that, and a member gets every frame that is appended.
-//! So no diff is missing between the two, and none above V comes before the state. The diffs up to V come before it,
-//! since a link first passes on what waits in the logs of its groups; a client ignores them, wherever they come. A
-//! newcomer joined the group before it entered, so it is a member all the while; a channel that has left gets no state.
-//! Frames that the log refuses stay in `outgoing`, in order, and the ticker makes neither diffs nor states until the log
-//! has taken them.
+//! until the states are sent: the diffs above V are appended after that, and a member gets every frame that is
+//! appended. So no diff is missing between the two, and none above V comes before the state. The diffs up to V come
+//! before it, since a link first passes on the frames in the logs of its groups; a client ignores them, wherever they
+//! come. A newcomer joined the group before it entered, so it is a member all the while; a channel that has left gets
+//! no state. Frames that the log refuses stay in `outgoing`, in order, and the ticker makes neither diffs nor states
+//! until the log has taken them.
 //!
 //! **The end of a membership** and `enter` meet in two locks: first the group's `watcher`, then the room's `inner`.
 //! `left` takes each after the membership has ended, and `enter` looks in each whether it has. In each lock,
@@ -31,8 +31,8 @@
 //! **Life.** A room is in its map as long as its group is there, or a user in it may come back. A thread that finds it
 //! idle closes it and takes it out: the ticker at its end, or the last member that leaves the group.
 //!
-//! Locks: a group's `watcher`, then a room's `inner`, then a group's state. Frames are made and sent without a lock, and
-//! events are emitted without one.
+//! Locks: a group's `watcher`, then a room's `inner`, then a group's state. Frames are made and sent without a lock,
+//! and events are emitted without one.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,11 +54,11 @@ use crate::group::delivery::state::{LiveGroup, Member, Watcher};
 use crate::group::registry::Registry;
 use crate::sync::{Arc, Mutex, MutexGuard, NameMap, Weak, guard, lock, unique_number};
 
-/// The least time between two frames of one group.
+/// The shortest time between two frames of one group.
 const PACE: Duration = Duration::from_millis(100);
 /// The most users on a page that a client asks for.
 pub(super) const MAX_PAGE: usize = 1000;
-/// Stands for a grace that no clock can tell.
+/// Replaces a grace period that is too long for the clock.
 const A_LONG_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Newcomers that get their state between two yields.
 const STATES_PER_TURN: usize = 128;
@@ -285,7 +285,7 @@ impl Room {
         was_here
     }
 
-    /// Sees to it that somebody ticks when something is due.
+    /// Makes sure that a ticker runs when a tick is due.
     fn see_to_ticks(self: &Arc<Self>, inner: MutexGuard<'_, Inner>, group: &LiveGroup) {
         self.see_to_ticks_on(inner, || group.any_runtime());
     }
@@ -314,7 +314,8 @@ impl Room {
         }
     }
 
-    /// Makes what is due visible, and tells members and listeners. Returns how many newcomers wait for their state.
+    /// Makes the due changes visible, sends the frame, and emits the events. Returns the newcomers that wait for a
+    /// state.
     fn tick(&self) -> Newcomers {
         let group = self.rooms.upgrade().and_then(|rooms| rooms.registry.group(&self.name));
         let tick = {
@@ -336,7 +337,7 @@ impl Room {
             inner.outgoing.extend(frames);
             inner.outgoing.front().cloned()
         };
-        // One frame a tick: of a state for all, the other pages follow.
+        // One frame per tick: the other pages of a state for all follow.
         let is_through = match (&group, &next) {
             (Some(group), Some(frame)) => send_unsaved(group, frame),
             _ => true,
@@ -372,7 +373,7 @@ impl Room {
         }
     }
 
-    /// Sends the state to some of the newcomers; false when all have it.
+    /// Sends the state to some of the newcomers; returns false when all have it.
     fn send_states(&self, newcomers: &mut Newcomers) -> bool {
         let most = newcomers.number.min(STATES_PER_TURN);
         newcomers.number -= most;
@@ -383,14 +384,14 @@ impl Room {
         for member in members.iter().filter_map(|(_, member)| member.upgrade()) {
             let Some(link) = member.link.upgrade() else { continue };
             for frame in &newcomers.frames {
-                // Of the client's waker, a panic: the others are to have theirs.
+                // The client's waker may panic; the other newcomers must get their state.
                 _ = guard(|| link.send_unless(|| member.has_ended(), frame));
             }
         }
         newcomers.number > 0
     }
 
-    /// Takes the room out of the map if its group is gone and nobody is to come back.
+    /// Takes the room out of the map if its group is gone and no user may come back.
     fn close_if_idle(self: &Arc<Self>) {
         let group = lock(&self.inner).group.clone();
         // A closed group does not open again; another of its name may have taken the room meanwhile.
@@ -420,7 +421,7 @@ impl Inner {
         }
     }
 
-    /// Tells whether something is to be told that waits for no clock.
+    /// Returns whether a tick is due now.
     fn is_due_now(&self) -> bool {
         let is_due = match self.roster.due() {
             Due::Now => true,
@@ -430,13 +431,13 @@ impl Inner {
         is_due || !self.outgoing.is_empty() || !self.newcomers.is_empty()
     }
 
-    /// Tells whether nobody is here or may come back. Newcomers of a group that is gone are none any more.
+    /// Returns whether no user is present or may come back. Newcomers of a group that is gone do not count.
     fn is_quiet(&self) -> bool {
         matches!(self.ticker, Ticker::Idle) && self.roster.is_over()
     }
 }
 
-/// Who is owed a state, and its frames.
+/// The newcomers that still get the state, and its frames.
 struct Newcomers {
     number: usize,
     frames: Vec<Frame>,
@@ -445,7 +446,7 @@ struct Newcomers {
 /// The right to tick, until it is dropped: a task may end with its runtime, a caller by a panic.
 struct Ticking {
     room: Arc<Room>,
-    /// It was given back already.
+    /// The right was given back already.
     finished: bool,
 }
 
@@ -454,8 +455,8 @@ impl Ticking {
         Self { room: Arc::clone(room), finished: false }
     }
 
-    /// Returns when the next tick is due. When none is, the right is given back under the same lock: whoever changes
-    /// something after that finds no ticker.
+    /// Returns when the next tick is due. When none is, it gives the right back under the same lock, so that the next
+    /// change starts a new ticker.
     fn next(&mut self) -> Option<Instant> {
         let mut inner = lock(&self.room.inner);
         let due = match inner.ticker {
@@ -477,7 +478,7 @@ impl Ticking {
 impl Drop for Ticking {
     fn drop(&mut self) {
         if !self.finished {
-            // The next one that changes something goes on.
+            // The next change starts a new ticker, which continues.
             lock(&self.room.inner).ticker = Ticker::Idle;
         }
         self.room.close_if_idle();
@@ -497,20 +498,20 @@ async fn tick_in_turns(mut ticking: Ticking) {
     }
 }
 
-/// Ticks as long as something is due: there is no clock to wait for.
+/// Ticks as long as a tick is due. Without a runtime there is no timer, so it does not wait.
 fn tick_now(mut ticking: Ticking) {
     let room = Arc::clone(&ticking.room);
     while ticking.next().is_some() {
         let mut newcomers = room.tick();
         while room.send_states(&mut newcomers) {}
         if !lock(&room.inner).outgoing.is_empty() {
-            // The log is full: whoever changes something next tries again.
+            // The log is full: the next change tries again.
             return;
         }
     }
 }
 
-/// Appends a frame to the group's log and to nothing else: a history does not keep it. False when it is to be tried
+/// Appends a frame to the group's log, but not to its history. Returns false when the log is full, and the caller tries
 /// again.
 ///
 /// Under the rule `Conflate` it is a value of its own: no message replaces it, and it replaces none. When it is
@@ -521,14 +522,14 @@ fn send_unsaved(group: &Arc<LiveGroup>, frame: &Frame) -> bool {
     let (accepted, members) = {
         let mut state = lock(&group.state);
         let has_room = state.log.has_room(frame.bytes().len(), &group.options);
-        // One that never fits is lost, and its version missing.
+        // A frame that never fits is dropped; clients find its version missing.
         let accepted = has_room || state.log.is_empty();
         if has_room {
             state.log.append(entry);
         }
         (accepted, state.members.len())
     };
-    // Asked for also when it is full: the task of an earlier sweep may have gone with its runtime.
+    // Requested also when the log is full: the task of an earlier sweep may have ended with its runtime.
     _ = guard(|| group.sweep(members));
     accepted
 }

@@ -1,21 +1,22 @@
-//! Who is present in one group, and what of it the members have been told. A plain value: no locks, no clock.
+//! [`Roster`]: the users present in one group, and the state that its members know. A plain value: no locks, no clock.
 //!
-//! A user has *connections*, each with an info of its own; the user's info is that which was set last. A connection
-//! that goes is *leaving* for a while: if the user comes back meanwhile the new connection takes its place, and
-//! nobody hears of it. A user whose last connection has left is gone. All that is visible changes in [`Roster::tick`]
-//! alone, which says what the members are to be told; between two ticks changes of one user become one.
+//! A user has *connections*, each with its own info; the user's info is the one that was set last. A connection that
+//! goes is *leaving* for the grace period. If the user comes back meanwhile, the new connection takes its place, and
+//! members get no change. A user whose last connection has left is gone. Only [`Roster::tick`] changes what members
+//! see, and returns the frames for them; several changes of one user between two ticks become one.
 //!
 //! ```text
-//! mode    members know                  a tick tells                        becomes
-//! small   all users that were told      joined, updated, left               large: above 1000 users or 512 KiB
-//! large   how many, and the first 100   how many; what changed in those     small: below 900 users and 384 KiB
+//! mode    members know                  a tick sends                        becomes
+//! small   the `told` of all users       joined, updated, left               large: above 1000 users or 512 KiB
+//! large   the count, the first 100      the count, changes of the first     small: below 900 users and 384 KiB
 //! ```
 //!
-//! On a change of mode everybody is told the state anew. Always, in small mode: what members know of a user is its
-//! `told`. Always, in large mode: the users of `window` are the first ones, since who comes is behind all others.
+//! On a change of mode all members get the state again. Always, in small mode: members know each user as its `told`.
+//! Always, in large mode: the users of `window` are the first ones, since a new user comes behind all others.
 //!
-//! Bounds: `places`, the infos and `leaving` are bounded by the members and by `lingering`; `users` and `changed` by
-//! those; a tick takes up to `changes` of each kind, and what fits into its frame. The rest waits for the next.
+//! Bounds: `places`, the infos and `leaving` are bounded by the members and by `lingering`, and these bound `users` and
+//! `changed`. A tick takes up to `changes` of each kind, as far as they fit into its frame. The rest waits for the
+//! next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -28,45 +29,45 @@ use super::entry::{PresencePage, PresenceUser};
 use crate::channel::UserId;
 use crate::sync::Arc;
 
-/// Names a membership: the number of its group, and its own there.
+/// Names a membership: the group's number, and the member's number in the group.
 pub(super) type MemberId = (u64, u64);
 
-/// Connections that a quiet group keeps room for.
+/// The number of connections for which a quiet group keeps memory.
 const SPARE_PLACES: usize = 64;
 
 pub(super) struct Roster {
     limits: Limits,
-    /// The number of the last diff, or state for all, that was made.
+    /// The number of the last diff, or of the last state for all members.
     version: u64,
-    /// By a number that grows with every user: in the order in which they came.
+    /// Keyed by a number that grows with every user, so they are in the order in which they came.
     users: BTreeMap<u64, User>,
     by_id: HashMap<UserId, u64>,
-    /// The user of each connection, leaving ones too.
+    /// The user of each connection, including leaving ones.
     places: HashMap<MemberId, u64>,
-    /// When each of the leaving connections is gone.
+    /// The leaving connections by the end of their grace periods.
     leaving: BTreeSet<(Instant, MemberId)>,
-    /// Users that are not, perhaps, as they were told; each once, the longest waiting first.
+    /// Users that may differ from their `told`, each once, the longest waiting first.
     changed: VecDeque<u64>,
     next_user: u64,
-    /// What the entries of all users take in frames.
+    /// The bytes that the entries of all users take in frames.
     bytes: usize,
-    /// Users that were told.
+    /// The number of users that have a `told`.
     told: usize,
     mode: Mode,
 }
 
-/// Where one mode becomes the other, and what a tick may do.
+/// The thresholds between the modes, and the bounds of a tick.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) large_above: usize,
     pub(super) small_below: usize,
     pub(super) large_above_bytes: usize,
     pub(super) small_below_bytes: usize,
-    /// Users that members know of in large mode.
+    /// The number of users that members know in large mode.
     pub(super) window: usize,
-    /// Changes, and leaves, that a tick takes: it is short, since who enters waits for it.
+    /// The most changes, and the most leaves, of a tick. It must be short, since an `enter` waits for it.
     pub(super) changes: usize,
-    /// Connections that may be leaving. Past it those that have waited longest are gone early.
+    /// The most leaving connections. Past it, the grace periods that end first end early.
     pub(super) lingering: usize,
 }
 
@@ -75,7 +76,7 @@ impl Default for Limits {
         Self {
             large_above: 1000,
             small_below: 900,
-            // A state goes out in one go: half of what an outbox takes by default.
+            // A state is sent at once: it takes at most half of an outbox's default limit.
             large_above_bytes: 512 << 10,
             small_below_bytes: 384 << 10,
             window: 100,
@@ -87,18 +88,18 @@ impl Default for Limits {
 
 struct User {
     now: PresenceUser,
-    /// As it was told to the members in small mode, and by an event in either.
+    /// The user as members know it in small mode, and as the last event reported it in either mode.
     told: Option<PresenceUser>,
-    /// The one that was set last is the last.
+    /// In the order in which their infos were set.
     connections: SmallVec<[Connection; 1]>,
-    /// It is in `changed`.
+    /// The user is in `changed`.
     waits: bool,
 }
 
 struct Connection {
     place: MemberId,
     info: Arc<str>,
-    /// When it is gone, if it is leaving.
+    /// The end of the grace period, if the connection is leaving.
     until: Option<Instant>,
 }
 
@@ -107,22 +108,22 @@ enum Mode {
     Large(Window),
 }
 
-/// What members know in large mode.
+/// The state that members know in large mode.
 struct Window {
     users: BTreeMap<u64, PresenceUser>,
     count: usize,
-    /// Something of it did not fit into the last frame.
+    /// A change did not fit into the last frame.
     owes: bool,
 }
 
-/// What a tick has to tell.
+/// The results of a tick: a frame for the members, and events.
 #[derive(Default)]
 pub(super) struct Tick {
     pub(super) to_all: Option<ToAll>,
     pub(super) changes: Vec<Change>,
 }
 
-/// What all members are to get.
+/// The frame that all members get.
 pub(super) enum ToAll {
     Diff(Diff),
     State(Snapshot),
@@ -137,7 +138,7 @@ pub(super) struct Diff {
     pub(super) left: Vec<UserId>,
 }
 
-/// What members know who have heard all until this version.
+/// The state that a member knows after all diffs up to this version.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) version: u64,
@@ -145,7 +146,7 @@ pub(super) struct Snapshot {
     pub(super) users: Vec<PresenceUser>,
 }
 
-/// What has happened to a user.
+/// A change of one user.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Joined(PresenceUser),
@@ -178,11 +179,11 @@ impl Roster {
         }
     }
 
-    /// Adds a connection, in the place of one of the user's that is leaving if there is one; false when it is
-    /// here already.
+    /// Adds a connection, in place of one of the user's leaving connections if there is one; returns false when it is
+    /// present already.
     pub(super) fn enter(&mut self, place: MemberId, id: &UserId, info: Arc<str>, since: u64) -> bool {
         let number = self.by_id.get(id).copied().unwrap_or_else(|| self.add_user(id, &info, since));
-        let user = self.users.get_mut(&number).expect("it is known by its id");
+        let user = self.users.get_mut(&number).expect("`by_id` names a user");
         if self.places.contains_key(&place) && user.position(place).is_some() {
             return false;
         }
@@ -198,7 +199,7 @@ impl Roster {
         true
     }
 
-    /// Sets the info of a connection; false when it is not here.
+    /// Sets the info of a connection; returns false when it is not present.
     pub(super) fn update(&mut self, place: MemberId, info: Arc<str>) -> bool {
         let Some((number, user)) = self.user_of(place) else { return false };
         let Some(at) = user.position(place) else { return false };
@@ -208,8 +209,8 @@ impl Roster {
         true
     }
 
-    /// Lets a connection leave, which is gone at `until`; false when it is not here. Nobody comes back as a user
-    /// without an identity: that one is gone `now`.
+    /// Lets a connection leave: it is gone at `until`. Returns false when it is not present. A channel without a user
+    /// cannot come back as the same user, so it is gone `now`.
     pub(super) fn leave(&mut self, place: MemberId, now: Instant, until: Instant) -> bool {
         let Some((_, user)) = self.user_of(place) else { return false };
         let Some(at) = user.position(place) else { return false };
@@ -224,7 +225,7 @@ impl Roster {
         self.users.len()
     }
 
-    /// Tells whether there is nobody, and nothing to tell.
+    /// Returns whether there are no users, and no changes to send.
     pub(super) fn is_over(&self) -> bool {
         self.users.is_empty() && self.due() == Due::Never
     }
@@ -237,8 +238,8 @@ impl Roster {
         self.leaving.first().map_or(Due::Never, |(until, _)| Due::At(*until))
     }
 
-    /// Returns up to `limit` users behind `after`, or from the beginning if there is no such user, as many as fit
-    /// into a frame.
+    /// Returns up to `limit` users behind `after`, or the first users if there is no such user. A `room` limits them to
+    /// what fits into a frame.
     pub(super) fn page(&self, after: Option<&str>, limit: usize, mut room: Option<Budget>) -> PresencePage {
         let after = after.and_then(|id| self.by_id.get(id)).map_or(Bound::Unbounded, |number| Bound::Excluded(*number));
         let mut behind = self.users.range((after, Bound::Unbounded)).map(|(_, user)| &user.now).peekable();
@@ -251,7 +252,7 @@ impl Roster {
         PresencePage { count: self.users.len(), users, more: behind.peek().is_some() }
     }
 
-    /// Returns what members know.
+    /// Returns the state that members know.
     pub(super) fn snapshot(&self) -> Snapshot {
         let version = self.version;
         match &self.mode {
@@ -265,7 +266,7 @@ impl Roster {
         }
     }
 
-    /// Makes changes visible, and says what is to be told.
+    /// Makes changes visible, and returns the frame and the events for them.
     pub(super) fn tick(&mut self, now: Instant) -> Tick {
         let mut room = Budget::new();
         let mut diff = Diff::default();
@@ -299,9 +300,9 @@ impl Roster {
         number
     }
 
-    /// Takes note that the connections of a user have changed.
+    /// Updates a user after a change of its connections.
     fn change(&mut self, number: u64) {
-        let user = self.users.get_mut(&number).expect("its connections have just changed");
+        let user = self.users.get_mut(&number).expect("the caller has just changed this user");
         self.bytes -= user_len(&user.now);
         if let Some(last) = user.connections.last() {
             user.now.info = Arc::clone(&last.info);
@@ -313,7 +314,7 @@ impl Roster {
         }
     }
 
-    /// Keeps no memory for the busiest moment there was.
+    /// Frees the memory that only the busiest moment needed.
     fn shrink(&mut self) {
         if self.places.capacity() > SPARE_PLACES + 4 * self.places.len() {
             self.places.shrink_to(2 * self.places.len());
@@ -322,7 +323,7 @@ impl Roster {
         }
     }
 
-    /// Lets go of connections whose time is over, and of users without any.
+    /// Removes connections whose grace period has ended, and users without connections.
     fn let_go(&mut self, now: Instant, room: &mut Budget, diff: &mut Diff, changes: &mut Vec<Change>) {
         for _ in 0..self.limits.changes {
             let Some(&(until, place)) = self.leaving.first() else { return };
@@ -330,7 +331,7 @@ impl Roster {
                 return;
             }
             let number = self.places[&place];
-            let user = self.users.get_mut(&number).expect("it has this connection");
+            let user = self.users.get_mut(&number).expect("`places` names a user");
             let is_last = user.connections.len() == 1;
             let is_told = is_last && user.told.is_some() && matches!(self.mode, Mode::Small);
             if is_told && !room.take(id_len(&user.now.id)) {
@@ -359,7 +360,7 @@ impl Roster {
         gone
     }
 
-    /// Goes from one mode to the other if it is time; true when it did.
+    /// Changes the mode if a threshold was crossed; returns whether it did.
     fn switch(&mut self) -> bool {
         let limits = &self.limits;
         let is_small = matches!(self.mode, Mode::Small);
@@ -373,7 +374,7 @@ impl Roster {
         true
     }
 
-    /// Returns the state for all, as it is: from now on members know that.
+    /// Returns the current state for all members, who know it from now on.
     fn state_anew(&mut self) -> Snapshot {
         let first = self.users.iter().take(self.limits.window).map(|(number, user)| (*number, user.now.clone()));
         if let Mode::Large(window) = &mut self.mode {
@@ -382,15 +383,15 @@ impl Roster {
         self.snapshot()
     }
 
-    /// Takes users that have changed, as many as a tick may, and as fit if there is a room: then members are told by
-    /// this diff.
+    /// Takes changed users, up to the limit of a tick. With a `room`, takes only as many as fit, and adds them to the
+    /// diff for the members.
     fn take_changed(&mut self, mut room: Option<&mut Budget>, diff: &mut Diff, changes: &mut Vec<Change>) {
         let mut taken = 0;
         while taken < self.limits.changes
             && let Some(number) = self.changed.front()
         {
             taken += 1;
-            // It is gone, perhaps.
+            // The user may be gone.
             if let Some(user) = self.users.get_mut(number) {
                 let is_news = user.told.as_ref().is_none_or(|told| !told.is_same(&user.now));
                 if is_news && room.as_mut().is_some_and(|room| !room.take(user_len(&user.now))) {
@@ -412,7 +413,7 @@ impl Roster {
         }
     }
 
-    /// Makes a diff of what has changed for members; `None` when that is nothing.
+    /// Completes the diff for the members; returns `None` when nothing has changed for them.
     fn finish(&mut self, mut diff: Diff) -> Option<Diff> {
         let has_changed = match &mut self.mode {
             Mode::Small => {
@@ -436,11 +437,12 @@ impl Roster {
 
 impl User {
     fn position(&self, place: MemberId) -> Option<usize> {
-        // The latest are last, and a user's few.
+        // The latest are last, and a user has few.
         self.connections.iter().rposition(|connection| connection.place == place && connection.until.is_none())
     }
 
-    /// Takes the connection out whose place a new one takes: that of `place` itself, or the one that is gone first.
+    /// Takes out the leaving connection that a new one replaces: the one of `place`, or the one whose grace period ends
+    /// first.
     fn take_leaving(&mut self, place: MemberId) -> Option<(Instant, MemberId)> {
         let leaving =
             self.connections.iter().enumerate().filter_map(|(at, known)| Some((at, known.until?, known.place)));
@@ -451,14 +453,14 @@ impl User {
 }
 
 impl Window {
-    /// Finds out what has changed among the first users since it was told; what does not fit stays owed.
+    /// Adds the changes among the first users to the diff. Changes that do not fit stay owed.
     fn follow(&mut self, users: &BTreeMap<u64, User>, most: usize, diff: &mut Diff) {
         let mut room = Budget::new();
         self.owes = false;
         self.users.retain(|number, user| {
             let stays = users.contains_key(number);
             if !stays {
-                // As many ids as a window has always fit.
+                // All ids of a window always fit.
                 room.take(id_len(&user.id));
                 diff.left.push(user.id.clone());
             }
@@ -479,7 +481,7 @@ impl Window {
     }
 }
 
-/// Tells whether an id is of the form that channels without a user have.
+/// Returns whether an id has the form that is reserved for channels without a user.
 pub(super) fn is_reserved(id: &str) -> bool {
     id.strip_prefix('#').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -1,4 +1,4 @@
-//! The queue beside a naive model: a vector and loops.
+//! The queue compared with a naive model: a vector and loops.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::super::store::OfflineStore;
 use super::*;
 
 const LIMITS: Limits = Limits { max_messages: 4, max_bytes: 20, max_age: 50 };
-/// Of the store, in sizes of records.
+/// The limit of the store, in sizes of records.
 const ROOM: u64 = 600;
 
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ enum Act {
         key: Option<u8>,
         expires_in: Option<u64>,
     },
-    /// The how manieth id.
+    /// The index of the id among all that were sent.
     Ack(u64),
     Clear,
     Wait(u64),
@@ -40,7 +40,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 0..80)
 }
 
-/// All that was ever sent; what is gone is marked.
+/// All notifications that were ever sent; removed ones are marked.
 #[derive(Default)]
 struct Model {
     sent: Vec<ModelItem>,
@@ -195,7 +195,7 @@ proptest! {
             prop_assert!(queue.tombstones.len() <= LIMITS.max_messages);
             let records = queue.waiting.values().chain(queue.tombstones.values());
             prop_assert_eq!(records.filter(|record| record.key.is_some()).count(), queue.keys.len());
-            // Nothing is told twice, and all that is told is out.
+            // No drop is reported twice, and every reported notification is gone.
             prop_assert!(plan.dropped.iter().all(|dropped| !queue.waiting.contains_key(&dropped.id)));
         }
     }

@@ -1,4 +1,4 @@
-//! The state machine against a naive model, by way of its frames: a client folds what it is sent.
+//! The roster compared with a naive model by its frames: a client folds the frames that it gets.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A user as clients see it: id, info, connections.
 type Seen = (String, String, u64);
 
-/// Folds frames as the protocol says, and finds out when they do not fit together.
+/// Folds frames as the protocol says, and fails when one does not follow the last.
 #[derive(Default)]
 struct Client {
     version: u64,
@@ -72,7 +72,7 @@ impl Client {
     }
 }
 
-/// A state, a clock, and a client that has heard all of it.
+/// A roster, a clock, and a client that has all frames.
 struct Told {
     state: Roster,
     now: Instant,
@@ -112,7 +112,7 @@ impl Told {
         for change in tick.changes {
             self.note(change);
         }
-        // A newcomer of this moment knows what the others know.
+        // A client that joins now knows what the others know.
         let newcomer = Client::of(&self.state);
         assert_eq!((newcomer.count, &newcomer.users), (self.client.count, &self.client.users));
         if self.heard > 0 {
@@ -135,7 +135,7 @@ impl Told {
         assert!(matches!(change, Change::Left(_)) || known != Some(entry), "nothing has changed");
     }
 
-    /// Ticks until nothing is due, whatever the clock has to be.
+    /// Ticks until nothing is due, and moves the clock as far as that takes.
     fn settle(&mut self) {
         loop {
             match self.state.due() {
@@ -180,7 +180,7 @@ fn step(users: u8) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What there is in the end: the tabs of each user and their infos, in the order in which they were set.
+/// The final state of the model: the tabs of each user and their infos, in the order in which they were set.
 #[derive(Default)]
 struct Model(HashMap<u8, Vec<(Tab, String)>>);
 
@@ -334,13 +334,13 @@ fn a_thousand_are_told_one_by_one_and_more_are_counted() {
     enter(&mut told, 1000);
     told.settle();
     assert_eq!((told.client.users.len(), told.client.count), (100, 1001));
-    // Some of the first go: others move up.
+    // Some of the first users go: others move up.
     (0..50).for_each(|n| assert!(told.state.leave(place(n), told.now, told.now)));
     told.settle();
     assert_eq!((told.client.users.len(), told.client.count), (100, 951));
     assert_eq!(told.client.users[0].0, "u50");
     assert_eq!(told.client.users[99].0, "u149");
-    // Not yet: nobody is told a thousand users at every second join.
+    // Not yet: a thousand users are not sent again at every second join.
     (50..101).for_each(|n| assert!(told.state.leave(place(n), told.now, told.now)));
     told.settle();
     assert_eq!((told.client.users.len(), told.client.count), (100, 900));
