@@ -1,4 +1,4 @@
-//! Two clocks: the wall clock in milliseconds, as messages to clients carry it, and the order of moments in this process.
+//! Two clocks: the wall clock in milliseconds, for messages to clients, and the order of moments in this process.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use crate::sync::unique_number;
 
 /// A moment in this process: a later one is greater. Two moments are never equal, unlike two readings of a clock.
 ///
-/// Moments share the counter of channel ids, so the birth of a channel is one too.
+/// Moments share the counter of channel ids, so a channel's id is the moment at which it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(u64);
 
@@ -22,7 +22,7 @@ impl Moment {
     }
 }
 
-/// Returns a time in milliseconds since 1970, as messages to clients carry it; 0 for an earlier one.
+/// Returns a time in milliseconds since 1970, for messages to clients; 0 for an earlier time.
 pub(crate) fn unix_millis(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

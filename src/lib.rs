@@ -5,7 +5,7 @@
 #![cfg_attr(all(doc, feature = "ws"), doc = include_str!("docs/front/pages.md"))]
 #![cfg_attr(all(doc, feature = "ws"), doc = include_str!("docs/front/files.md"))]
 #![cfg_attr(feature = "ws", doc = include_str!("../README.md"))]
-// The README's server needs `ws` and shows no hidden line on a code host: without the feature the page is shorter.
+// The README's server needs `ws`, and hidden doctest lines would show on a code host: without `ws` the page is shorter.
 #![cfg_attr(not(feature = "ws"), doc = include_str!("docs/front/without_ws.md"))]
 
 mod sync;
@@ -38,7 +38,7 @@ pub mod ws;
 
 pub mod docs;
 
-/// Any error, boxed: what the handler of a connection returns. `?` makes one of any error type.
+/// A boxed error, as the handler of a connection returns it. `?` converts any error type into it.
 pub type Error = dispatch::BoxError;
 
 pub use dispatch::{Dispatcher, Event, EventError, Listener, Priority, Report, Subscription};

@@ -1,4 +1,4 @@
-//! Event names: what is a good one, and how a name comes to its payload type.
+//! Event names: which are valid, and how a name gets its payload type.
 //!
 //! A name is 1 to 255 bytes without ASCII blanks or control characters, such as `user.created`. A
 //! colon ends a *namespace*: `ui:button.click` is `button.click` in the namespace `ui`, and
@@ -11,7 +11,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// Stands between a namespace and the rest of a name.
+/// The character between a namespace and the rest of a name.
 pub const SEPARATOR: char = ':';
 
 /// The length of the longest name, in bytes, its namespaces included.
@@ -19,8 +19,8 @@ pub const MAX_LEN: usize = 255;
 
 /// The name of an event together with the type of its payload.
 ///
-/// A key ties the two at compile time: a bad name does not compile when the key is a `const`, and
-/// neither does a listener or an emit with another payload. It is the recommended way to name an event.
+/// A key ties the two at compile time: an invalid name in a `const` key does not compile, and neither does a
+/// listener or an emit with another payload type. Keys are the recommended way to name events.
 ///
 /// ```
 /// use fanfare::{Dispatcher, Key};
@@ -49,7 +49,7 @@ impl<T: ?Sized> Key<T> {
     ///
     /// # Panics
     ///
-    /// On a bad name; in a `const` that is a compile error.
+    /// When the name is invalid; in a `const` that is a compile error.
     #[must_use]
     #[track_caller]
     pub const fn new(name: &'static str) -> Self {
@@ -66,7 +66,7 @@ impl<T: ?Sized> Key<T> {
     }
 }
 
-/// For what needs no payload type: [`Dispatcher::off_all`](crate::Dispatcher::off_all), say.
+/// For calls without a payload type, such as [`Dispatcher::off_all`](crate::Dispatcher::off_all).
 impl<T: ?Sized> AsRef<str> for Key<T> {
     fn as_ref(&self) -> &str {
         self.name
@@ -87,9 +87,9 @@ impl<T: ?Sized> fmt::Debug for Key<T> {
     }
 }
 
-/// What names an event with payload `T`: a [`Key<T>`](Key), or a string, which names any.
+/// A name of an event with payload `T`: a [`Key<T>`](Key), or a string, for any payload type.
 ///
-/// With a string the payload's type is checked when the call is made.
+/// With a string, each call checks the payload type at run time.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name an event whose payload is `{T}`",
     note = "a name is a string, or a `Key` of that payload"
@@ -154,7 +154,7 @@ mod sealed {
     impl Sealed for Arc<str> {}
 }
 
-/// A name that no event can have; nothing was registered or emitted.
+/// The name is not valid for an event; nothing was registered or emitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidName {
     /// The name, cut after [`MAX_LEN`] bytes.
@@ -169,7 +169,7 @@ impl InvalidName {
         &self.name
     }
 
-    /// Returns what is wrong with it.
+    /// Returns what is wrong with the name.
     #[must_use]
     pub fn fault(&self) -> NameFault {
         self.fault
@@ -188,13 +188,13 @@ impl std::error::Error for InvalidName {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameFault {
-    /// It has no characters.
+    /// The name is empty.
     Empty,
-    /// It has more than [`MAX_LEN`] bytes.
+    /// The name has more than [`MAX_LEN`] bytes.
     TooLong,
-    /// A segment is empty: it begins or ends with a colon, or has two in a row.
+    /// A segment is empty: the name begins or ends with a colon, or has two in a row.
     EmptySegment,
-    /// It has an ASCII blank or control character.
+    /// The name has an ASCII blank or control character.
     Blank,
 }
 
@@ -209,7 +209,7 @@ impl NameFault {
     }
 }
 
-/// Tells whether `name` is a good one.
+/// Checks that `name` is valid.
 pub(crate) fn validate(name: &str) -> Result<(), InvalidName> {
     check(name).map_err(|fault| {
         let cut = (0..=name.len().min(MAX_LEN)).rev().find(|at| name.is_char_boundary(*at));
@@ -217,7 +217,7 @@ pub(crate) fn validate(name: &str) -> Result<(), InvalidName> {
     })
 }
 
-/// The rules, in a form that a `const` can run.
+/// Checks the rules, in a form that a `const` can run.
 const fn check(name: &str) -> Result<(), NameFault> {
     let bytes = name.as_bytes();
     if bytes.is_empty() {
@@ -226,7 +226,7 @@ const fn check(name: &str) -> Result<(), NameFault> {
     if bytes.len() > MAX_LEN {
         return Err(NameFault::TooLong);
     }
-    // A separator before the first byte and one after the last make every empty segment a pair.
+    // As if a separator stood before the first byte and after the last: every empty segment is then two in a row.
     let mut after_separator = true;
     let mut at = 0;
     while at < bytes.len() {

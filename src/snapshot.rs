@@ -1,9 +1,9 @@
 //! The chunked immutable map behind listener tables and group members.
 //!
 //! A [`Snapshot`] is a list of values sorted by key, in chunks that clones share. A clone copies the
-//! spine; a change copies the one chunk it touches, unless nobody else shares it. So the next table
-//! is a clone with one change, whatever the old one is still used for, and an owner under a lock
-//! changes its list in place as long as no reader holds a clone. Reading is a walk over slices.
+//! spine; a change copies the one chunk it touches, unless no clone shares it. So the next listener table
+//! is a clone with one change, while emits still run the old one; and an owner under a lock changes its
+//! list in place as long as no reader holds a clone. Reading is a walk over slices.
 //!
 //! ```text
 //! One    keys [ 1 2 3 ]  values [ a b c ]               up to 64, the first 4 in place
@@ -13,7 +13,7 @@
 //!          +-----> keys [ 1 .. 3 ] values [ a .. c ]
 //! ```
 //!
-//! Keys and values stand apart: a walk reads values alone, and as few cache lines as they fill.
+//! Keys and values are stored apart: a walk reads values only, and touches few cache lines.
 //!
 //! Always: no chunk of a `Many` is empty, a chunk has as many keys as values, keys rise strictly over
 //! the whole list, `len` is the sum of the chunks' lengths. Plain values, no synchronisation.
@@ -30,9 +30,9 @@ const LARGE_LIST: usize = 4096;
 /// Values that a list of one chunk holds without another allocation.
 const IN_PLACE: usize = 4;
 
-/// A value that a list gives up by this call, and never by a plain drop: it may have to be destroyed with care.
+/// A value that a list gives up by this call, never by a plain drop: a drop of user code may need a guard.
 pub(crate) trait Release {
-    /// Gives up one reference to what is shared.
+    /// Gives up one reference to the shared value.
     fn release(self);
 }
 
@@ -69,7 +69,7 @@ impl<K, V: Release> Drop for Chunk<K, V> {
     }
 }
 
-/// Where in a list something is, or would go: at this index of the chunk with this number.
+/// The place of an entry in a list, or of one to insert: the number of its chunk, and the index there.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Place {
     pub(crate) chunk: usize,
@@ -96,7 +96,7 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         Some(&self.values(place.chunk)?[place.index])
     }
 
-    /// Returns the values from this key on, as far as one chunk goes; none when the list ends before it.
+    /// Returns the values from this key to the end of a chunk; none when the list has no key from this one on.
     #[cfg(feature = "groups")]
     pub(crate) fn run_from(&self, key: &K) -> &[V] {
         let (Ok(place) | Err(place)) = self.find(key);
@@ -106,7 +106,7 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         }
     }
 
-    /// Puts a value in its place; false when its key is taken.
+    /// Inserts a value; false when its key is taken.
     pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
         let Err(place) = self.find(&key) else { return false };
         let size = self.chunk_size();
@@ -127,7 +127,7 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         true
     }
 
-    /// Takes the value of this key out; false when there is none.
+    /// Removes the value of this key; false when there is none.
     pub(crate) fn remove(&mut self, key: &K) -> bool {
         let Ok(place) = self.find(key) else { return false };
         let size = self.chunk_size();
@@ -148,7 +148,7 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         true
     }
 
-    /// Returns all values, when they are one chunk.
+    /// Returns all values, if they are one chunk.
     #[inline(always)]
     pub(crate) fn single(&self) -> Option<&[V]> {
         let Spine::One { values, .. } = &self.spine else { return None };
@@ -174,7 +174,7 @@ impl<K: Ord + Clone, V: Clone + Release> Snapshot<K, V> {
         }
     }
 
-    /// Returns what is at this place: the key and the value.
+    /// Returns the key and the value at this place.
     pub(crate) fn at(&self, place: Place) -> (&K, &V) {
         let values = self.values(place.chunk).expect("a place is in one of the chunks");
         (&self.keys(place.chunk)[place.index], &values[place.index])
@@ -229,7 +229,7 @@ impl<K: Clone, V: Clone + Release> Chunk<K, V> {
         Self { keys: self.keys.split_off(index), values: self.values.split_off(index) }
     }
 
-    /// Copies the chunk, with room for more: one allocation for the copy and what comes in.
+    /// Copies the chunk with room for more entries, so that an insert after it allocates nothing.
     fn copy(&self, room: usize) -> Self {
         let (mut keys, mut values) =
             (Vec::with_capacity(self.keys.len() + room), Vec::with_capacity(self.keys.len() + room));
@@ -241,7 +241,7 @@ impl<K: Clone, V: Clone + Release> Chunk<K, V> {
 
 type Chunks<K, V> = Vec<Arc<Chunk<K, V>>>;
 
-/// Puts an entry into its chunk; a full chunk is split, or followed by a new one for an append.
+/// Inserts an entry into its chunk. A full chunk is split; an append behind it opens a new chunk instead.
 fn insert<K: Clone, V: Clone + Release>(chunks: &mut Chunks<K, V>, place: &Place, entry: (K, V), size: usize) {
     let chunk = &mut chunks[place.chunk];
     let len = chunk.keys.len();
@@ -260,7 +260,7 @@ fn insert<K: Clone, V: Clone + Release>(chunks: &mut Chunks<K, V>, place: &Place
     }
 }
 
-/// Takes one entry out; a chunk under a quarter joins a neighbour that has room for it.
+/// Removes one entry. A chunk that is less than a quarter full joins a neighbour with room for it.
 fn remove<K: Clone, V: Clone + Release>(chunks: &mut Chunks<K, V>, place: &Place, size: usize) {
     let at = place.chunk;
     let left = chunks[at].keys.len() - 1;
@@ -269,7 +269,7 @@ fn remove<K: Clone, V: Clone + Release>(chunks: &mut Chunks<K, V>, place: &Place
         return;
     }
     own(&mut chunks[at], 0).remove(place.index);
-    // Half a chunk stays free in the joined one, or the next few inserts would split it again.
+    // The joined chunk is at most half full, or the next few inserts would split it again.
     let fits =
         |neighbour: usize| left < size / 4 && chunks.get(neighbour).is_some_and(|n| n.keys.len() + left <= size / 2);
     let joined = match at {
@@ -283,12 +283,12 @@ fn remove<K: Clone, V: Clone + Release>(chunks: &mut Chunks<K, V>, place: &Place
     left.values.extend_from_slice(&right.values);
 }
 
-/// Returns the chunk itself to change, copied first if somebody shares it.
+/// Returns the chunk to change, as a copy if another list shares it.
 fn own<K: Clone, V: Clone + Release>(chunk: &mut Arc<Chunk<K, V>>, room: usize) -> &mut Chunk<K, V> {
     if Arc::get_mut(chunk).is_none() {
         *chunk = Arc::new(chunk.copy(room));
     }
-    Arc::get_mut(chunk).expect("nobody else has the copy")
+    Arc::get_mut(chunk).expect("the copy is not shared")
 }
 
 #[cfg(test)]
@@ -396,7 +396,7 @@ mod tests {
         let sizes = |list: &Snapshot<u32, u32>| {
             (0..).map_while(|chunk| list.values(chunk)).map(<[u32]>::len).collect::<Vec<_>>()
         };
-        // Three chunks of 64. Under a quarter, one joins whom it fills half a chunk with, and not more.
+        // Three chunks of 64. One under a quarter joins a neighbour if both fill at most half a chunk.
         let right = without(range(0, 192), 81..128);
         assert_eq!(sizes(&without(right.clone(), 0..48)), [16, 17, 64]);
         assert_eq!(sizes(&without(right, 0..49)), [32, 64]);

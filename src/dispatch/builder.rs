@@ -3,7 +3,7 @@
 use super::Dispatcher;
 use super::engine::core::Bounds;
 
-/// What a dispatcher is to hold its users to: see [`Dispatcher::builder`].
+/// The bounds of a dispatcher in the making: see [`Dispatcher::builder`].
 ///
 /// ```
 /// use fanfare::{Dispatcher, EventError};
@@ -22,26 +22,26 @@ pub struct DispatcherBuilder {
 }
 
 impl Dispatcher {
-    /// Starts a dispatcher with other bounds than the default.
+    /// Returns a builder, for a dispatcher with other bounds than the default.
     pub fn builder() -> DispatcherBuilder {
         DispatcherBuilder { bounds: Bounds::default() }
     }
 }
 
 impl DispatcherBuilder {
-    /// Sets above how many listeners of one event a line is written to stderr, once for each event.
+    /// Sets the number of listeners above which an event logs a warning to stderr, once per event.
     ///
-    /// Such a pile is often a registration in a loop that nobody takes off; the line names the place.
-    /// 100 by default; `None` for never.
+    /// Such a number often comes from registrations in a loop that are never taken off; the warning names
+    /// the place of registration. 100 by default; `None` for never.
     pub fn warn_above(mut self, listeners: impl Into<Option<usize>>) -> Self {
         self.bounds.warn_above = listeners.into();
         self
     }
 
-    /// Sets how many listeners one event may have at once; one more is refused.
+    /// Sets how many listeners one event may have at once; further registrations are refused.
     ///
-    /// `None`, the default, for as many as there is memory. A listener that ran its last time counts
-    /// until its emit is over.
+    /// `None`, the default, means no limit. A listener that has made its last call counts until the emit
+    /// that called it is over.
     pub fn listener_limit(mut self, listeners: impl Into<Option<usize>>) -> Self {
         self.bounds.listener_limit = listeners.into();
         self

@@ -15,7 +15,7 @@ use super::engine::slot::Slot;
 ///
 /// # Panics
 ///
-/// When it is polled again after it was ready.
+/// When it is polled after it was ready.
 #[must_use = "an async emit starts when it is awaited"]
 pub struct EmitAsync<'a, T: ?Sized + 'static> {
     slot: &'a Slot<T>,

@@ -1,4 +1,4 @@
-//! What a call by name can run into.
+//! The errors of a call by name.
 
 use std::any::type_name;
 use std::fmt;
@@ -7,7 +7,7 @@ use super::engine::core::AnySlot;
 use crate::name::InvalidName;
 use crate::sync::Arc;
 
-/// Why an event cannot be reached by this name and payload type.
+/// Why a call by name failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventError {
@@ -49,7 +49,7 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// An event is there with another payload type than the one asked for.
+/// The event exists with another payload type than the call has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadMismatch {
     event: Arc<str>,
@@ -75,13 +75,13 @@ impl PayloadMismatch {
         self.expected
     }
 
-    /// Returns the payload type that was asked for.
+    /// Returns the payload type of the call.
     #[must_use]
     pub fn found(&self) -> &'static str {
         self.found
     }
 
-    /// Returns the fix that is most likely meant.
+    /// Returns the most likely fix.
     fn fix(&self) -> String {
         let Self { expected, found, .. } = self;
         let is_string = |name: &str| name == type_name::<String>();
@@ -106,7 +106,7 @@ impl fmt::Display for PayloadMismatch {
 
 impl std::error::Error for PayloadMismatch {}
 
-/// An event has as many listeners as its dispatcher allows; this one was not registered.
+/// The event has as many listeners as its dispatcher allows, so the listener was not registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooManyListeners {
     event: Arc<str>,
@@ -124,7 +124,7 @@ impl TooManyListeners {
         &self.event
     }
 
-    /// Returns how many listeners it may have.
+    /// Returns how many listeners the event may have.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit

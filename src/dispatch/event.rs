@@ -23,10 +23,10 @@ use crate::sync::Arc;
 
 /// A handle to one event of a [`Dispatcher`](crate::Dispatcher): the hot path.
 ///
-/// The name was looked up and the payload's type was checked when the handle was made, so no method
-/// returns an error. (Where the dispatcher has a hard limit of listeners, a registration beyond it is not
-/// active, and a stream is at its end at once; `listen().try_on(..)` tells.) A clone is the same event. Handles and listeners keep an event alive; an event
-/// that has neither is forgotten.
+/// The name was looked up and the payload type was checked when the handle was made, so no method
+/// returns an error. (Beyond a hard limit of listeners, a registration is not active and a stream ends at
+/// once; `listen().try_on(..)` returns an error instead.) A clone is the same event. Handles and listeners
+/// keep an event alive; an event without either is forgotten.
 ///
 /// ```
 /// use fanfare::{Dispatcher, Event, Key};
@@ -62,8 +62,8 @@ impl<T: ?Sized + 'static> Event<T> {
 
     /// Registers a listener at [`Priority::NORMAL`](crate::Priority::NORMAL), behind those of its priority.
     ///
-    /// It runs inside each emit that starts after this returned, on the emitting thread. An emit
-    /// that is under way does not see it. Dropping the [`Subscription`] removes nothing.
+    /// The listener runs inside each emit that starts after this returned, on the emitting thread. An emit
+    /// that is under way does not call it. Dropping the [`Subscription`] removes nothing.
     #[track_caller]
     pub fn on<F, R>(&self, listener: F) -> Subscription
     where
@@ -85,9 +85,9 @@ impl<T: ?Sized + 'static> Event<T> {
 
     /// Registers an async listener.
     ///
-    /// [`emit_async`](Self::emit_async) waits for it, in its turn. A plain [`emit`](Self::emit) hands
-    /// it to the current tokio runtime (feature `tokio`) and does not wait: at most 65 536 are in
-    /// flight per dispatcher, and one that cannot be run is a failure in the report.
+    /// [`emit_async`](Self::emit_async) waits for the listener in its turn. A plain [`emit`](Self::emit)
+    /// hands it to the current tokio runtime (feature `tokio`) and does not wait. At most 65 536 such calls
+    /// are in flight per dispatcher; a listener that cannot be run is a failure in the report.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -110,7 +110,7 @@ impl<T: ?Sized + 'static> Event<T> {
         self.listen().on_async(listener)
     }
 
-    /// Registers an async listener together with what it works on, which is cloned for each call.
+    /// Registers an async listener with state of its own, which is cloned for each call.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,7 +140,7 @@ impl<T: ?Sized + 'static> Event<T> {
 
     /// Registers an async listener that runs for one emit only.
     ///
-    /// It is taken when its call begins: dropping the emit half-way does not give it back.
+    /// The call is claimed when it begins: dropping the emit half-way does not give it back.
     #[track_caller]
     pub fn once_async<F, Fut>(&self, listener: F) -> Subscription
     where
@@ -151,7 +151,7 @@ impl<T: ?Sized + 'static> Event<T> {
         self.listen().once().on_async(listener)
     }
 
-    /// Registers a [`Listener`], which can be taken off by itself.
+    /// Registers a [`Listener`], which can later be taken off without its subscription.
     #[track_caller]
     pub fn on_listener(&self, listener: &Listener<T>) -> Subscription {
         self.listen().on_listener(listener)
@@ -173,22 +173,22 @@ impl<T: ?Sized + 'static> Event<T> {
         self.slot.off_all()
     }
 
-    /// Returns the number of listeners that may be called.
+    /// Returns the number of active listeners.
     #[must_use]
     pub fn listener_count(&self) -> usize {
         self.slot.listener_count()
     }
 
-    /// Returns what is registered, in the order of calls.
+    /// Returns the active registrations, in the order of calls.
     #[must_use]
     pub fn listeners(&self) -> Vec<ListenerInfo> {
         self.slot.listeners()
     }
 
-    /// Keeps emits from calling anybody until the returned value is dropped.
+    /// Keeps emits from calling any listener until the returned value is dropped.
     ///
-    /// Mutes are counted: the event is heard again when all are over. Emits that start after this
-    /// returns call nobody and use up nothing, whoever emits and however; one that is running goes on.
+    /// Mutes are counted: emits call listeners again when all mutes are over. An emit of any kind that starts
+    /// after this returns calls no listener and uses up no `once`; an emit that is running goes on.
     ///
     /// ```
     /// use fanfare::Dispatcher;
@@ -208,7 +208,7 @@ impl<T: ?Sized + 'static> Event<T> {
         Muted { event: self.clone() }
     }
 
-    /// Tells whether the event is muted.
+    /// Returns whether the event is muted.
     #[must_use]
     pub fn is_muted(&self) -> bool {
         self.slot.is_muted()
@@ -216,8 +216,8 @@ impl<T: ?Sized + 'static> Event<T> {
 
     /// Counts the emits of this event from now on, for as long as it lives.
     ///
-    /// Not counting is the default and costs nothing. Counting costs two or three writes per emit, spread
-    /// over 16 shards that threads are given in turn.
+    /// Events do not count by default, which costs nothing. Counting costs two or three writes per emit;
+    /// threads are spread over 16 shards in turn.
     ///
     /// ```
     /// use fanfare::Dispatcher;
@@ -236,7 +236,7 @@ impl<T: ?Sized + 'static> Event<T> {
         self.slot.enable_counts();
     }
 
-    /// Returns what was counted; `None` when nobody asked for it.
+    /// Returns the counts; `None` before [`enable_counts`](Self::enable_counts).
     #[must_use]
     pub fn counts(&self) -> Option<EventCounts> {
         self.slot.counts()
@@ -244,10 +244,10 @@ impl<T: ?Sized + 'static> Event<T> {
 
     /// Calls the listeners: highest priority first, then in the order of registration.
     ///
-    /// The emit runs the listeners as they were when it started, less those taken off or paused before
-    /// their turn. A listener that fails or panics is noted in the report and keeps no other from
-    /// running. Listeners may do anything here, a nested emit and `off` of themselves included: nothing
-    /// is locked. Past [`MAX_DEPTH`](super::MAX_DEPTH) nested emits nobody is called, and the report says so.
+    /// The emit runs the listeners as they were when it started, except those taken off or paused before
+    /// their turn. A failure or panic of one listener goes into the report, and the others run all the same.
+    /// No lock is held: a listener may do anything, such as emit again or take itself off. Past
+    /// [`MAX_DEPTH`](super::MAX_DEPTH) nested emits no listener is called, and the report has a failure.
     #[inline]
     pub fn emit(&self, payload: &T) -> Report {
         self.slot.emit(payload, Emission::new())
@@ -267,8 +267,8 @@ impl<T: ?Sized + 'static> Event<T> {
     /// Like [`emit`](Self::emit), and returns the values of listeners that return a [`Value<V>`](super::Value), in
     /// the order of calls.
     ///
-    /// A value of another type is a failure in the report; other listeners run as ever. The values of
-    /// async listeners are not waited for.
+    /// A value of another type is a failure in the report; the other listeners run all the same. The emit
+    /// does not wait for the values of async listeners.
     pub fn emit_collect<V: 'static>(&self, payload: &T) -> (Vec<V>, Report) {
         self.emit_fold(payload, Vec::new(), |mut values, value| {
             values.push(value);
@@ -278,7 +278,7 @@ impl<T: ?Sized + 'static> Event<T> {
 
     /// Like [`emit_collect`](Self::emit_collect), folding the values as they come; a `Break` stops the emit.
     ///
-    /// A panic of `fold` goes on to the caller when the emit is over; nobody is called after it.
+    /// A panic of `fold` stops the emit, and resumes in the caller when the emit is over.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -307,18 +307,18 @@ impl<T: ?Sized + 'static> Event<T> {
 
     /// Calls the listeners like [`emit`](Self::emit), and waits for each async one before the next.
     ///
-    /// Starts at its first poll, and works on any runtime. Over sync listeners alone it is ready at
-    /// that poll and allocates nothing.
+    /// The emit starts at the first poll of its future, and works on any runtime. With sync listeners only, it is
+    /// ready at that poll and allocates nothing.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future half-way drops the listener it waits for and calls none of the rest. Those
-    /// that ran have run; a once listener that was begun is used up.
+    /// Dropping the future half-way drops the future of the listener it waits for, and calls none of the
+    /// rest. Earlier listeners have run; a `once` listener that has begun is used up.
     pub fn emit_async<'a>(&'a self, payload: &'a T) -> EmitAsync<'a, T> {
         self.emit_async_with(EmitOptions::new(), payload)
     }
 
-    /// Like [`emit_async`](Self::emit_async), with options: to wait for several listeners at once, say.
+    /// Like [`emit_async`](Self::emit_async), with options: for example, to wait for several listeners at once.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -336,15 +336,15 @@ impl<T: ?Sized + 'static> Event<T> {
     ///
     /// # Cancel safety
     ///
-    /// As [`emit_async`](Self::emit_async); all listeners it waits for are dropped.
+    /// As [`emit_async`](Self::emit_async); the futures of all listeners it waits for are dropped.
     pub fn emit_async_with<'a>(&'a self, options: EmitOptions, payload: &'a T) -> EmitAsync<'a, T> {
         EmitAsync::new(&self.slot, options, payload)
     }
 
-    /// Calls the listeners like [`emit`](Self::emit), and returns a handle on the async ones.
+    /// Calls the listeners like [`emit`](Self::emit), and returns a handle to the async ones.
     ///
-    /// They run as tasks of the current tokio runtime; awaiting the handle waits for them all and
-    /// returns the whole report.
+    /// Async listeners run as tasks of the current tokio runtime; awaiting the handle waits for all of
+    /// them and returns the whole report.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), fanfare::EventError> {
@@ -365,10 +365,10 @@ impl<T: ?Sized + 'static> Event<T> {
         SpawnedEmit::new(report, tasks)
     }
 
-    /// Waits for the next emit, from this call on.
+    /// Waits for the first emit after this call.
     ///
-    /// It resolves to the payload, shared, or to `None` when its listener is taken off before. What is
-    /// emitted between two such calls is missed: use [`stream`](Self::stream) for all of them.
+    /// The future resolves to the shared payload, or to `None` if its listener is taken off first. Emits
+    /// between two such calls are missed: use [`stream`](Self::stream) to get all of them.
     ///
     /// ```
     /// use fanfare::Dispatcher;
@@ -383,7 +383,7 @@ impl<T: ?Sized + 'static> Event<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future takes its listener off; it takes no payload from anybody else.
+    /// Dropping the future takes its listener off. No other listener or stream misses a payload.
     #[track_caller]
     pub fn next(&self) -> Next<T>
     where
@@ -392,7 +392,7 @@ impl<T: ?Sized + 'static> Event<T> {
         Next::new(self.listen())
     }
 
-    /// Returns the payloads from now on as a stream, through a queue of this capacity.
+    /// Returns the payloads of all emits after this call as a stream, through a queue of this capacity.
     ///
     /// ```
     /// use fanfare::{Dispatcher, dispatch::StreamOverflow};
@@ -435,7 +435,7 @@ impl<T: ?Sized + 'static> fmt::Debug for Event<T> {
 }
 
 /// One mute of an event, until it is dropped: see [`Event::mute`].
-#[must_use = "the event is heard again when this is dropped"]
+#[must_use = "the mute ends when this is dropped"]
 pub struct Muted<T: ?Sized + 'static> {
     event: Event<T>,
 }

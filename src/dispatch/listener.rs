@@ -9,7 +9,7 @@ use super::engine::outcome::Outcome;
 use super::engine::outcome::sealed::{self, AnyValue, Values};
 use crate::sync::{Arc, guard};
 
-/// A listener with an identity: keep it, register it where you like, and take it off again by itself.
+/// A listener with an identity: keep it, register it anywhere, and take it off without a subscription.
 ///
 /// A clone is the same listener. Registered twice, it runs twice;
 /// [`Event::off_listener`](crate::Event::off_listener) removes all of its registrations at that event.
@@ -88,7 +88,7 @@ impl sealed::Outcome for Erased {
     }
 }
 
-/// Keeps the value until it is known who asks.
+/// Keeps the value until the emit's own [`Values`] are at hand.
 struct KeptValue(Option<Box<dyn AnyValue>>);
 
 impl Values for KeptValue {

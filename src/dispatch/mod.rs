@@ -6,9 +6,9 @@
 //! Event ------------------------^ by handle: none
 //! ```
 //!
-//! An emit loads the table and walks it; `on` and `off` publish another one. Nothing is locked
-//! while a listener runs, and no shared cache line is written by an emit. What is promised stands
-//! in [the guarantees](crate::docs::guarantees).
+//! An emit loads the table and walks it; `on` and `off` publish a new one. No lock is held while a
+//! listener runs, and an emit writes no shared cache line. [The guarantees](crate::docs::guarantees)
+//! list what the dispatcher promises.
 
 mod builder;
 mod emit_async;
@@ -63,14 +63,14 @@ use crate::sync::{Arc, SnapshotGuard, Weak};
 /// Owns listeners by event name, and runs them.
 ///
 /// A clone is the same dispatcher. It is `Send + Sync`; every method takes `&self` and may be called
-/// from anywhere, listeners included. The payload type of an event is that of its first listener or
-/// handle; asking for another is an error until the event is forgotten again.
+/// from anywhere, listeners included. The first listener or handle of an event fixes its payload
+/// type; another type is an error until the event is forgotten.
 ///
-/// It emits plainly and async; the other ways to emit, to collect values say, are those of an
-/// [`Event`], which [`event`](Self::event) returns.
+/// A dispatcher has the plain and the async emit. An [`Event`], which [`event`](Self::event) returns,
+/// has the others, to collect values for example.
 ///
-/// A listener that captures its own dispatcher keeps it alive for ever: capture
-/// [`downgrade`](Self::downgrade)d ones.
+/// A listener that captures its own dispatcher keeps it alive for ever: let it capture a
+/// [`downgrade`](Self::downgrade)d handle.
 ///
 /// ```
 /// use fanfare::Dispatcher;
@@ -87,12 +87,13 @@ use crate::sync::{Arc, SnapshotGuard, Weak};
 #[derive(Clone)]
 pub struct Dispatcher {
     core: Arc<Core>,
-    /// What stands before every name: empty, or namespaces, each with its separator.
+    /// The prefix of every name: empty, or namespaces, each with its separator.
     prefix: Arc<str>,
 }
 
-/// An event that somebody listens to, as a look-up finds it.
+/// What a look-up by name finds for an emit.
 enum Found<T: ?Sized> {
+    /// The event is unknown, or has no listeners.
     Nobody,
     Table(SnapshotGuard<Table<T>>),
     /// Muted or counted.
@@ -112,11 +113,11 @@ impl Dispatcher {
 
     /// Calls `hook` for every failure of this dispatcher when it happens, instead of writing to stderr.
     ///
-    /// There is one hook, for all namespaces: a later call replaces it. (What a panicking listener wrote
-    /// to stderr by itself, through the process's panic hook, is not its business.) It gets the failures of async
-    /// listeners that a plain emit handed to the runtime too, which no report has. It runs where the
-    /// failure happened; a failure inside it, of a listener it makes run or its own panic, is written to
-    /// stderr and does not call it again. An event handle that outlives the dispatcher loses it.
+    /// There is one hook for all namespaces; a later call replaces it. The hook also gets the failures of
+    /// async listeners that a plain emit handed to the runtime; no report has those. It runs on the thread
+    /// where the failure happened. A failure inside the hook (its own panic, or a listener that the hook
+    /// emits to) is written to stderr and does not call the hook again. An event handle that outlives the
+    /// dispatcher loses the hook. The process's panic hook still prints every panic of a listener.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -137,9 +138,9 @@ impl Dispatcher {
 
     /// Returns the part of this dispatcher whose names begin with `namespace` and a colon.
     ///
-    /// It has every method of a dispatcher, and namespaces nest. Nothing is made by asking; a bad
-    /// namespace is an error of the call that uses it (where that returns a `Result`). Each call puts the
-    /// full name together: in a hot path, hold an [`Event`].
+    /// It has every method of a dispatcher, and namespaces nest. This call creates no event and checks
+    /// nothing: an invalid namespace is an error of the call that uses it, if that returns a `Result`. Each
+    /// call joins the full name: in a hot path, hold an [`Event`].
     ///
     /// ```
     /// use fanfare::Dispatcher;
@@ -161,7 +162,7 @@ impl Dispatcher {
     ///
     /// # Errors
     ///
-    /// When the name is a bad one, or the event has another payload type.
+    /// When the name is invalid, or the event has another payload type.
     pub fn event<T: ?Sized + 'static>(&self, name: impl EventName<T>) -> Result<Event<T>, EventError> {
         self.slot(name.name()).map(Event::new)
     }
@@ -214,7 +215,7 @@ impl Dispatcher {
         Ok(self.listen(name)?.try_on_async(listener)?)
     }
 
-    /// Registers an async listener together with what it works on: see [`Event::on_async_with`].
+    /// Registers an async listener with state of its own: see [`Event::on_async_with`].
     ///
     /// # Errors
     ///
@@ -252,7 +253,7 @@ impl Dispatcher {
         Ok(self.listen(name)?.once().try_on_async(listener)?)
     }
 
-    /// Registers a [`Listener`], which can be taken off by itself.
+    /// Registers a [`Listener`], which can later be taken off without its subscription.
     ///
     /// # Errors
     ///
@@ -274,12 +275,12 @@ impl Dispatcher {
     /// As [`event`](Self::event).
     #[track_caller]
     pub fn listen<T: ?Sized + 'static>(&self, name: impl EventName<T>) -> Result<Registration<T>, EventError> {
-        // Not `.map`: the place of registration is taken from the caller of this very call.
+        // Not `.map`: the caller of `Registration::new` is recorded as the place of registration.
         let slot = self.slot(name.name())?;
         Ok(Registration::new(slot))
     }
 
-    /// Takes a listener off; false when it is gone already, or another dispatcher's.
+    /// Takes a listener off; false when it is gone already, or belongs to another dispatcher.
     pub fn off(&self, subscription: &Subscription) -> bool {
         let ours = subscription.slot().is_some_and(|slot| Weak::ptr_eq(slot.core(), &Arc::downgrade(&self.core)));
         ours && subscription.off()
@@ -289,7 +290,7 @@ impl Dispatcher {
     ///
     /// # Errors
     ///
-    /// When the event has another payload type. An unknown name is no error: 0.
+    /// When the name is invalid, or the event has another payload type. An unknown name is not an error: 0.
     pub fn off_listener<T: ?Sized + 'static>(
         &self,
         name: impl EventName<T>,
@@ -307,17 +308,19 @@ impl Dispatcher {
         }
     }
 
-    /// Takes off all listeners of the event `name`, and returns how many; 0 for an unknown one.
+    /// Takes off all listeners of the event `name`, and returns how many; 0 for an unknown name.
     pub fn off_all(&self, name: impl AsRef<str>) -> usize {
         let found = self.core.names.with(&*self.full(name.as_ref()), Arc::clone);
         found.map_or(0, |slot| slot.off_all())
     }
 
-    /// Calls the listeners of an event: see [`Event::emit`]. One look-up; an unknown name is made into nothing.
+    /// Calls the listeners of an event: see [`Event::emit`].
+    ///
+    /// This costs one look-up. An emit to an unknown name creates no event.
     ///
     /// # Errors
     ///
-    /// When the name is a bad one, or the event has another payload type; nobody was called then.
+    /// When the name is invalid, or the event has another payload type; no listener was called then.
     #[inline]
     pub fn emit<T: ?Sized + 'static>(&self, name: impl EventName<T>, payload: &T) -> Result<Report, EventError> {
         Ok(match self.find(name.name())? {
@@ -380,7 +383,7 @@ impl Dispatcher {
         .await
     }
 
-    /// Resolves when none of the async listeners that plain emits handed to the runtime is in flight.
+    /// Resolves when no async listener is in flight that a plain emit handed to the runtime.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), fanfare::EventError> {
@@ -399,14 +402,14 @@ impl Dispatcher {
         self.core.tasks.drained()
     }
 
-    /// Returns the number of listeners of an event that may be called; 0 for an unknown one.
+    /// Returns the number of active listeners of an event; 0 for an unknown name.
     #[must_use]
     pub fn listener_count(&self, name: impl AsRef<str>) -> usize {
         let found = self.core.names.with(&*self.full(name.as_ref()), Arc::clone);
         found.map_or(0, |slot| slot.listener_count())
     }
 
-    /// Returns what is registered at an event, in the order of calls; nothing for an unknown one.
+    /// Returns the active registrations of an event, in the order of calls; none for an unknown name.
     #[must_use]
     pub fn listeners(&self, name: impl AsRef<str>) -> Vec<ListenerInfo> {
         let found = self.core.names.with(&*self.full(name.as_ref()), Arc::clone);
@@ -415,8 +418,8 @@ impl Dispatcher {
 
     /// Returns the names of the events that have a listener or a handle, sorted.
     ///
-    /// Those of all namespaces, in full, whatever namespace it is asked of. One that comes or goes
-    /// meanwhile may be among them or not.
+    /// Returns the full names of all namespaces, also when it is called on one of them. The list may or may not
+    /// have an event that another thread adds or removes meanwhile.
     #[must_use]
     pub fn names(&self) -> Vec<Arc<str>> {
         let mut names: Vec<_> = self.core.names.values().iter().map(|slot| Arc::clone(slot.name())).collect();
@@ -430,11 +433,12 @@ impl Dispatcher {
         self.core.names.len()
     }
 
-    /// Tells the recorder of the crate `metrics` what events have [counted](Event::enable_counts) since the last time: to be
-    /// called from a timer, or before the recorder is read. An emit itself tells nothing.
+    /// Reports to the recorder of the crate `metrics` what events have [counted](Event::enable_counts) since the last
+    /// call.
     ///
-    /// The names of those events become labels, in all namespaces: have those counted of which there are few. What an
-    /// event counted after the last call is lost when it loses its last listener and handle.
+    /// Call this from a timer, or before the recorder is read: an emit itself reports nothing. The full names of
+    /// counted events become labels, so count only a few events. When an event loses its last listener and handle,
+    /// its counts since the last call are lost.
     ///
     /// ```
     /// let events = fanfare::Dispatcher::new();
@@ -455,7 +459,7 @@ impl Dispatcher {
         if self.prefix.is_empty() { Cow::Borrowed(name) } else { Cow::Owned(format!("{}{name}", self.prefix)) }
     }
 
-    /// Returns a reference of the event's slot, which is made when there is none.
+    /// Returns a reference to the event's slot, and makes the slot if there is none.
     fn slot<T: ?Sized + 'static>(&self, name: &str) -> Result<SlotRef<T>, EventError> {
         let name = self.full(name);
         loop {
@@ -468,7 +472,7 @@ impl Dispatcher {
                 }
             };
             if !found.acquire() {
-                // Its last user is about to take it out of the map; whoever comes first does.
+                // Closed: its last user is about to remove it from the map, and either of us may come first.
                 self.core.names.remove_if_same(&*name, &found);
                 continue;
             }
@@ -480,9 +484,9 @@ impl Dispatcher {
         }
     }
 
-    /// Looks up who listens to an event.
+    /// Looks up the listeners of an event.
     ///
-    /// The map's epoch is held for the look-up alone: the table's own guard keeps it alive while listeners run.
+    /// The map's epoch is held for the look-up alone: the table's own guard keeps the table alive while listeners run.
     #[inline]
     fn find<T: ?Sized + 'static>(&self, name: &str) -> Result<Found<T>, EventError> {
         let name = self.full(name);

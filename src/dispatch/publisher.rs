@@ -14,14 +14,14 @@ use crate::sync::SnapshotCache;
 
 /// An owned handle to one event that keeps the snapshot of its last emit: the cheapest way to emit.
 ///
-/// As long as nobody registers or takes off, an emit finds its listeners by one comparison instead of
-/// a hold on the current snapshot. The guarantees are those of [`Event::emit`]. Two things to know:
+/// While no listener is registered or taken off, an emit finds its listeners by one comparison and need not
+/// acquire the current snapshot. The guarantees are those of [`Event::emit`]. Two things to know:
 ///
-/// - An idle publisher keeps the listeners of its snapshot alive, those taken off since included (they
-///   are not called): what they captured is dropped at its next emit, [`refresh`](Self::refresh) or
-///   drop. Give one to a loop that emits all the time; elsewhere use the [`Event`].
-/// - `emit` takes `&mut self`, so each thread or task has a clone of its own, and a listener, which is
-///   shared, emits by an [`Event`] (a [downgraded](Event::downgrade) one, where the ring would close).
+/// - An idle publisher keeps the listeners of its snapshot alive, also those taken off since (which it
+///   does not call): what they captured is dropped at its next emit, [`refresh`](Self::refresh) or drop.
+///   Use a publisher in a loop that emits all the time, and an [`Event`] elsewhere.
+/// - `emit` takes `&mut self`, so each thread or task needs its own clone. A listener is shared and so
+///   emits through an [`Event`]: a [downgraded](Event::downgrade) one, if it emits its own event.
 ///
 /// ```
 /// use fanfare::Dispatcher;
@@ -64,7 +64,7 @@ impl<T: ?Sized + 'static> Publisher<T> {
     #[inline]
     pub fn emit(&mut self, payload: &T) -> Report {
         let audience = self.event.slot().audience();
-        // Also when nobody listens: the last ones may be gone since.
+        // Also without listeners: the snapshot may still hold the last ones, which are gone since.
         let table = self.snapshot.load();
         match audience.hears() {
             Hears::Plain => run(table, payload, Emission::new(), &Depth::enter()),
@@ -83,7 +83,7 @@ impl<T: ?Sized + 'static> Publisher<T> {
         self.event.emit_async(payload)
     }
 
-    /// Lets go of listeners that were taken off since the last emit.
+    /// Drops the hold on listeners that were taken off since the last emit.
     pub fn refresh(&mut self) {
         self.snapshot.load();
     }

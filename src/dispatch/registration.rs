@@ -65,14 +65,14 @@ impl<T: ?Sized + 'static> Registration<T> {
 
     /// Makes the listener run for one emit only: exactly once, whatever threads or nested emits race for it.
     ///
-    /// It is taken just before its call, so an emit that is stopped before its turn does not use it up.
+    /// The call is claimed just before it is made, so an emit that stops before the listener's turn does not use it up.
     pub fn once(self) -> Self {
         self.times(1)
     }
 
-    /// Makes the listener run for `times` emits only: exactly as often, whatever threads or nested emits race.
+    /// Makes the listener run for exactly `times` emits, whatever threads or nested emits race for it.
     ///
-    /// Each call is taken just before it is made; a later `times` or `once` replaces this one.
+    /// Each call is claimed just before it is made; a later `times` or `once` replaces this one.
     ///
     /// # Panics
     ///
@@ -86,25 +86,25 @@ impl<T: ?Sized + 'static> Registration<T> {
 
     /// Calls the listener only for payloads that `filter` accepts.
     ///
-    /// It is asked in the listener's turn, before a call is taken: what it refuses uses up nothing. A
-    /// filter that panics is a failure of the listener. A later one replaces this one.
+    /// The filter runs in the listener's turn, before a call is claimed: a refused payload uses up no call.
+    /// A filter that panics is a failure of the listener. A later filter replaces this one.
     pub fn filter(mut self, filter: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
         self.filter = Some(Box::new(filter));
         self
     }
 
-    /// Counts the calls in flight, so that its subscription can wait for their end.
+    /// Counts the calls in flight, so that the subscription can wait for their end.
     ///
-    /// A call of it writes a cache line that other emitters of this listener write too: the one kind of
-    /// listener with which emitters slow one another. Choose the other options before this one.
+    /// Each call writes a cache line that all threads emitting to this listener share. No other kind of
+    /// listener makes emitting threads slow each other down. Choose the other options before this one.
     pub fn waitable(self) -> WaitableRegistration<T> {
         WaitableRegistration { registration: self }
     }
 
     /// Registers a listener that runs inside the emit.
     ///
-    /// Over the dispatcher's hard limit nothing is registered: that is told to its
-    /// [`on_error`](crate::Dispatcher::on_error) hook, and the subscription is not active.
+    /// Beyond the dispatcher's hard limit nothing is registered: the
+    /// [`on_error`](crate::Dispatcher::on_error) hook gets a failure, and the subscription is not active.
     pub fn on<F, R>(self, listener: F) -> Subscription
     where
         F: Fn(&T) -> R + Send + Sync + 'static,
@@ -126,13 +126,15 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(SyncCall::new(listener), None).map_err(|refused| refused.error)
     }
 
-    /// Registers a [`Listener`], which can be taken off by itself; over the hard limit as [`on`](Self::on).
+    /// Registers a [`Listener`], which can later be taken off without its subscription.
+    ///
+    /// Beyond the hard limit it behaves as [`on`](Self::on).
     pub fn on_listener(self, listener: &Listener<T>) -> Subscription {
         let call = IdentifiedCall::new(listener.closure(), listener.id());
         self.finish(call, None).unwrap_or_else(Refused::into_subscription)
     }
 
-    /// Registers a [`Listener`], which can be taken off by itself.
+    /// Registers a [`Listener`] as [`on_listener`](Self::on_listener) does.
     ///
     /// # Errors
     ///
@@ -142,7 +144,9 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(call, None).map_err(|refused| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`on`](Self::on).
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async).
+    ///
+    /// Beyond the hard limit it behaves as [`on`](Self::on).
     pub fn on_async<F, Fut>(self, listener: F) -> Subscription
     where
         T: Payload,
@@ -153,7 +157,7 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(AsyncCall::new(listener, tasks), None).unwrap_or_else(Refused::into_subscription)
     }
 
-    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async).
+    /// Registers an async listener as [`on_async`](Self::on_async) does.
     ///
     /// # Errors
     ///
@@ -168,8 +172,9 @@ impl<T: ?Sized + 'static> Registration<T> {
         self.finish(AsyncCall::new(listener, tasks), None).map_err(|refused| refused.error)
     }
 
-    /// Registers a closure of ours that takes the shared payload and tells whether it wants more, and one
-    /// that hears of the listener's `off`.
+    /// Registers a closure of ours that takes the shared payload and returns whether it wants more.
+    ///
+    /// `ended` runs when the listener is taken off.
     pub(super) fn on_shared(
         self,
         listener: impl Fn(Arc<T>) -> bool + Send + Sync + 'static,
@@ -233,7 +238,7 @@ pub struct WaitableRegistration<T: ?Sized + 'static> {
 }
 
 impl<T: ?Sized + 'static> WaitableRegistration<T> {
-    /// Registers a listener that runs inside the emit; over the hard limit as [`Registration::on`].
+    /// Registers a listener that runs inside the emit; beyond the hard limit as [`Registration::on`].
     pub fn on<F, R>(self, listener: F) -> WaitableSubscription
     where
         F: Fn(&T) -> R + Send + Sync + 'static,
@@ -243,7 +248,7 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
             .unwrap_or_else(|(refused, calls)| WaitableSubscription::new(refused.into_subscription(), calls))
     }
 
-    /// Registers a listener that runs inside the emit.
+    /// Registers a listener as [`on`](Self::on) does.
     ///
     /// # Errors
     ///
@@ -256,9 +261,10 @@ impl<T: ?Sized + 'static> WaitableRegistration<T> {
         self.finish(SyncCall::new(listener)).map_err(|(refused, _)| refused.error)
     }
 
-    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async); over the hard limit as [`Registration::on`].
+    /// Registers an async listener: see [`Event::on_async`](crate::Event::on_async).
     ///
-    /// A call of it is in flight until its future is finished or dropped.
+    /// A call is in flight until its future is finished or dropped. Beyond the hard limit this behaves as
+    /// [`Registration::on`].
     pub fn on_async<F, Fut>(self, listener: F) -> WaitableSubscription
     where
         T: Payload,

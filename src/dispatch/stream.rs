@@ -1,4 +1,4 @@
-//! Emits as values to wait for: the next one, or all of them through a bounded queue.
+//! Emits as futures and streams: the next payload, or all of them through a bounded queue.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -15,36 +15,36 @@ use super::subscription::{ScopedSubscription, Subscription};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What happens to a payload when the queue it should go to is full.
+/// What a stream does with a payload when its queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StreamOverflow {
-    /// The one that waits longest makes room for it.
+    /// Drops the oldest payload in the queue to make room.
     DropOldest,
-    /// It is dropped itself.
+    /// Drops the new payload.
     DropNewest,
-    /// It is dropped, the stream ends behind what waits in it, and its listener is taken off: nothing
-    /// goes missing unnoticed.
+    /// Drops the new payload and takes the listener off. The stream yields what is queued and then ends,
+    /// so that the reader notices the loss.
     Close,
 }
 
 /// The payloads of one event as a stream: see [`Event::stream`](crate::Event::stream).
 ///
-/// Yields each payload, shared, from the registration on, and ends when its listener is taken off.
-/// Dropping it takes its listener off. It is a [`Stream`] too, for adapters.
+/// Yields the shared payload of each emit since the registration, and ends when its listener is taken off.
+/// Dropping the stream takes the listener off. It implements [`Stream`] too, for adapters.
 #[must_use = "dropping it takes its listener off"]
 pub struct EventStream<T: ?Sized + 'static> {
     queue: Arc<PayloadQueue<T>>,
     subscription: ScopedSubscription,
-    /// The reader was told of the end: what comes in by a race is not for it.
+    /// The reader has got `None`: it gets no payload that a racing emit pushes later.
     is_over: bool,
 }
 
-/// What the listener fills and the stream empties.
+/// The queue that the listener fills and the stream empties.
 struct PayloadQueue<T: ?Sized> {
     payloads: ArrayQueue<Arc<T>>,
     overflow: StreamOverflow,
-    /// Written by the listener's `off` or drop, or by an overflow that closes; nothing is waited for after it.
+    /// Set by the listener's `off` or drop, or by an overflow with `Close`; the reader does not wait after it.
     closed: AtomicBool,
     dropped: AtomicU64,
     reader: AtomicWaker,
@@ -75,7 +75,7 @@ impl<T: Payload + ?Sized> EventStream<T> {
         poll_fn(|cx| self.poll_pop(cx)).await
     }
 
-    /// Returns a payload that waits already; `None` says that none does, at the end or not.
+    /// Returns the next queued payload; `None` when the queue is empty, whether or not the stream has ended.
     pub fn try_next(&mut self) -> Option<Arc<T>> {
         if self.is_over { None } else { self.queue.payloads.pop() }
     }
@@ -89,17 +89,17 @@ impl<T: Payload + ?Sized> EventStream<T> {
         popped
     }
 
-    /// Returns how many payloads found the queue full, and were dropped or put another out.
+    /// Returns how many payloads were dropped because the queue was full.
     ///
-    /// With [`StreamOverflow::Close`] that is the one that closed it, and who raced it: emits after that are not
-    /// this stream's any more.
+    /// With [`StreamOverflow::Close`] these are the payload that closed the stream and those of emits that
+    /// raced it; later emits are not counted.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         // Relaxed: a count, which publishes nothing.
         self.queue.dropped.load(Ordering::Relaxed)
     }
 
-    /// Returns the handle to the registration behind the stream, to pause it or to end it.
+    /// Returns the handle to the stream's registration, to pause it or take it off.
     #[must_use]
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
@@ -107,10 +107,10 @@ impl<T: Payload + ?Sized> EventStream<T> {
 }
 
 impl<T: ?Sized> PayloadQueue<T> {
-    /// Takes a payload in, or drops one; false when nothing more is wanted.
+    /// Queues a payload, or drops one; false when the queue takes no more.
     fn push(&self, payload: Arc<T>) -> bool {
         let dropped = match self.overflow {
-            // Relaxed: a push that misses the close by a moment came before it.
+            // Relaxed: a push that does not see the close yet counts as one before it.
             StreamOverflow::Close if self.closed.load(Ordering::Relaxed) => Some(payload),
             StreamOverflow::DropOldest => self.payloads.force_push(payload),
             StreamOverflow::DropNewest | StreamOverflow::Close => self.payloads.push(payload).err(),
@@ -121,7 +121,7 @@ impl<T: ?Sized> PayloadQueue<T> {
         }
         if let Some(payload) = dropped {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            // The guard around this listener's call takes a panic of its destructor.
+            // The guard around this listener's call catches a panic of the payload's destructor.
             drop(payload);
         }
         self.reader.wake();
@@ -129,7 +129,7 @@ impl<T: ?Sized> PayloadQueue<T> {
     }
 
     fn close(&self) {
-        // Release: pairs with the Acquire of `poll_pop`; what was pushed before is found after it.
+        // Release: pairs with the Acquire of `poll_pop`; a reader that sees the flag finds every earlier push.
         self.closed.store(true, Ordering::Release);
         self.reader.wake();
     }
@@ -139,7 +139,8 @@ impl<T: ?Sized> PayloadQueue<T> {
             return Poll::Ready(Some(payload));
         }
         self.reader.register(cx.waker());
-        // Acquire: pairs with the Release of `close`. Read before the queue, so that a closed and empty one is at its end.
+        // Acquire: pairs with the Release of `close`. The flag is read before the queue: a push before the close
+        // is then found, and a closed, empty queue has ended.
         let closed = self.closed.load(Ordering::Acquire);
         match self.payloads.pop() {
             Some(payload) => Poll::Ready(Some(payload)),
@@ -149,9 +150,9 @@ impl<T: ?Sized> PayloadQueue<T> {
     }
 }
 
-/// The listener's end of the queue: closes it when the listener is dropped, with its event say.
+/// The listener's end of the queue: closes the queue when the listener is dropped, for example with its event.
 ///
-/// One that is taken off closes it by itself: an idle publisher may keep it from being dropped.
+/// `off` closes the queue by itself, because an idle publisher may keep the listener from being dropped.
 struct QueueWriter<T: ?Sized>(Arc<PayloadQueue<T>>);
 
 impl<T: ?Sized> Drop for QueueWriter<T> {

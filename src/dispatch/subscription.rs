@@ -1,4 +1,4 @@
-//! The handle to one registration, and what it can be turned into.
+//! The handle to one registration, and its scoped and waitable forms.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -12,8 +12,8 @@ use crate::sync::{Arc, Weak, block_until};
 
 /// A handle to one registration: dropping it removes nothing.
 ///
-/// Registrations live as long as their event unless someone takes them off. For one that ends with
-/// a scope, use [`scoped`](Self::scoped).
+/// A registration lives as long as its event unless it is taken off. To end it with a scope, use
+/// [`scoped`](Self::scoped).
 ///
 /// ```
 /// use fanfare::Dispatcher;
@@ -37,24 +37,24 @@ impl Subscription {
         Self { place: Some((slot, key)) }
     }
 
-    /// Returns the handle to nothing.
+    /// Returns a handle without a registration.
     pub(super) fn inert() -> Self {
         Self { place: None }
     }
 
     /// Takes the listener off; returns whether this call did it.
     ///
-    /// No emit that starts after this returns calls the listener, and an emit that is under way no
-    /// longer calls it when its turn comes. A call that is running now goes on. For a `once` or `times`
-    /// listener `true` means that no further call of it is claimed (one that was claimed already may be
-    /// about to begin), `false` that its last call was claimed, or that it was taken off before.
+    /// No emit that starts after this returns calls the listener, and an emit that is under way no longer
+    /// calls it when its turn comes. A call that is running goes on. For a `once` or `times` listener, `true`
+    /// means that no further call is claimed (a call claimed earlier may be about to begin); `false` means
+    /// that the last call was claimed, or that the listener was taken off before.
     ///
-    /// May be called anywhere, inside the listener too.
+    /// May be called anywhere, also inside the listener.
     pub fn off(&self) -> bool {
         self.at().is_some_and(|(slot, key)| slot.off(key))
     }
 
-    /// Tells whether the listener may still be called, now or after a pause.
+    /// Returns whether the listener may still be called, now or after a pause.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.at().is_some_and(|(slot, key)| slot.is_active(key))
@@ -62,9 +62,9 @@ impl Subscription {
 
     /// Keeps the listener from being called until the returned value is dropped.
     ///
-    /// Pauses are counted: it is called again when all are over. No emit that starts after this returns
-    /// calls the listener; a call that is running goes on. A `once` or `times` listener that is paused
-    /// uses up nothing. Pausing one that is gone does nothing.
+    /// Pauses are counted: the listener is called again when all are over. No emit that starts after this
+    /// returns calls the listener; a call that is running goes on. While a `once` or `times` listener is
+    /// paused, emits use up none of its calls. Pausing a listener that is gone does nothing.
     ///
     /// ```
     /// use fanfare::Dispatcher;
@@ -84,7 +84,7 @@ impl Subscription {
         Paused { subscription: if paused { self.clone() } else { Self::inert() } }
     }
 
-    /// Tells whether the listener is paused.
+    /// Returns whether the listener is paused.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.at().is_some_and(|(slot, key)| slot.is_paused(key))
@@ -176,9 +176,9 @@ impl Drop for Paused {
 /// [`Registration::waitable`](super::Registration::waitable).
 ///
 /// It has the methods of a [`Subscription`], and waits for *this listener's* calls: never for the rest
-/// of an emit, never for publishers that still hold an older snapshot. Two listeners that each wait for
-/// the other's end wait for ever, as two threads that join each other do; only a listener that waits
-/// for itself is found out.
+/// of an emit, never for publishers that still hold an older snapshot. Two listeners that wait for each
+/// other's end wait for ever, as two threads that join each other do; only a listener that waits for
+/// itself gets an error.
 ///
 /// ```
 /// use fanfare::Dispatcher;
@@ -188,7 +188,7 @@ impl Drop for Paused {
 /// let subscription = tick.listen().waitable().on(|_| { /* uses what is torn down below */ });
 /// tick.emit(&1);
 /// assert_eq!(subscription.off_and_wait(), Ok(true));
-/// // No call is running, none will: what the listener used can go now.
+/// // No call is running, and none will: tear down what the listener used.
 /// # Ok::<(), fanfare::EventError>(())
 /// ```
 #[derive(Clone)]
@@ -202,15 +202,15 @@ impl WaitableSubscription {
         Self { subscription, calls }
     }
 
-    /// Takes the listener off, and blocks until none of its calls is running; returns whether this
-    /// call took it off.
+    /// Takes the listener off and blocks until none of its calls is running.
     ///
-    /// A call of an async listener is over when its future is finished or dropped. Do not block a
-    /// thread that such a future needs: use [`off_and_wait_async`](Self::off_and_wait_async) there.
+    /// Returns whether this call took it off. A call of an async listener ends when its future is finished
+    /// or dropped. Do not block a thread that such a future needs: use
+    /// [`off_and_wait_async`](Self::off_and_wait_async) there.
     ///
     /// # Errors
     ///
-    /// Inside the listener itself, where it would wait for its own end. The listener stays as it is.
+    /// Inside the listener itself, which would wait for its own end. The listener stays registered.
     pub fn off_and_wait(&self) -> Result<bool, WouldDeadlock> {
         let ended = self.close()?;
         let mut waiter = Waiter::new(Arc::clone(&self.calls));
@@ -218,12 +218,12 @@ impl WaitableSubscription {
         Ok(ended)
     }
 
-    /// Takes the listener off, and blocks as [`off_and_wait`](Self::off_and_wait), but not longer than `timeout`.
+    /// Takes the listener off and blocks like [`off_and_wait`](Self::off_and_wait), for `timeout` at most.
     ///
     /// # Errors
     ///
     /// [`WaitError::WouldDeadlock`] as [`off_and_wait`](Self::off_and_wait); [`WaitError::TimedOut`] when
-    /// a call is still running after `timeout`: the listener is off all the same.
+    /// a call is still running after `timeout`: the listener is taken off all the same.
     pub fn off_and_wait_timeout(&self, timeout: Duration) -> Result<bool, WaitError> {
         let ended = self.close()?;
         let deadline = Instant::now().checked_add(timeout);
@@ -240,7 +240,7 @@ impl WaitableSubscription {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up the wait alone: after its first poll the listener is off.
+    /// Dropping the future gives up the wait only: after its first poll the listener is taken off.
     pub fn off_and_wait_async(&self) -> impl Future<Output = Result<bool, WouldDeadlock>> + Send + 'static {
         let this = self.clone();
         async move {
@@ -251,7 +251,7 @@ impl WaitableSubscription {
         }
     }
 
-    /// Ties the registration to a scope, as [`Subscription::scoped`] does: it is taken off, and not waited for.
+    /// Ties the registration to a scope, as [`Subscription::scoped`] does: its drop does not wait for calls.
     pub fn scoped(self) -> ScopedSubscription {
         self.subscription.scoped()
     }
@@ -296,9 +296,9 @@ impl std::error::Error for WouldDeadlock {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// It was called inside the listener itself, which stays as it is.
+    /// The wait was called inside the listener itself, which stays registered.
     WouldDeadlock,
-    /// A call is still running. The listener is off.
+    /// A call is still running. The listener is taken off.
     TimedOut,
 }
 
@@ -312,7 +312,7 @@ impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WouldDeadlock => WouldDeadlock.fmt(f),
-            Self::TimedOut => f.write_str("a call of the listener is still running; it is off"),
+            Self::TimedOut => f.write_str("a call of the listener is still running; the listener is taken off"),
         }
     }
 }

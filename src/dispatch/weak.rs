@@ -8,7 +8,7 @@ use super::engine::slot::{Slot, SlotRef};
 use super::event::Event;
 use crate::sync::{Arc, Weak};
 
-/// A dispatcher that is not kept alive: see [`Dispatcher::downgrade`].
+/// A handle that does not keep its dispatcher alive: see [`Dispatcher::downgrade`].
 #[derive(Clone)]
 pub struct WeakDispatcher {
     core: Weak<Core>,
@@ -24,7 +24,7 @@ impl Dispatcher {
 }
 
 impl WeakDispatcher {
-    /// Returns the dispatcher, unless it is gone.
+    /// Returns the dispatcher; `None` when it was dropped.
     #[must_use]
     pub fn upgrade(&self) -> Option<Dispatcher> {
         Some(Dispatcher { core: self.core.upgrade()?, prefix: Arc::clone(&self.prefix) })
@@ -37,7 +37,7 @@ impl fmt::Debug for WeakDispatcher {
     }
 }
 
-/// An event that is not kept alive: see [`Event::downgrade`].
+/// A handle that does not keep its event alive: see [`Event::downgrade`].
 pub struct WeakEvent<T: ?Sized + 'static> {
     slot: Weak<Slot<T>>,
 }
@@ -45,8 +45,8 @@ pub struct WeakEvent<T: ?Sized + 'static> {
 impl<T: ?Sized + 'static> Event<T> {
     /// Returns a handle that does not keep the event alive, for listeners to capture.
     ///
-    /// Two events whose listeners hold each other's handles would live for ever, and so would one whose
-    /// listener holds its own.
+    /// An event whose listener holds a strong handle to it lives for ever, and so do two events whose
+    /// listeners hold each other's handles.
     ///
     /// ```
     /// use fanfare::Dispatcher;
@@ -69,9 +69,9 @@ impl<T: ?Sized + 'static> Event<T> {
 }
 
 impl<T: ?Sized + 'static> WeakEvent<T> {
-    /// Returns the handle, unless the event was forgotten: it had neither a listener nor a handle.
+    /// Returns a strong handle; `None` when the event was forgotten because it had no listener and no handle.
     ///
-    /// One that was forgotten and is there again, under the same name, is another event.
+    /// An event that is made anew under the same name is another event.
     #[must_use]
     pub fn upgrade(&self) -> Option<Event<T>> {
         SlotRef::upgrade(&self.slot).map(Event::new)

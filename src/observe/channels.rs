@@ -1,8 +1,8 @@
-//! What is seen of channels.
+//! Metrics and log events of channels.
 
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    allow(unused_variables, reason = "what a feature that is off would say")
+    allow(unused_variables, reason = "a feature that is off reports nothing")
 )]
 
 use std::fmt::Display;
@@ -10,27 +10,27 @@ use std::net::SocketAddr;
 
 use super::{count, event, gauge};
 
-/// The connection ended without a close: RFC 6455, section 7.1.5.
+/// The code of a connection that ended without a close: RFC 6455, section 7.1.5.
 pub(crate) const NO_CLOSE: u16 = 1006;
 
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// It came for a closed channel.
+    /// The channel was closed already.
     Closed,
-    /// It did not fit into the outbox.
+    /// The message did not fit into the outbox.
     Full,
-    /// It made room in the outbox for a later one.
+    /// The message made room in the outbox for a later one.
     Replaced,
-    /// Its channel was closed since the outbox was full.
+    /// The channel was closed because its outbox was full.
     Overflow,
-    /// It waited when the connection ended.
+    /// The message was in the outbox when the connection ended.
     Lost,
-    /// It waited when its user was revoked.
+    /// The message was in the outbox when its user was revoked.
     Revoked,
 }
 
-/// What was learnt of a channel under its lock. Without a feature it is nothing.
+/// Notes taken about a channel under its lock, to report after its release. Empty without a feature.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     #[cfg(any(feature = "metrics", feature = "tracing"))]
@@ -41,14 +41,14 @@ pub(crate) struct Notes {
 #[derive(Debug, Default)]
 struct Learnt {
     anything: bool,
-    /// By [`Why`].
+    /// Dropped messages, by [`Why`].
     dropped: [usize; 6],
-    /// It was closed with this code.
+    /// The code with which the channel was closed.
     closed: Option<u16>,
 }
 
 impl Notes {
-    /// Messages were dropped.
+    /// Notes dropped messages.
     #[inline]
     pub(crate) fn dropped(&mut self, why: Why, messages: usize) {
         #[cfg(any(feature = "metrics", feature = "tracing"))]
@@ -58,7 +58,7 @@ impl Notes {
         }
     }
 
-    /// The channel takes no more messages; noted once of each.
+    /// Notes that the channel takes no more messages; once per channel.
     #[inline]
     pub(crate) fn closed(&mut self, code: u16) {
         #[cfg(any(feature = "metrics", feature = "tracing"))]
@@ -68,7 +68,7 @@ impl Notes {
         }
     }
 
-    /// Tells what was learnt: without the lock.
+    /// Reports the notes: call this without the lock.
     #[inline]
     pub(crate) fn tell(self, channel: impl Display) {
         #[cfg(any(feature = "metrics", feature = "tracing"))]
@@ -100,7 +100,7 @@ fn closed(code: u16) {
     count!("fanfare_closes_total", 1, "code" => label(code));
 }
 
-/// Returns a close code as a label: of those that say nothing to us, which a client may choose, there is one for each
+/// Returns the label of a close code. A client may choose any code: codes without a meaning for us share one label per
 /// range of RFC 6455, section 7.4.2.
 #[cfg(feature = "metrics")]
 fn label(code: u16) -> &'static str {
@@ -124,10 +124,10 @@ fn label(code: u16) -> &'static str {
     }
 }
 
-/// A channel, from its beginning until it is closed or gone.
+/// A channel, from its start until it is closed or dropped.
 #[derive(Debug)]
 pub(crate) struct OpenChannel {
-    /// It was not closed yet.
+    /// Whether the channel was not closed yet.
     #[cfg(feature = "metrics")]
     open: bool,
 }
@@ -144,7 +144,7 @@ impl OpenChannel {
         }
     }
 
-    /// It is closed, and [`Notes`] will tell: this may be called under a lock.
+    /// Marks the channel as closed; [`Notes`] report the close. May be called under a lock.
     #[inline]
     pub(crate) fn end(&mut self) {
         #[cfg(feature = "metrics")]
@@ -154,7 +154,7 @@ impl OpenChannel {
     }
 }
 
-/// The task of a connection may go with its runtime, and close nothing.
+/// The task of a connection may be dropped with its runtime, without a close.
 #[cfg(feature = "metrics")]
 impl Drop for OpenChannel {
     fn drop(&mut self) {
@@ -164,19 +164,19 @@ impl Drop for OpenChannel {
     }
 }
 
-/// Where messages were sent to.
+/// The target of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum To {
     Group,
     Channel,
 }
 
-/// Messages were delivered: so many were written, queued and dropped.
+/// Counts deliveries: how many messages were written, queued and dropped.
 #[inline]
 pub(crate) fn delivered(to: To, counts: impl FnOnce() -> [usize; 3]) {
     #[cfg(feature = "metrics")]
     {
-        // The labels are literals: then a key is not made, but is there.
+        // The labels are literals, so that the key is a constant.
         macro_rules! add {
             ($to:literal, $outcome:literal, $messages:expr) => {
                 if $messages > 0 {
@@ -200,7 +200,7 @@ pub(crate) fn delivered(to: To, counts: impl FnOnce() -> [usize; 3]) {
     }
 }
 
-/// A message of a client was received: of that many bytes.
+/// Records a message received from a client.
 #[inline]
 pub(crate) fn received(channel: impl Display, is_text: bool, bytes: usize) {
     #[cfg(feature = "metrics")]
@@ -212,7 +212,7 @@ pub(crate) fn received(channel: impl Display, is_text: bool, bytes: usize) {
     event!(TRACE, "channel", "message received", %channel, is_text, bytes);
 }
 
-/// What a client sent was not what it should.
+/// Records a receive that ended in an error.
 #[inline]
 pub(crate) fn not_received(channel: impl Display, reason: &'static str) {
     count!("fanfare_receive_errors_total", 1, "reason" => reason);

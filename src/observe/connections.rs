@@ -1,8 +1,8 @@
-//! What is seen of connections and their server.
+//! Metrics and log events of connections and their server.
 
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    allow(unused_variables, reason = "what a feature that is off would say")
+    allow(unused_variables, reason = "a feature that is off reports nothing")
 )]
 
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use super::{count, event, gauge};
 
-/// Where a connection comes from: the span of its request, which ends with the answer to the handshake.
+/// The span of the request that opened a connection; it ends with the answer to the handshake.
 #[derive(Debug)]
 pub(crate) struct Request {
     #[cfg(feature = "tracing")]
@@ -27,7 +27,7 @@ impl Request {
     }
 }
 
-/// The span of a connection: entered whenever its task does something.
+/// The span of a connection: entered whenever its task runs.
 #[derive(Debug)]
 pub(crate) struct Connection {
     #[cfg(feature = "tracing")]
@@ -41,7 +41,7 @@ impl Connection {
         let span = {
             let peer = peer.map(tracing::field::display);
             let user = tracing::field::Empty;
-            // A root, in a task of its own: as its parent the request's would last as long as the connection.
+            // A root: the request's span, as its parent, would last as long as the connection.
             let span = tracing::info_span!(target: "fanfare::ws", "ws.connection", %channel, peer, user);
             span.follows_from(&request.span);
             span
@@ -60,8 +60,10 @@ impl Connection {
     }
 }
 
-/// A handler failed: an error or a panic of its own, or one that says something about its client. False when nobody
-/// takes the `text`, and it is for stderr; of a client nothing is said but the reason of its close.
+/// Records that a handler failed by its own error or panic, or ended because of its client.
+///
+/// Returns false when no subscriber took the `text`, so that the caller writes it to stderr. For a client, only the
+/// reason of the close is logged.
 #[inline]
 pub(crate) fn handler_failed(
     channel: impl Display,
@@ -82,40 +84,40 @@ pub(crate) fn handler_failed(
     false
 }
 
-/// A request to open a WebSocket was refused.
+/// Records a refused request for a WebSocket.
 #[inline]
 pub(crate) fn handshake_refused(reason: &'static str) {
     count!("fanfare_handshakes_refused_total", 1, "reason" => reason);
     event!(DEBUG, "ws", "handshake refused", reason);
 }
 
-/// A server took a connection in.
+/// Records that a server accepted a connection.
 #[inline]
 pub(crate) fn accepted() {
     gauge!("fanfare_connections_open", 1.0);
     count!("fanfare_connections_total", 1);
 }
 
-/// A server's connection is over.
+/// Records that a server's connection has ended.
 #[inline]
 pub(crate) fn ended() {
     gauge!("fanfare_connections_open", -1.0);
 }
 
-/// A server turned a connection away.
+/// Records that a server refused a connection.
 #[inline]
 pub(crate) fn refused(reason: &'static str) {
     count!("fanfare_connections_refused_total", 1, "reason" => reason);
     event!(DEBUG, "ws", "connection refused", reason);
 }
 
-/// A server begins to end.
+/// Records that a server has begun to shut down.
 #[inline]
 pub(crate) fn draining(open: usize) {
     event!(INFO, "ws", "server is going away", open);
 }
 
-/// A server has ended.
+/// Records that a server has shut down.
 #[inline]
 pub(crate) fn drained(ended: usize, cut: usize) {
     count!("fanfare_connections_drained_total", ended as u64, "outcome" => "ended");

@@ -1,9 +1,9 @@
-//! What is seen of the dispatcher. An emit itself is not touched: what events count is pulled from them, and of
-//! failures there is a word when they are made.
+//! Metrics and warnings of the dispatcher. An emit records nothing: the counts of events are pulled from them, and a
+//! failure is counted when it is made.
 
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    allow(unused_variables, reason = "what a feature that is off would say")
+    allow(unused_variables, reason = "a feature that is off reports nothing")
 )]
 
 #[cfg(feature = "metrics")]
@@ -11,7 +11,7 @@ use super::Told;
 use super::count;
 use super::stderr::write_line;
 
-/// A listener failed.
+/// Counts a failure of a listener.
 #[inline]
 pub(crate) fn failed(cause: &'static str) {
     count!("fanfare_listener_failures_total", 1, "cause" => cause);
@@ -27,7 +27,7 @@ pub(crate) fn warn(text: &str) {
     write_line(text);
 }
 
-/// What was told of an event's counts.
+/// The counts of an event that were last reported.
 #[cfg(feature = "metrics")]
 #[derive(Debug, Default)]
 pub(crate) struct Emits {
@@ -38,7 +38,7 @@ pub(crate) struct Emits {
 
 #[cfg(feature = "metrics")]
 impl Emits {
-    /// Tells what has been counted since the last time.
+    /// Reports what has been counted since the last call.
     pub(crate) fn tell(&self, event: &crate::sync::Arc<str>, emits: u64, calls: u64, failures: u64) {
         let event = || event.to_string();
         count!("fanfare_emits_total", self.emits.rise(emits), "event" => event());

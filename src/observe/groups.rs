@@ -1,9 +1,9 @@
-//! What is seen of groups. Their names are in events, never in labels; that of a user's inbox, which is the user's id,
-//! in neither.
+//! Metrics and log events of groups. Group names are in log events, never in labels; the name of a user's inbox, which
+//! is the user's id, is in neither.
 
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    allow(unused_variables, reason = "what a feature that is off would say")
+    allow(unused_variables, reason = "a feature that is off reports nothing")
 )]
 
 use std::fmt::Display;
@@ -14,15 +14,15 @@ use super::{count, event, gauge};
 #[cfg(feature = "metrics")]
 use crate::sync::atomic::{AtomicU8, Ordering};
 
-/// What a group is for, and its name; `None` when that says who somebody is.
+/// The kind of a group, and its name; `None` when the name identifies a user.
 pub(crate) type Named<'a> = (&'static str, Option<&'a str>);
 
-/// A group, from when it is in its box until it is not.
+/// A group, while it is in its box.
 ///
 /// ```text
-/// NEW    -> OPEN   it was put in its box
-///        -> GONE   it was taken out before that was told, or never was in: nobody tells
-/// OPEN   -> GONE   it was taken out, or went with its box
+/// NEW    -> OPEN   put in its box: the gauge rises
+///        -> GONE   taken out before that, or never in the box: the gauge does not change
+/// OPEN   -> GONE   taken out, or dropped with its box: the gauge falls
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Open {
@@ -52,7 +52,7 @@ impl Open {
 
     #[inline]
     pub(crate) fn begin(&self) {
-        // Relaxed: only the state itself decides who tells.
+        // Relaxed: the state alone decides which thread changes the gauge.
         #[cfg(feature = "metrics")]
         if self.state.compare_exchange(Self::NEW, Self::OPEN, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             gauge!("fanfare_groups", 1.0, "kind" => self.kind);
@@ -68,7 +68,7 @@ impl Open {
     }
 }
 
-/// Its box may go first.
+/// Its box may be dropped first.
 #[cfg(feature = "metrics")]
 impl Drop for Open {
     fn drop(&mut self) {
@@ -76,7 +76,7 @@ impl Drop for Open {
     }
 }
 
-/// A channel became a member.
+/// Records that a channel became a member.
 #[inline]
 pub(crate) fn joined(channel: impl Display, (kind, group): Named<'_>) {
     gauge!("fanfare_memberships", 1.0, "kind" => kind);
@@ -84,21 +84,21 @@ pub(crate) fn joined(channel: impl Display, (kind, group): Named<'_>) {
     event!(DEBUG, "group", "channel joined", %channel, kind, group);
 }
 
-/// A channel did not become a member.
+/// Records a refused join.
 #[inline]
 pub(crate) fn join_refused(channel: impl Display, reason: &'static str) {
     count!("fanfare_joins_refused_total", 1, "reason" => reason);
     event!(DEBUG, "group", "channel may not join", %channel, reason);
 }
 
-/// A channel is no member any more.
+/// Records that a channel left a group.
 #[inline]
 pub(crate) fn left(channel: impl Display, (kind, group): Named<'_>) {
     gauge!("fanfare_memberships", -1.0, "kind" => kind);
     event!(DEBUG, "group", "channel left", %channel, kind, group);
 }
 
-/// A message was offered to a group of so many members.
+/// Records a message to a group, with the number of its members.
 #[inline]
 pub(crate) fn sent(group: Option<Named<'_>>, members: usize, accepted: bool) {
     #[cfg(feature = "metrics")]
@@ -110,7 +110,7 @@ pub(crate) fn sent(group: Option<Named<'_>>, members: usize, accepted: bool) {
     event!(TRACE, "group", "message sent", group = group.and_then(|(_, name)| name), members, accepted);
 }
 
-/// A channel joined with recovery, and got so many messages that were sent before.
+/// Records a join with recovery, and how many earlier messages were replayed.
 #[inline]
 pub(crate) fn recovered(channel: impl Display, group: &str, recovered: bool, replayed: usize) {
     #[cfg(feature = "metrics")]
@@ -122,13 +122,13 @@ pub(crate) fn recovered(channel: impl Display, group: &str, recovered: bool, rep
     event!(DEBUG, "group", "history replayed", %channel, group, recovered, replayed);
 }
 
-/// What waits in a box, and what it keeps.
+/// The queued and kept messages of a box.
 #[cfg(feature = "metrics")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Depth {
     pub(crate) outbox_messages: usize,
     pub(crate) outbox_bytes: usize,
-    /// Channels in whose outbox something waits.
+    /// Channels with messages in their outbox.
     pub(crate) waiting_channels: usize,
     pub(crate) queue_messages: usize,
     pub(crate) queue_bytes: usize,
@@ -136,7 +136,7 @@ pub(crate) struct Depth {
     pub(crate) history_bytes: usize,
 }
 
-/// What was told of a box's depth: taken back when the box is gone.
+/// The last reported depth of a box: subtracted again when the box is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Depths {
     #[cfg(feature = "metrics")]

@@ -1,16 +1,15 @@
-//! What can be seen of a running program: counts by the crate `metrics`, spans and events by the crate `tracing`.
+//! Observability of a running program: metrics by the crate `metrics`, spans and log events by the crate `tracing`.
 //!
-//! Each is a feature of its own. The library installs no recorder and no subscriber: with one that the program
-//! installs it is seen, without it each place costs a look at an atomic. All names are in `METRICS` and on the page
-//! `fanfare::docs::observability`.
+//! Each is a feature. The library installs no recorder and no subscriber; the program does. Without one, each call
+//! costs one load of an atomic. All metric names are in `METRICS` and on the page `fanfare::docs::observability`.
 //!
-//! This folder alone names the two crates, one file for each floor that is observed, and one writes lines to stderr. What a feature that is off would
-//! say is nothing: the functions are empty then, and what they ask for lazily is not asked.
+//! Only this folder names the two crates. It has one file for each observed floor, and one that writes lines to
+//! stderr. With a feature off, its functions are empty, and their lazy arguments are not evaluated.
 //!
-//! Always: a recorder and a subscriber are user code, so nothing here that speaks is called under a lock. What is
-//! learnt under one is written down (`Notes`) and told when it is released.
+//! Always: a recorder and a subscriber are user code, so no function that reports to them is called under a lock.
+//! Facts learnt under a lock are noted (`Notes`) and reported after its release.
 //!
-//! Never in a label or a field: payloads, tokens, headers, URLs, close reasons, and who the user is.
+//! Never in a label or a field: payloads, tokens, headers, URLs, close reasons, and the identity of a user.
 
 #[cfg(feature = "groups")]
 pub(crate) mod channels;
@@ -34,7 +33,7 @@ macro_rules! count {
     };
 }
 
-/// Adds to a gauge, or takes away.
+/// Adds to a gauge; a negative number subtracts.
 #[cfg(feature = "groups")]
 macro_rules! gauge {
     ($name:literal, $by:expr $(, $label:literal => $value:expr)*) => {
@@ -43,7 +42,7 @@ macro_rules! gauge {
     };
 }
 
-/// Tells of something that has happened: its level, the floor, what it is, and its fields.
+/// Logs an event: its level, the floor, its text, and its fields.
 #[cfg(feature = "groups")]
 macro_rules! event {
     ($level:ident, $floor:literal, $text:literal $(, $($fields:tt)*)?) => {
@@ -56,21 +55,21 @@ pub(crate) use count;
 #[cfg(feature = "groups")]
 pub(crate) use {event, gauge};
 
-/// What was last told of a sum that is counted elsewhere: the next time the difference is told, so that several
-/// holders of such a sum add up.
+/// The last reported value of a sum that is kept elsewhere. Only the difference is reported, so that the values of
+/// several holders add up in one metric.
 #[cfg(feature = "metrics")]
 #[derive(Debug, Default)]
 pub(crate) struct Told(crate::sync::atomic::AtomicU64);
 
 #[cfg(feature = "metrics")]
 impl Told {
-    /// Takes note of the sum as it is now, and returns by how much that is more.
+    /// Stores the present sum and returns how much it has risen.
     fn rise(&self, now: u64) -> u64 {
-        // Relaxed: only the number itself matters. One who was told of a later sum at the same time tells the rest.
+        // Relaxed: only the number itself matters. A concurrent call with a later sum reports the rest.
         now.saturating_sub(self.0.fetch_max(now, crate::sync::atomic::Ordering::Relaxed))
     }
 
-    /// As `rise`, for what may also be less.
+    /// Like `rise`, for a number that may also fall.
     #[cfg(feature = "groups")]
     fn change(&self, now: usize) -> f64 {
         now as f64 - self.0.swap(now as u64, crate::sync::atomic::Ordering::Relaxed) as f64

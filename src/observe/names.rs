@@ -1,20 +1,20 @@
-//! The names of all metrics: what each counts, and by what.
+//! The names of all metrics, with their kinds, units and labels.
 
 use metrics::Unit;
 
-/// One metric, as recorders get it.
+/// One metric, as it is described to recorders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// What kind of number it is.
+    /// Counter or gauge.
     pub kind: MetricKind,
-    /// What it counts.
+    /// The unit of the number.
     pub unit: MetricUnit,
-    /// The names of its labels. Each has a few values, but for `event`: the names of those events that are counted.
+    /// The names of the labels. Each has few values, except `event`, which has the names of all events that count.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// A description in one line.
     pub help: &'static str,
 }
 
@@ -22,9 +22,9 @@ pub struct Metric {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricKind {
-    /// It only rises.
+    /// Only rises.
     Counter,
-    /// It rises and falls.
+    /// Rises and falls.
     Gauge,
 }
 
@@ -32,7 +32,7 @@ pub enum MetricKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricUnit {
-    /// Things, one by one.
+    /// A number of items.
     Count,
     /// Bytes.
     Bytes,
@@ -46,37 +46,37 @@ pub enum MetricUnit {
 /// assert!(names.iter().all(|name| name.starts_with("fanfare_")));
 /// ```
 pub const METRICS: &[Metric] = &[
-    counter("fanfare_emits_total", &["event"], "emits of an event that is counted"),
-    counter("fanfare_calls_total", &["event"], "calls of its listeners that ended in the emit"),
+    counter("fanfare_emits_total", &["event"], "emits of an event with counts enabled"),
+    counter("fanfare_calls_total", &["event"], "calls of its listeners that ended within the emit"),
     counter("fanfare_failures_total", &["event"], "failures in the reports of its emits"),
     counter("fanfare_listener_failures_total", &["cause"], "failures of listeners, of all events"),
-    gauge("fanfare_channels_open", &[], "channels that take messages"),
-    counter("fanfare_channels_total", &[], "channels that began"),
-    counter("fanfare_closes_total", &["code"], "channels that were closed, by either side"),
-    counter("fanfare_received_total", &["type"], "messages of clients"),
+    gauge("fanfare_channels_open", &[], "open channels"),
+    counter("fanfare_channels_total", &[], "channels opened"),
+    counter("fanfare_closes_total", &["code"], "channels closed, by either side"),
+    counter("fanfare_received_total", &["type"], "messages received from clients"),
     counter("fanfare_receive_errors_total", &["reason"], "receives that ended in an error"),
     counter("fanfare_deliveries_total", &["to", "outcome"], "messages to one member of a group, or one channel"),
-    counter("fanfare_messages_dropped_total", &["reason"], "messages that a channel did not get, or lost"),
-    gauge("fanfare_outbox_messages", &[], "messages that wait for slow clients"),
-    bytes("fanfare_outbox_bytes", "what waits for slow clients"),
-    gauge("fanfare_channels_waiting", &[], "channels for which something waits"),
+    counter("fanfare_messages_dropped_total", &["reason"], "messages dropped before they were written"),
+    gauge("fanfare_outbox_messages", &[], "messages in outboxes"),
+    bytes("fanfare_outbox_bytes", "bytes in outboxes"),
+    gauge("fanfare_channels_waiting", &[], "channels with messages in their outbox"),
     gauge("fanfare_groups", &["kind"], "groups"),
     gauge("fanfare_memberships", &["kind"], "members of all groups"),
     counter("fanfare_joins_total", &["kind"], "joins"),
     counter("fanfare_joins_refused_total", &["reason"], "joins that ended in an error"),
     counter("fanfare_group_sends_total", &["outcome"], "messages sent to a group"),
     counter("fanfare_recoveries_total", &["recovered"], "joins with recovery"),
-    counter("fanfare_replayed_total", &[], "messages replayed to who joined with recovery"),
-    gauge("fanfare_group_queue_messages", &[], "messages that wait in groups for their sweep"),
-    bytes("fanfare_group_queue_bytes", "what waits in groups for its sweep"),
-    gauge("fanfare_history_messages", &[], "messages that groups keep"),
-    bytes("fanfare_history_bytes", "what groups keep"),
+    counter("fanfare_replayed_total", &[], "messages replayed to joins with recovery"),
+    gauge("fanfare_group_queue_messages", &[], "messages queued in groups for their sweep"),
+    bytes("fanfare_group_queue_bytes", "bytes queued in groups for their sweep"),
+    gauge("fanfare_history_messages", &[], "messages in the histories of groups"),
+    bytes("fanfare_history_bytes", "bytes in the histories of groups"),
     counter("fanfare_handler_failures_total", &["cause"], "handlers that returned an error, or panicked"),
-    counter("fanfare_handshakes_refused_total", &["reason"], "requests for a WebSocket that were refused"),
+    counter("fanfare_handshakes_refused_total", &["reason"], "refused requests for a WebSocket"),
     gauge("fanfare_connections_open", &[], "connections of `ws::serve`, channels included"),
-    counter("fanfare_connections_total", &[], "connections that were taken in"),
-    counter("fanfare_connections_refused_total", &["reason"], "connections that were turned away for a cap"),
-    counter("fanfare_connections_drained_total", &["outcome"], "connections that a shutdown ended"),
+    counter("fanfare_connections_total", &[], "connections accepted"),
+    counter("fanfare_connections_refused_total", &["reason"], "connections refused because of a cap"),
+    counter("fanfare_connections_drained_total", &["outcome"], "connections ended by a shutdown"),
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
@@ -91,7 +91,7 @@ const fn bytes(name: &'static str, help: &'static str) -> Metric {
     Metric { name, kind: MetricKind::Gauge, unit: MetricUnit::Bytes, labels: &[], help }
 }
 
-/// Tells the recorder what the metrics are: units and a line for each. To be called once it is installed.
+/// Describes all metrics to the recorder: a unit and one line for each. Call it once, after installing the recorder.
 ///
 /// ```
 /// fanfare::observe::describe();
@@ -115,7 +115,7 @@ mod tests {
 
     use super::METRICS;
 
-    /// All that stands after `before` and looks like a metric.
+    /// Returns every metric name that follows `before` in the text.
     fn names(text: &'static str, before: &str) -> BTreeSet<&'static str> {
         let rests = text.split(before).skip(1).filter(|rest| rest.starts_with("fanfare_"));
         rests

@@ -1,6 +1,6 @@
-//! [`SnapshotCell`]: a cell that publishes immutable values; and [`SnapshotCache`], one owner's copy of its value.
+//! [`SnapshotCell`], a cell that publishes immutable values, and [`SnapshotCache`], one owner's copy of its value.
 //!
-//! loom cannot look inside `arc-swap`, so a model has a stand-in that is linearisable too.
+//! loom cannot look inside `arc-swap`, so a model has a stand-in, which is linearisable too.
 
 #[cfg(loom)]
 pub(crate) use model::{SnapshotCache, SnapshotCell, SnapshotGuard};
@@ -13,9 +13,9 @@ mod real {
 
     use crate::sync::Arc;
 
-    /// A borrowed snapshot: keeps its value alive, costs no shared write.
+    /// A borrowed snapshot, which keeps its value alive without a write to shared memory.
     ///
-    /// Never hold one across an `.await`: past eight held by a thread each costs more.
+    /// Never hold one across an `.await`: when a thread holds more than eight, each further one costs more.
     pub(crate) type SnapshotGuard<T> = arc_swap::Guard<Arc<T>>;
 
     /// A cell that publishes immutable values; readers never wait.
@@ -32,13 +32,13 @@ mod real {
             self.0.load()
         }
 
-        /// Returns a value that was current a moment ago: a hint, on which nothing may depend.
+        /// Returns a value that was current a moment ago: a hint, on which correctness must not depend.
         #[inline]
         pub(crate) fn peek(&self) -> SnapshotGuard<T> {
             self.load()
         }
 
-        /// Replaces the value by what `change` makes of it, or leaves it when that is `None`.
+        /// Replaces the value with the result of `change`, or leaves it when that is `None`.
         ///
         /// `change` must be pure: it runs again when another thread was faster. The replaced value
         /// is returned, so that the caller decides where it is dropped.
@@ -55,12 +55,12 @@ mod real {
         }
     }
 
-    /// One owner's copy of what a cell of `H` holds: a load costs one comparison while nothing changes.
+    /// One owner's copy of the value in a cell of `H`: a load costs one comparison while the cell does not change.
     ///
-    /// It keeps that value alive, also after another took its place, until the next load.
+    /// It keeps its value alive until the next load, also after the cell has another one.
     pub(crate) struct SnapshotCache<H, T>(arc_swap::cache::Cache<CellOf<H, T>, Arc<T>>);
 
-    /// Gives the cache its cell, whatever the cell is part of.
+    /// Dereferences to the cell inside an `H`, as the cache wants it.
     struct CellOf<H, T>(Arc<H>, PhantomData<fn() -> T>);
 
     impl<H, T> Clone for CellOf<H, T> {
@@ -83,7 +83,7 @@ mod real {
             Self(arc_swap::cache::Cache::new(CellOf(holder, PhantomData)))
         }
 
-        /// Returns the current value: the one at hand if the cell still has it.
+        /// Returns the current value: the cached one if the cell still has it.
         #[inline]
         pub(crate) fn load(&mut self) -> &Arc<T> {
             self.0.load()
@@ -107,7 +107,7 @@ mod model {
     /// A loom atomic index into a list of all versions ever published.
     ///
     /// The list is behind a std lock on purpose: a loom lock would add release edges that the real
-    /// cell does not give, and would hide a missing fence.
+    /// cell lacks, and would hide a missing fence.
     pub(crate) struct SnapshotCell<T> {
         index: AtomicUsize,
         versions: std::sync::Mutex<Vec<Arc<T>>>,
@@ -132,9 +132,9 @@ mod model {
             Arc::clone(self.versions.lock().expect("no code runs under this lock").last().expect("it starts with one"))
         }
 
-        /// The first try is made on a guess, the newest version, without a load of the index: loom
-        /// remembers one access to an atomic, and a load of one's own right before the
-        /// compare-and-swap would make it forget the other thread's, and with it the race.
+        /// The first try is made on a guess, the newest version, without a load of the index: loom remembers only
+        /// the last access to an atomic, and a load right before the compare-and-swap would make it forget the
+        /// other thread's access, and with it the race.
         pub(crate) fn update<R>(&self, mut change: impl FnMut(&T) -> Option<(T, R)>) -> Option<(Arc<T>, R)> {
             let mut seen = self.versions.lock().expect("no code runs under this lock").len() - 1;
             loop {
@@ -160,7 +160,7 @@ mod model {
         }
     }
 
-    /// Knows which version it has; asks by a relaxed load, as the real one does.
+    /// Holds one version; checks it by a relaxed load of the index, as the real cache does.
     pub(crate) struct SnapshotCache<H, T> {
         holder: Arc<H>,
         index: usize,

@@ -1,6 +1,6 @@
 //! [`NameMap`]: a concurrent map from names (or ids) to shared values.
 //!
-//! loom cannot look inside `scc`, so a model has a stand-in that is linearisable too.
+//! loom cannot look inside `scc`, so a model has a stand-in, which is linearisable too.
 
 #[cfg(loom)]
 pub(crate) use model::NameMap;
@@ -14,18 +14,19 @@ mod real {
 
     use crate::sync::Arc;
 
-    /// A concurrent map from names (or ids) to shared values; it shrinks with what is in it.
+    /// A concurrent map from names (or ids) to shared values; it shrinks as entries are removed.
     pub(crate) struct NameMap<K, V: ?Sized>(scc::HashIndex<K, Arc<V>, foldhash::fast::RandomState>);
 
     impl<K: Clone + Hash + Eq + 'static, V: ?Sized + 'static> NameMap<K, V> {
         pub(crate) fn new() -> Self {
-            // Thread locals end in the reverse order of their beginning. The map needs those of its epochs to its
-            // end, so they begin before a thread local that the map is made for; else its drop would abort.
+            // Thread locals are dropped in the reverse order of their creation. The drop of a map needs the thread
+            // local of its epochs, and aborts without it. So that one is created first, in case the map is in a
+            // thread local itself.
             drop(scc::Guard::new());
             Self(scc::HashIndex::with_hasher(foldhash::fast::RandomState::default()))
         }
 
-        /// Runs `read` on the value of `key`. An epoch is held meanwhile: never call user code in it.
+        /// Runs `read` on the value of `key`. An epoch is held meanwhile: `read` must not call user code.
         #[inline]
         pub(crate) fn with<Q, R>(&self, key: &Q, read: impl FnOnce(&Arc<V>) -> R) -> Option<R>
         where
@@ -53,7 +54,7 @@ mod real {
             self.0.len()
         }
 
-        /// Returns the values present now; one inserted or removed meanwhile may be among them or not.
+        /// Returns the values present now, with or without those that are inserted or removed meanwhile.
         pub(crate) fn values(&self) -> Vec<Arc<V>> {
             self.0.iter(&scc::Guard::new()).map(|(_, value)| Arc::clone(value)).collect()
         }
@@ -72,7 +73,7 @@ mod model {
         mutex.lock().expect("a model stops at its first panic")
     }
 
-    /// A locked map. The lock is loom's, so that a model switches threads between any two calls.
+    /// A map behind a lock of loom's, so that a model can switch threads between any two calls.
     pub(crate) struct NameMap<K, V: ?Sized>(loom::sync::Mutex<HashMap<K, Arc<V>>>);
 
     impl<K: Hash + Eq, V: ?Sized> NameMap<K, V> {

@@ -1,9 +1,9 @@
-//! The one door to concurrency: std in a normal build, loom in a model.
+//! The one source of concurrency primitives: std in a normal build, loom in a model.
 //!
-//! Every file of the lower floors takes its atomics, locks, cells and maps from here, and this is
-//! the only folder that says `cfg(loom)`. loom cannot look inside `arc-swap` or `scc`, so
-//! [`SnapshotCell`] and [`NameMap`] have stand-ins there: what the models prove is our protocol
-//! over a cell and a map that are linearisable, not those two crates.
+//! Every file of the lower floors takes its atomics, locks, cells and maps from here, and this is the
+//! only folder that says `cfg(loom)`. loom cannot look inside `arc-swap` or `scc`, so [`SnapshotCell`]
+//! and [`NameMap`] have stand-ins in a model. The models prove our protocol over a linearisable cell and
+//! map; they do not prove those two crates.
 
 mod cell;
 mod guard;
@@ -32,7 +32,7 @@ pub(crate) use numbers::{thread_number, unique_number};
 pub(crate) use wait::block_until;
 pub(crate) use word::{increment_unless, update_from};
 
-/// Declares a thread local with a constant first value, so that no access asks whether it is there yet.
+/// Declares a thread local with a constant first value, so that no access checks whether it is initialised.
 macro_rules! const_thread_local {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $first:expr;) => {
         #[cfg(not(loom))]
@@ -51,7 +51,7 @@ pub(crate) use const_thread_local;
 
 /// Locks `mutex`, also when a thread panicked while it held the lock.
 ///
-/// No user code runs under a lock of ours, so what the lock protects is whole.
+/// No user code runs under our locks, so the protected value is consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

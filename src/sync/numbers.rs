@@ -1,12 +1,12 @@
-//! Numbers that a process gives out: one that was not there before, one for each thread.
+//! Numbers unique within the process, and a number for each thread.
 
 use std::num::NonZeroU64;
 
 use super::atomic;
 
-/// Returns a number that this process has not had before.
+/// Returns a number that this process has not used before.
 pub(crate) fn unique_number() -> NonZeroU64 {
-    // A model's atomics live as long as one of its runs.
+    // The atomics of a model live for one of its runs.
     #[cfg(loom)]
     loom::lazy_static! {
         static ref NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
@@ -17,7 +17,7 @@ pub(crate) fn unique_number() -> NonZeroU64 {
     NonZeroU64::new(NEXT.fetch_add(1, atomic::Ordering::Relaxed)).expect("no process counts to 2^64")
 }
 
-/// Returns a number for this thread: threads get theirs in turn.
+/// Returns the number of this thread: threads are numbered in the order of their first call.
 pub(crate) fn thread_number() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     std::thread_local! {

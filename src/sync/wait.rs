@@ -1,11 +1,11 @@
-//! [`block_until`]: a thread that waits for what a task would be woken for.
+//! [`block_until`]: blocks a thread on a poll function.
 
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use super::{Arc, thread};
 
-/// Blocks this thread until `poll` is ready; false when `deadline` comes first.
+/// Blocks this thread until `poll` is ready; returns false when `deadline` comes first.
 pub(crate) fn block_until(deadline: Option<Instant>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>) -> bool {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
@@ -23,7 +23,7 @@ pub(crate) fn block_until(deadline: Option<Instant>, mut poll: impl FnMut(&mut C
                 if left.is_zero() {
                     return false;
                 }
-                // A model knows no time: it has no deadlines either.
+                // A model has no time, and so no deadlines.
                 #[cfg(not(loom))]
                 thread::park_timeout(left);
             }

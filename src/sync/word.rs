@@ -1,15 +1,16 @@
-//! One atomic word that is changed by compare-and-swap.
+//! Changes of one atomic word by compare-and-swap.
 
 use super::atomic::{AtomicUsize, Ordering};
 
-/// Changes a word by `swap`, a compare-and-swap, to what `next` makes of it; returns what was there before.
+/// Changes a word to the result of `next`, by `swap`, a compare-and-swap; returns the value before.
 ///
-/// `Err` with the value for which `next` returned `None`: the word is left as it is. The two are called as often as
-/// another thread is faster.
+/// Returns `Err` with the value for which `next` returned `None`; the word is unchanged then. Both closures run again
+/// each time another thread was faster.
 ///
-/// Like `fetch_update`, except that it begins with `guess` instead of a load. The guess is a value that `next` changes:
-/// otherwise the word would not be looked at. A guess that is wrong costs one failed compare-and-swap. The reason is loom: it remembers one access of a thread to an atomic, and a load right before the
-/// compare-and-swap would make it forget the other thread's access, and with it the race.
+/// Like `fetch_update`, except that it begins with `guess` instead of a load. `next` must return `Some` for the guess,
+/// or the word is never read. A wrong guess costs one failed compare-and-swap. The reason is loom: it remembers only
+/// the last access to an atomic, and a load right before the compare-and-swap would make it forget the other thread's
+/// access, and with it the race.
 #[inline]
 pub(crate) fn update_from<V: Copy>(
     guess: V,

@@ -10,7 +10,7 @@ use futures_executor::block_on;
 
 use crate::calls::{TICK, fall, tick, told};
 
-const TOO_DEEP: &str = "emit of `tick` called nobody: it is nested deeper than 64 emits";
+const TOO_DEEP: &str = "emit of `tick` called no listener: it is nested deeper than 64 emits";
 
 /// Two events, each of a dispatcher of its own, whose listeners emit the other without end.
 struct PingPong {

@@ -1,4 +1,4 @@
-//! Async listeners: a call makes a future, to be waited for or handed to the runtime.
+//! Async listeners: a call makes a future, which the emit waits for or hands to the runtime.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ use crate::sync::{Arc, guard};
 /// Makes a future from the shared payload.
 pub(crate) struct AsyncCall<F, T: ?Sized> {
     listener: F,
-    /// Those of its dispatcher: where an emit that does not wait hands the future to.
+    /// The tasks of the dispatcher: an emit that does not wait hands the future to them.
     tasks: Arc<Tasks>,
     payload: PhantomData<fn(&T)>,
 }
@@ -36,7 +36,7 @@ where
 {
     const KIND: ListenerKind = ListenerKind::Async;
 
-    /// A place on the runtime, for an emit that does not wait.
+    /// A place among the tasks in flight, for an emit that does not wait.
     type Ready = Option<Admission>;
 
     fn ready(&self, _: &Origin, emission: &Emission<'_, T>) -> Result<Option<Admission>, FailureCause> {

@@ -3,11 +3,11 @@
 //! ```text
 //! first poll   walk as `emit` does; nothing is allocated unless a listener is not ready
 //! a listener is not ready: keep its future; at the limit, take an owned table and wait
-//! later polls  poll what is kept; go on with the walk as far as the limit allows
+//! later polls  poll the kept futures; go on with the walk as far as the limit allows
 //! ```
 //!
-//! A limit of one is the sequential walk. No guard of a snapshot lives from one poll to the next, and
-//! spent listeners are swept before a wait: whoever drops the future leaves nothing behind.
+//! A limit of one is the sequential walk. No guard of a snapshot lives from one poll to the next, and spent
+//! listeners are swept before a wait, so a future that is dropped leaves nothing behind.
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -44,7 +44,7 @@ struct Suspended<T: ?Sized> {
     table: Arc<Table<T>>,
     progress: Progress,
     rare: Option<Box<Rare<T>>>,
-    /// The event counts its emits.
+    /// Whether the event counts its emits.
     is_counted: bool,
 }
 
@@ -52,14 +52,14 @@ struct Suspended<T: ?Sized> {
 struct Progress {
     /// The listener to call next.
     place: Place,
-    /// Nobody is called any more; what runs is waited for.
+    /// No further listener is called; the walk waits for those that run.
     stopped: bool,
     pending: PendingCalls,
 }
 
-/// The calls that are waited for.
+/// The calls that the walk waits for.
 enum PendingCalls {
-    /// At most one: a walk in sequence.
+    /// At most one: a sequential walk.
     One(Option<Running>),
     Many {
         futures: FuturesUnordered<Running>,
@@ -72,12 +72,12 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         Self { payload, options, stage: Stage::Start }
     }
 
-    /// Tells whether the walk waits, so that [`resume`](Self::resume) goes on with it.
+    /// Returns whether the walk waits, so that [`resume`](Self::resume) goes on with it.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))
     }
 
-    /// Tells whether the walk has not begun yet.
+    /// Returns whether the walk has not begun yet.
     #[inline]
     pub(crate) fn is_new(&self) -> bool {
         matches!(self.stage, Stage::Start)
@@ -87,7 +87,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         Emission::with(EmitMode { awaits: true, fail_fast: self.options.fails_fast() })
     }
 
-    /// Starts the walk over the listeners of this moment.
+    /// Starts the walk over the listeners that the slot has now.
     #[inline]
     pub(crate) fn begin(&mut self, slot: &Slot<T>, cx: &mut Context<'_>) -> Poll<Report> {
         match slot.audience().hears() {
@@ -126,7 +126,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         if depth.is_over() {
             return Poll::Ready(emission.too_deep(&table));
         }
-        // As in `run`, with a place to stop at.
+        // As in `run`, but the walk remembers where it stopped.
         let (mut ran, mut place) = (0, Place::default());
         match emission.call_from(&mut place, &table, self.payload, &mut ran) {
             ControlFlow::Continue(()) => Poll::Ready(emission.finish(&table, ran)),
@@ -168,7 +168,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
         let Stage::Waiting(suspended) = &mut self.stage else { unreachable!("a walk that waits is resumed") };
         let Suspended { table, progress, rare, is_counted } = &mut **suspended;
         emission = emission.resume(rare.take());
-        // What was begun is finished, however deep its waker was called.
+        // Not refused at any depth: a walk that has begun must finish, however deep it is polled.
         let _depth = Depth::enter();
         if progress.poll(table, self.payload, &mut emission, cx).is_pending() {
             *rare = emission.suspend(table);
@@ -184,7 +184,7 @@ impl<'a, T: ?Sized + 'static> Awaited<'a, T> {
 }
 
 impl Progress {
-    /// Polls what runs and calls who is next, in turns; ready when neither is left.
+    /// Polls the running calls and calls the next listeners, by turns; ready when none of either is left.
     fn poll<T: ?Sized + 'static>(
         &mut self,
         table: &Table<T>,
@@ -211,12 +211,12 @@ impl Progress {
         }
     }
 
-    /// Takes on the call that interrupted the walk; pending when it is the only one there may be, and not ready.
+    /// Takes on the call that interrupted the walk; pending when a sequential walk has to wait for it.
     fn take<T: ?Sized + 'static>(&mut self, emission: &mut Emission<'_, T>, cx: &mut Context<'_>) -> Poll<()> {
         self.stopped |= emission.is_stopped();
         let Some(mut running) = emission.take_pending() else { return Poll::Ready(()) };
         match &mut self.pending {
-            // It is polled with the others.
+            // Polled with the others.
             PendingCalls::Many { futures, .. } => futures.push(running),
             PendingCalls::One(one) => match Pin::new(&mut running).poll(cx) {
                 Poll::Ready(result) => self.note(emission, result),

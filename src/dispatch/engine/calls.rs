@@ -1,15 +1,25 @@
 //! The calls in flight of one waitable listener, and waiting for their end.
 //!
 //! ```text
-//! word            means                     changes
-//! n               n calls in flight         enter: n -> n + 1, leave: n -> n - 1
-//! CLOSED | n      the same, and no more     leave alone
-//! CLOSED          over                      never
+//! word            means                           changes
+//! n               n calls in flight               enter: n -> n + 1, leave: n -> n - 1, close: | CLOSED
+//! CLOSED | n      n in flight, none may enter     leave: n -> n - 1
+//! CLOSED          over                            never
 //! ```
 //!
-//! Count and closing share one word, so whoever sees `CLOSED` alone knows that no call runs or will.
-//! A call enters before its filter is asked, and leaves when the listener has returned, or when
-//! its future is finished or dropped.
+//! A call enters before its filter runs, and leaves when the listener has returned, or when its future is
+//! finished or dropped. A thread closes the calls before it waits for them. The count and the closing share
+//! one word, so a thread that reads `CLOSED` alone knows that no call is running and none will. Where a call
+//! meets the close:
+//!
+//! 1. The enter comes first: the close finds the call in the count, and the wait lasts until it leaves.
+//! 2. The close comes first: the enter finds CLOSED, and the listener is not called.
+//! 3. The last call leaves before the close: it wakes no waiter, because a waiter closes first. The waiter finds
+//!    `CLOSED` at its first look. Enter and close are read-modify-writes, which continue the release sequence
+//!    of that leave, so what the call did is visible.
+//! 4. The last call leaves after the close: it finds `CLOSED | 1` and wakes the waiters. No later call can enter,
+//!    so one wake is enough.
+//! 5. The listener waits for its own end: this thread is inside the call, so the wait returns an error.
 
 use std::cell::RefCell;
 
@@ -21,7 +31,7 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 
 pub(crate) struct Calls {
     word: AtomicUsize,
-    /// Who waits for the last call to leave.
+    /// The threads and tasks that wait for the last call to leave.
     waiters: Waiters,
 }
 
@@ -35,10 +45,10 @@ impl Calls {
         Arc::new(Self { word: AtomicUsize::new(0), waiters: Waiters::new() })
     }
 
-    /// Counts a call; `None` when they are closed.
+    /// Counts a call; `None` when the calls are closed.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
         let next = |seen: usize| (seen & CLOSED == 0).then(|| seen + 1);
-        // Relaxed: nothing is published by entering; who waits looks at the count alone.
+        // Relaxed: entering publishes nothing; a waiter looks at the count alone.
         let swap = |seen, next| self.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
         update_from(0, next, swap).is_ok().then(|| InFlight(Arc::clone(self)))
     }
@@ -49,7 +59,7 @@ impl Calls {
         self.word.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
-    /// Tells whether this thread is inside one of these calls.
+    /// Returns whether this thread is inside one of these calls.
     pub(crate) fn is_inside(&self) -> bool {
         INSIDE.try_with(|inside| inside.borrow().contains(&self.id())).unwrap_or(false)
     }
@@ -59,7 +69,7 @@ impl Calls {
     }
 }
 
-/// The calls are closed and none is in flight.
+/// The end: the calls are closed and none is in flight.
 impl Ending for Calls {
     fn is_over(&self) -> bool {
         // Acquire: pairs with the Release of the last call to leave; what the listener did is visible.
@@ -75,9 +85,9 @@ impl Ending for Calls {
 pub(crate) struct InFlight(Arc<Calls>);
 
 impl InFlight {
-    /// Notes that this thread is inside the call, until the value is dropped.
+    /// Records that this thread is inside the call, until the returned value is dropped.
     pub(crate) fn inside(&self) -> Inside {
-        // A thread that is at its end has no list any more; it then finds no deadlock either.
+        // A thread that is ending has lost its list; a deadlock is not detected there.
         let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.0.id()));
         Inside(())
     }

@@ -1,40 +1,40 @@
-//! What stands between a turn and a call: a filter, a limit of calls, the count of those in flight.
+//! The conditions between a listener's turn and its call: a filter, a limit of calls, a count of calls in flight.
 //!
-//! A listener without any of them has `()` for its conditions, and pays nothing. The order is: is a
-//! call left, enter (a waitable one counts from here), filter, claim. So a filter that says no uses up nothing.
+//! A listener without conditions has `()` for them, and pays nothing. The order is: is a call left, enter (a
+//! waitable listener counts from here), filter, claim. So a payload that the filter refuses uses up no call.
 
 use super::calls::{Calls, InFlight};
 use super::failure::FailureCause;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, guard, update_from};
 
-/// Decides about one turn of a listener.
+/// Decides whether a listener is called in its turn.
 pub(crate) trait Admit<T: ?Sized>: Send + Sync + 'static {
-    /// Whether it does anything at all.
+    /// Whether a call can be refused at all.
     const MAY_REFUSE: bool;
 
-    /// Lets the payload pass, or says why not.
+    /// Checks the payload, and counts the call of a waitable listener.
     fn enter(&self, payload: &T) -> Verdict;
 
-    /// Takes one call; `None` when there is none left.
+    /// Claims one call; `None` when no call is left.
     fn claim(&self) -> Option<Claim>;
 
     /// Returns the limit of calls.
     fn limit(&self) -> Option<&Limit>;
 }
 
-/// What the conditions say about a payload.
+/// The answer of [`Admit::enter`].
 pub(crate) enum Verdict {
     Passed(Option<InFlight>),
     Refused,
     Failed(FailureCause),
 }
 
-/// A call that was taken, for this turn alone.
+/// A call that was claimed, for this turn alone.
 pub(crate) enum Claim {
-    /// Others are left, or there is no limit.
+    /// Further calls are left, or there is no limit.
     Left,
-    /// It is the last one: the listener is spent.
+    /// This is the last call: the listener is spent.
     Last,
 }
 
@@ -56,7 +56,7 @@ impl<T: ?Sized> Admit<T> for () {
     }
 }
 
-/// What a registration asked for.
+/// The conditions that a registration set.
 pub(crate) struct Conditions<T: ?Sized> {
     pub(crate) filter: Option<Box<Filter<T>>>,
     pub(crate) limit: Option<Limit>,
@@ -75,7 +75,7 @@ impl<T: ?Sized + 'static> Admit<T> for Conditions<T> {
     const MAY_REFUSE: bool = true;
 
     fn enter(&self, payload: &T) -> Verdict {
-        // A spent listener is in the table until its emit is over: nothing of it is asked or reported any more.
+        // A spent listener stays in the table until its last emit is over; its filter must not run, or fail, again.
         if self.limit.as_ref().is_some_and(|limit| limit.left() == 0) {
             return Verdict::Refused;
         }
@@ -104,8 +104,24 @@ impl<T: ?Sized + 'static> Admit<T> for Conditions<T> {
     }
 }
 
-/// The calls that a listener has left. `claim` and `end` share one word: each call is claimed or
-/// given up, never both.
+/// The calls that a listener has left. `claim` and `end` change one word: each call is claimed or
+/// given up, never both. Where two of them meet:
+///
+/// 1. Two emits claim the last call: one compare-and-swap changes 1 to 0, and its emit makes the call. The
+///    other fails, finds 0, and its emit skips the listener.
+/// 2. The listener emits its own event: its call was claimed before the closure ran, so the nested emit finds
+///    one call fewer; of a `once` listener, none.
+/// 3. The filter emits the event: filters run before the claim, so the nested emit may claim the last call.
+///    The outer claim then finds 0, and the listener is skipped: one call, in the nested emit.
+/// 4. The claim comes before the end: the claimed call runs, or is about to. `end` gives up the rest and returns
+///    true; when the claim took the last call, it finds 0 and returns false, and so does `off`.
+/// 5. The end comes before the claim: the claim finds 0 and the listener is skipped. `off` returns true, and
+///    no call follows.
+/// 6. Two threads end the listener: the swap gives the remaining calls to one of them, which returns true; the
+///    other finds 0.
+///
+/// `off` marks the listener as removed before it calls `end`. An emit that passed that mark in between still
+/// meets `end` at this word: case 4 or 5.
 pub(crate) struct Limit {
     left: AtomicU32,
 }
@@ -116,7 +132,7 @@ impl Limit {
     }
 
     fn claim(&self) -> Option<Claim> {
-        // Relaxed everywhere: the word alone picks the winners; nothing is published through it.
+        // Relaxed everywhere: the word alone decides which claims succeed; nothing is published through it.
         let swap = |seen, next| self.left.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed);
         let before = update_from(1, |left: u32| left.checked_sub(1), swap).unwrap_or(0);
         match before {
@@ -126,7 +142,7 @@ impl Limit {
         }
     }
 
-    /// Gives up the calls that are left; false when there are none.
+    /// Gives up the calls that are left; false when no call is left.
     pub(crate) fn end(&self) -> bool {
         self.left.swap(0, Ordering::Relaxed) != 0
     }

@@ -1,4 +1,4 @@
-//! What the clones and namespaces of one dispatcher share, and its events as it sees them.
+//! The state that all clones and namespaces of one dispatcher share, and a slot without its payload type.
 
 use std::any::Any;
 
@@ -23,7 +23,7 @@ impl Core {
 }
 
 impl Drop for Core {
-    /// Ends the hook: events that outlive the dispatcher hold its cell.
+    /// Removes the hook: events that outlive the dispatcher hold its cell.
     fn drop(&mut self) {
         self.hook.set(None);
     }
@@ -42,12 +42,12 @@ impl Default for Bounds {
     }
 }
 
-/// A slot whose payload type is not known.
+/// A slot with its payload type erased.
 pub(crate) trait AnySlot: Any + Send + Sync {
-    /// Takes a reference; false when the slot is closed.
+    /// Acquires a reference; false when the slot is closed.
     fn acquire(&self) -> bool;
 
-    /// Gives references back; the last one closes the slot.
+    /// Releases references; the last one closes the slot.
     fn release(&self, count: usize);
 
     fn is_closed(&self) -> bool;
@@ -71,7 +71,7 @@ pub(crate) trait AnySlot: Any + Send + Sync {
 
     fn name(&self) -> &Arc<str>;
 
-    /// Tells the recorder what the event counts, if it does.
+    /// Reports the event's counts to the recorder, if the event counts.
     #[cfg(feature = "metrics")]
     fn record_metrics(&self);
 

@@ -1,7 +1,7 @@
-//! What an event counts, when it is asked to.
+//! The counters of an event, made when counting is enabled.
 //!
-//! Threads are spread over 16 shards, in turn: few of those that emit one event write the same cache
-//! line. An event that is not counted has no shards.
+//! Threads are spread over 16 shards in turn, so that few threads that emit one event write the same cache
+//! line. An event that does not count has no shards.
 
 use crossbeam_utils::CachePadded;
 
@@ -26,16 +26,15 @@ struct Shard {
     failures: AtomicU64,
 }
 
-/// What an event counted since it was asked to: see [`Event::enable_counts`](crate::Event::enable_counts).
+/// The counts of an event since [`Event::enable_counts`](crate::Event::enable_counts).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventCounts {
-    /// Emits that ended, those that nobody heard included; not those of a muted event.
+    /// Emits that ended, including those without listeners, except while the event was muted.
     pub emits: u64,
-    /// Calls of listeners that ran to their end in them. A listener that was handed to the runtime is
-    /// not among them.
+    /// Calls that ended within these emits. A listener that was handed to the runtime is not counted.
     pub calls: u64,
-    /// Failures in their reports.
+    /// Failures in the reports of these emits.
     pub failures: u64,
 }
 
@@ -58,7 +57,7 @@ impl EventCounters {
         }
     }
 
-    /// Tells the recorder what was counted since the last time.
+    /// Reports to the recorder what was counted since the last call.
     #[cfg(feature = "metrics")]
     pub(crate) fn record_metrics(&self, event: &crate::sync::Arc<str>) {
         let EventCounts { emits, calls, failures } = self.sum();

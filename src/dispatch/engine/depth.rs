@@ -1,23 +1,24 @@
-//! How deep this thread is in emits that run inside listeners, over all dispatchers.
+//! The depth of nested emits on this thread, over all dispatchers.
 //!
-//! A chain of listeners that emit each other for ever would overflow the stack, which nothing can
-//! catch. Past [`MAX_DEPTH`] an emit calls nobody and says so in its report. An async emit is counted
-//! while it is polled.
+//! Listeners that emit each other's events without end would overflow the stack, which nothing can catch.
+//! Past [`MAX_DEPTH`] an emit calls no listener, and its report has a failure. An async emit counts while it
+//! is polled.
 
 use std::cell::Cell;
 
 use crate::sync::const_thread_local;
 
-/// How many emits may run inside one another on one thread, over all dispatchers.
+/// How many emits may be nested on one thread, over all dispatchers.
 ///
-/// One more calls nobody; its report has a failure with [`FailureCause::TooDeep`](crate::dispatch::FailureCause::TooDeep).
+/// A deeper emit calls no listener; its report has a failure with
+/// [`FailureCause::TooDeep`](crate::dispatch::FailureCause::TooDeep).
 pub const MAX_DEPTH: usize = 64;
 
 const_thread_local! {
     static DEPTH: Cell<usize> = Cell::new(0);
 }
 
-/// One level, until it is dropped.
+/// One level of nesting, until it is dropped.
 pub(crate) struct Depth {
     outside: usize,
 }

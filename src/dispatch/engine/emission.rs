@@ -1,6 +1,6 @@
-//! [`Emission`]: what one emit gathers on its way from listener to listener.
+//! [`Emission`]: the state of one emit, passed from listener to listener.
 //!
-//! The walk over a table is in [`walk`](super::walk); a listener leaves here what came of its call.
+//! [`walk`](super::walk) walks over the table; each call leaves its result here.
 
 use std::ops::{BitOr, ControlFlow};
 
@@ -15,20 +15,20 @@ use super::tasks::SpawnedTask;
 use crate::snapshot::Place;
 use crate::sync::Arc;
 
-/// What came of one call: a set of flags, of which [`RAN`](Self::RAN) alone is the common case.
+/// The result of one turn: a set of flags, of which [`RAN`](Self::RAN) alone is the common case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step(u8);
 
 impl Step {
     /// The listener was not called.
     pub(crate) const SKIPPED: Self = Self(0);
-    /// It ran to its end.
+    /// The listener ran to its end.
     pub(crate) const RAN: Self = Self(1);
-    /// It stops the emit.
+    /// The listener stops the emit.
     pub(crate) const STOP: Self = Self(2);
-    /// It will never run again and can leave the table.
+    /// The listener will never run again and can leave the table.
     pub(crate) const SPENT: Self = Self(4);
-    /// It left a [`Running`] to wait for.
+    /// The call left a [`Running`] to wait for.
     pub(crate) const PENDING: Self = Self(8);
 
     pub(super) fn has(self, flag: Self) -> bool {
@@ -45,18 +45,18 @@ impl BitOr for Step {
     }
 }
 
-/// What an emit carries from listener to listener.
+/// The state that an emit carries from listener to listener.
 ///
-/// The common emit carries nothing: how many listeners ran is counted in a register.
+/// The common emit carries nothing: a register counts the listeners that ran.
 pub(crate) struct Emission<'e, T: ?Sized> {
     /// Behind one pointer, so that the common emit has one thing to check at its end.
     pub(super) rare: Option<Box<Rare<T>>>,
     mode: EmitMode,
-    /// Where values and tasks go; most emits ask for neither.
+    /// Where values and tasks go; most emits collect neither.
     asked: Asked<'e>,
 }
 
-/// What an emit hands to its caller besides the report.
+/// What an emit collects for its caller besides the report.
 enum Asked<'e> {
     Nothing,
     Values(&'e mut dyn Values),
@@ -66,25 +66,25 @@ enum Asked<'e> {
 
 #[derive(Clone, Copy)]
 pub(crate) struct EmitMode {
-    /// Async listeners are waited for, not handed to the runtime.
+    /// The emit waits for async listeners instead of handing them to the runtime.
     pub(crate) awaits: bool,
     pub(crate) fail_fast: bool,
 }
 
-/// What few emits carry.
+/// The part of the state that few emits need.
 pub(crate) struct Rare<T: ?Sized> {
-    /// All but the listeners that ran with nothing else to tell.
+    /// The report, except for the listeners that the walk counts in a register.
     pub(super) report: Report,
-    /// The payload for async listeners; made by the first of them.
+    /// The payload for async listeners; the first of them makes it.
     pub(super) shared: Option<Arc<T>>,
-    /// The async listener that was called just now, to be waited for.
+    /// The async call that interrupted the walk just now.
     pending: Option<Running>,
-    /// Where the listeners that this emit used up are in its table.
+    /// The places, in the emit's table, of listeners that this emit used up.
     pub(super) spent: Vec<Place>,
 }
 
 impl<'e, T: ?Sized + 'static> Emission<'e, T> {
-    /// Makes one that hands async listeners to the runtime.
+    /// Makes the state of an emit that hands async listeners to the runtime.
     #[inline]
     pub(crate) fn new() -> Self {
         Self::with(EmitMode { awaits: false, fail_fast: false })
@@ -122,18 +122,18 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
         })
     }
 
-    /// Goes on with what an earlier poll left.
+    /// Takes over the state that an earlier poll left.
     pub(crate) fn resume(mut self, rare: Option<Box<Rare<T>>>) -> Self {
         self.rare = rare;
         self
     }
 
-    /// Tells whether async listeners are waited for, not handed to the runtime.
+    /// Returns whether the emit waits for async listeners instead of handing them to the runtime.
     pub(crate) fn awaits(&self) -> bool {
         self.mode.awaits
     }
 
-    /// Returns the payload, shared.
+    /// Returns the shared payload, and makes it the first time.
     pub(crate) fn share(&mut self, payload: &T) -> Arc<T>
     where
         T: Payload,
@@ -153,13 +153,13 @@ impl<'e, T: ?Sized + 'static> Emission<'e, T> {
         if self.add_failure(origin.fail(cause)) { Step::STOP } else { Step::SKIPPED }
     }
 
-    /// Puts a failure into the report, and tells whether it stops the emit.
+    /// Puts a failure into the report, and returns whether it stops the emit.
     pub(crate) fn add_failure(&mut self, failure: Failure) -> bool {
         self.rare().report.add_failure(failure);
         self.mode.fail_fast
     }
 
-    /// Counts a listener that was waited for.
+    /// Counts listeners that ran.
     pub(crate) fn add_ran(&mut self, count: u32) {
         self.rare().report.add_ran(count);
     }
@@ -203,7 +203,7 @@ impl<T: ?Sized> Values for Emission<'_, T> {
 }
 
 impl<T: ?Sized> Drop for Rare<T> {
-    /// Where an emit did not end: dropped half-way, it has no report to put a panic into.
+    /// For an emit that was dropped half-way, which returns no report for a panic to go into.
     fn drop(&mut self) {
         drop_logged("a payload", self.shared.take());
         drop_logged("an error", std::mem::take(&mut self.report));

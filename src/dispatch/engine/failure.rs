@@ -1,4 +1,4 @@
-//! What went wrong with a listener, or with an emit as a whole.
+//! The failure of a listener, or of an emit as a whole.
 
 use std::fmt;
 use std::panic::Location;
@@ -6,10 +6,10 @@ use std::panic::Location;
 use super::depth::MAX_DEPTH;
 use crate::sync::Arc;
 
-/// What user code may return as its error: anything that `?` turns into a boxed error.
+/// A boxed error of user code: `?` converts any error type into it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A listener that failed, in one emit; or an emit that failed as a whole.
+/// The failure of a listener in one emit, or of an emit as a whole.
 #[derive(Debug)]
 pub struct Failure {
     event: Arc<str>,
@@ -28,13 +28,13 @@ impl Failure {
         &self.event
     }
 
-    /// Returns where the listener was registered; `None` when it is no listener that failed.
+    /// Returns where the listener was registered; `None` when no listener failed.
     #[must_use]
     pub fn registered_at(&self) -> Option<&'static Location<'static>> {
         self.registered_at
     }
 
-    /// Returns what went wrong.
+    /// Returns the cause.
     #[must_use]
     pub fn cause(&self) -> &FailureCause {
         &self.cause
@@ -61,7 +61,7 @@ impl std::error::Error for Failure {
     }
 }
 
-/// What went wrong.
+/// The cause of a [`Failure`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FailureCause {
@@ -69,26 +69,26 @@ pub enum FailureCause {
     Error(BoxError),
     /// The listener, or its filter, panicked with this message.
     Panic(String),
-    /// What the listener captured, its future, or the shared payload panicked while it was dropped.
+    /// A value that the listener captured, its future, or the shared payload panicked while it was dropped.
     DropPanic(String),
-    /// The listener is async and was not run: a plain emit found no tokio runtime to hand it to.
+    /// The async listener was not run: a plain emit found no tokio runtime to hand it to.
     ///
-    /// Emit from within a runtime with the feature `tokio` on, or use `emit_async`, which needs none.
+    /// Emit inside a runtime with the feature `tokio`, or use `emit_async`, which needs no runtime.
     NoRuntime,
-    /// The listener is async and was not run: as many as the dispatcher allows are in flight.
+    /// The async listener was not run: the dispatcher allows no more of them in flight.
     TooManyInFlight,
     /// The listener was handed to a runtime and did not finish: its task was aborted, or the runtime shut down.
     Cancelled,
-    /// The listener returned a value of another type than the emit asked for.
+    /// The listener returned a value of another type than the emit collects.
     ValueMismatch {
         /// The type that the emit collects.
         expected: &'static str,
         /// The type that the listener returned.
         found: &'static str,
     },
-    /// Nobody was called: the emit is nested deeper than [`MAX_DEPTH`].
+    /// No listener was called: the emit is nested deeper than [`MAX_DEPTH`].
     TooDeep,
-    /// The listener was not registered: the event has as many as the dispatcher allows.
+    /// The listener was not registered: the event has as many listeners as the dispatcher allows.
     TooManyListeners {
         /// The limit.
         limit: usize,
@@ -96,7 +96,7 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// Returns what it is called in a label.
+    /// Returns its name in the label of a metric.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Error(_) => "error",
@@ -126,7 +126,7 @@ impl fmt::Display for FailureCause {
             Self::ValueMismatch { expected, found } => {
                 write!(f, "returned a `{found}` where the emit collects `{expected}`")
             }
-            Self::TooDeep => write!(f, "called nobody: it is nested deeper than {MAX_DEPTH} emits"),
+            Self::TooDeep => write!(f, "called no listener: it is nested deeper than {MAX_DEPTH} emits"),
             Self::TooManyListeners { limit } => write!(f, "was not registered: the event has {limit} listeners, the most allowed"),
         }
     }

@@ -1,4 +1,4 @@
-//! What can be asked about a registration.
+//! [`ListenerInfo`]: a description of one registration.
 
 use std::panic::Location;
 
@@ -6,7 +6,7 @@ use super::node::{Listen, ListenerKind};
 use super::priority::Priority;
 use super::table::EntryKey;
 
-/// One registration as it was when it was asked for: see [`Event::listeners`](crate::Event::listeners).
+/// A registration at the moment of the call: see [`Event::listeners`](crate::Event::listeners).
 ///
 /// ```
 /// use fanfare::{Dispatcher, Priority};
@@ -39,31 +39,31 @@ impl ListenerInfo {
         }
     }
 
-    /// Returns its priority.
+    /// Returns the priority.
     #[must_use]
     pub fn priority(&self) -> Priority {
         self.priority
     }
 
-    /// Returns how it is called.
+    /// Returns how the listener is called.
     #[must_use]
     pub fn kind(&self) -> ListenerKind {
         self.kind
     }
 
-    /// Returns where it was registered.
+    /// Returns where the listener was registered.
     #[must_use]
     pub fn registered_at(&self) -> &'static Location<'static> {
         self.registered_at
     }
 
-    /// Returns how often it will still be called at most; `None` for no limit.
+    /// Returns how many calls are left; `None` for no limit.
     #[must_use]
     pub fn calls_left(&self) -> Option<u32> {
         self.calls_left
     }
 
-    /// Tells whether it is paused.
+    /// Returns whether the listener is paused.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused

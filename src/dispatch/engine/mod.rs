@@ -1,15 +1,15 @@
-//! What runs when an event is emitted: the slot of an event, its table, the walk over it, and what came of it.
+//! The engine of an emit: the slot of an event, its table, the walk over the table, and the report.
 //!
-//! The files beside this folder are what a user holds: a dispatcher, handles, registrations. They use the
-//! engine, and the engine uses none of them. Its main files, the upper ones using the lower:
+//! The files beside this folder are for users: a dispatcher, handles, registrations. They use the engine,
+//! and the engine uses none of them. The main files here, upper ones using lower ones:
 //!
 //! ```text
 //! slot        one event: its published table, its life        awaited     the walk as a future
 //! walk        one emit over a table                           async_call  a closure that makes futures
 //! table       the listeners of one event, an immutable value  core        what the clones of a dispatcher share
 //! node        one listener                                    tasks       futures handed to the runtime
-//! emission    what one emit gathers                           running     one such future
-//! origin      where failures come from and are logged         report      what an emit did
+//! emission    the state of one emit                           running     one such future
+//! origin      where failures come from and go to              report      what an emit did
 //! ```
 
 pub(super) mod async_call;

@@ -4,16 +4,16 @@
 //! state          may be called    changes
 //! 0              yes              pause: + 1, off: | REMOVED
 //! n < REMOVED    paused n times   pause: + 1, resume: - 1
-//! REMOVED | n    no more          never back
+//! REMOVED | n    never again      REMOVED stays set
 //! ```
 //!
 //! The word lives in the node, which all snapshots of the table share, and never in a table's entry:
-//! an emit that runs an old table sees at once that a listener is gone. Whether a call is left of a
-//! `once` or `times` listener is decided by one word too, its [`Limit`]: each is claimed or given up.
+//! an emit that runs an old table sees at once that a listener is gone. The calls left of a `once` or
+//! `times` listener are one word too, its [`Limit`]: each call is claimed or given up.
 //!
-//! Whoever drops the last table that holds a node may be an emit, and what a closure captured may panic
-//! while it is dropped. So a reference to a node is given up by [`Listen::release`], which takes the
-//! last one apart inside the guard. (A node that did so in its own `Drop` would have to say, in every
+//! An emit may drop the last table that holds a node, and the values that a closure captured may panic
+//! while they are dropped. So a reference to a node is given up by [`Listen::release`], which takes the
+//! last one apart inside the guard. (A node that did so in its own `Drop` would have to check, in every
 //! call, that it still has its closure.)
 
 use std::fmt;
@@ -31,7 +31,7 @@ use crate::snapshot::Release;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, guard, unique_number};
 
-/// A listener as the table sees it: the kind of closure is behind this call.
+/// A listener as the table sees it, with the type of its closure erased.
 pub(crate) trait Listen<T: ?Sized>: Send + Sync {
     /// Calls the listener, unless it is gone or paused. Never unwinds; a failure goes into `emission`.
     fn call(&self, payload: &T, emission: &mut Emission<'_, T>) -> Step;
@@ -44,16 +44,16 @@ pub(crate) trait Listen<T: ?Sized>: Send + Sync {
 
     fn kind(&self) -> ListenerKind;
 
-    /// Returns what a [`Listener`](crate::Listener) is taken off by.
+    /// Returns the identity of a [`Listener`](crate::Listener); `None` for a plain closure.
     fn identity(&self) -> Option<ListenerId>;
 
-    /// Ends the listener; true for one caller alone, and never when its last call was claimed.
+    /// Ends the listener; true for one caller only, and for none when its last call was claimed.
     fn end(&self) -> bool;
 
-    /// Gives up a reference; what the last one leaves is dropped inside the guard. Never unwinds.
+    /// Gives up a reference; the last one drops the closure inside the guard. Never unwinds.
     fn release(self: Arc<Self>);
 
-    /// Tells whether the listener may still be called, now or after a pause.
+    /// Returns whether the listener may still be called, now or after a pause.
     fn is_active(&self) -> bool {
         !self.state().is_removed() && self.limit().is_none_or(|limit| limit.left() > 0)
     }
@@ -67,11 +67,11 @@ pub enum ListenerKind {
     Sync,
     /// As a future.
     Async,
-    /// It fills a [`Next`](crate::dispatch::Next) or an [`EventStream`](crate::dispatch::EventStream).
+    /// By filling a [`Next`](crate::dispatch::Next) or an [`EventStream`](crate::dispatch::EventStream).
     Stream,
 }
 
-/// What a [`Listener`](crate::Listener) is taken off by: unique within the process, never used again.
+/// The identity of a [`Listener`](crate::Listener), by which it is taken off: unique within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListenerId(NonZeroU64);
 
@@ -91,7 +91,7 @@ impl fmt::Display for ListenerId {
 pub(crate) struct ListenerState(AtomicU32);
 
 const REMOVED: u32 = 1 << 31;
-/// As often as a listener may be paused, far from what would run into [`REMOVED`].
+/// The most pauses allowed, far below an overflow into [`REMOVED`].
 const MOST_PAUSED: u32 = 1 << 30;
 
 impl ListenerState {
@@ -134,7 +134,7 @@ impl ListenerState {
 pub(crate) trait Call<T: ?Sized>: Send + Sync {
     const KIND: ListenerKind;
 
-    /// What a call needs that may be refused before one is claimed.
+    /// A resource that a call needs, and that may be refused before the call is claimed.
     type Ready;
 
     fn ready(&self, origin: &Origin, emission: &Emission<'_, T>) -> Result<Self::Ready, FailureCause>;
@@ -145,15 +145,15 @@ pub(crate) trait Call<T: ?Sized>: Send + Sync {
         None
     }
 
-    /// Hears that the listener was taken off with calls left; some may be running.
+    /// Runs when the listener was taken off with calls left; calls may still be running.
     fn ended(&self) {}
 }
 
-/// One call that was let through.
+/// One call that the conditions let through.
 pub(crate) struct Turn<'a, 'e, T: ?Sized, R> {
     pub(crate) emission: &'a mut Emission<'e, T>,
     pub(crate) origin: &'a Arc<Origin>,
-    /// Counts the call, of a waitable listener, until it is dropped.
+    /// Counts the call of a waitable listener, until this is dropped.
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) ready: R,
 }
@@ -177,7 +177,7 @@ impl<T: ?Sized> Deref for Held<T> {
     type Target = Arc<dyn Listen<T>>;
 
     fn deref(&self) -> &Self::Target {
-        self.0.as_ref().expect("it is taken by the drop alone")
+        self.0.as_ref().expect("only the drop takes the listener")
     }
 }
 
@@ -218,7 +218,7 @@ where
             Verdict::Refused => return Step::SKIPPED,
             Verdict::Failed(cause) => return emission.refuse(origin, cause),
         };
-        // Again: a filter may take its own listener off.
+        // Checked again: a filter may take its own listener off.
         if A::MAY_REFUSE && !state.is_open() {
             return Step::SKIPPED;
         }
@@ -264,7 +264,7 @@ where
     }
 
     fn release(self: Arc<Self>) {
-        // One caller alone gets the last one, whoever races.
+        // Of racing callers, exactly one gets the last reference.
         if let Some(Self { call, conditions, origin, .. }) = Arc::into_inner(self) {
             origin.drop_guarded(call);
             origin.drop_guarded(conditions);
@@ -272,7 +272,7 @@ where
     }
 }
 
-/// Keeps the way of a skipped listener out of the others' way.
+/// Keeps the code for skipped listeners out of the common path.
 #[cold]
 #[inline(never)]
 fn skip() -> Step {
@@ -353,7 +353,7 @@ where
     }
 }
 
-/// Hands the shared payload to a closure of ours, which tells whether it wants more.
+/// Hands the shared payload to a closure of ours, which returns whether it wants more.
 pub(crate) struct SharedCall<F, E> {
     listener: F,
     ended: E,
@@ -389,7 +389,7 @@ where
     }
 
     fn ended(&self) {
-        // It wakes a reader, and a waker is user code.
+        // The closure wakes a reader, and a waker is user code.
         let _ = guard(&self.ended);
     }
 }

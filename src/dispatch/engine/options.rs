@@ -1,6 +1,6 @@
-//! How one emit is to run.
+//! [`EmitOptions`]: how one emit runs.
 
-/// How one emit is to run: for [`Event::emit_with`](crate::Event::emit_with) and
+/// How one emit runs: options for [`Event::emit_with`](crate::Event::emit_with) and
 /// [`emit_async_with`](crate::Event::emit_async_with).
 ///
 /// ```
@@ -24,13 +24,14 @@ pub struct EmitOptions {
 }
 
 impl EmitOptions {
-    /// Returns the defaults: a failure stops nothing, and async listeners are awaited one by one.
+    /// Returns the defaults: a failure does not stop the emit, and async listeners are awaited one by one.
     #[must_use]
     pub const fn new() -> Self {
         Self { fail_fast: false, limit: 1 }
     }
 
-    /// Stops the emit at the first failure, as a `Break` does; in its report, `stopped` is true.
+    /// Stops the emit at the first failure, as a `Break` does; its report is then
+    /// [stopped](super::Report::is_stopped).
     #[must_use]
     pub const fn fail_fast(self) -> Self {
         Self { fail_fast: true, ..self }
@@ -38,10 +39,10 @@ impl EmitOptions {
 
     /// Lets an async emit wait for up to `limit` async listeners at once.
     ///
-    /// They are started in the order of calls, sync listeners between them run in their turn; while
-    /// `limit` of them run, nobody further down is called. A `Break`, or a failure in an emit that fails
-    /// fast, keeps the rest from starting; those that run are waited for. One at a time, the default, awaits each before the next is called. A plain emit
-    /// waits for none and does not look at this.
+    /// Async listeners start in the order of calls, and sync listeners between them run in their turn. While
+    /// `limit` of them run, no further listener is called. A `Break`, or a failure in an emit that fails fast,
+    /// keeps the rest from starting; the emit still waits for those that run. With 1, the default, each async
+    /// listener ends before the next listener is called. A plain emit ignores this option.
     ///
     /// # Panics
     ///

@@ -1,9 +1,9 @@
-//! Where failures come from, an event or the listeners of one line of code, and where their texts go.
+//! Where failures come from (an event, or the listeners of one line of code), and where they go.
 //!
-//! Each failure goes where someone looks: into the report of its emit, and to the dispatcher's
-//! `on_error` hook when it happens. Without a hook the first failure of the listeners that one
-//! line of code registered is written to stderr, or logged to a subscriber of the crate `tracing`. A failure
-//! that happens inside the hook is written there too, and does not call it again.
+//! Each failure goes into the report of its emit, and to the dispatcher's `on_error` hook when it happens.
+//! Without a hook, the first failure of the listeners that one line of code registered is logged: to a
+//! subscriber of the crate `tracing`, else to stderr. A failure inside the hook is logged too, and does not
+//! call the hook again.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -15,15 +15,15 @@ use crate::observe::emits::{failed, warn};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, SnapshotCell, const_thread_local, guard};
 
-/// What the listeners and tables of one event know of it.
+/// The part of an event that its listeners and tables share.
 pub(crate) struct EventMeta {
     pub(crate) name: Arc<str>,
-    /// The hook of the event's dispatcher: empty when that is gone.
+    /// The hook of the event's dispatcher: empty when the dispatcher is gone.
     pub(crate) hook: Arc<HookCell>,
 }
 
 impl EventMeta {
-    /// Makes a failure that no listener is to blame for, and tells of it.
+    /// Makes a failure that no listener caused, and passes it to the hook or the log.
     #[cold]
     pub(crate) fn fail(&self, cause: FailureCause) -> Failure {
         failed(cause.label());
@@ -40,7 +40,7 @@ impl EventMeta {
         report
     }
 
-    /// Tells the hook; without one, stderr, of the first failure of each place of registration.
+    /// Passes a failure to the hook; without a hook, logs it if `telling` says so.
     fn tell(&self, failure: &Failure, telling: Telling) {
         let hook = self.hook.get();
         match &hook {
@@ -58,27 +58,28 @@ impl EventMeta {
                 Telling::Again => {}
             },
         }
-        // The last reference, when the hook was replaced meanwhile.
+        // This is the last reference if the hook was replaced meanwhile.
         drop_logged("the on_error hook", hook);
     }
 }
 
-/// Whether a failure is worth a line on stderr, where there is no hook.
+/// Whether a failure is logged when there is no hook.
 #[derive(Clone, Copy)]
 enum Telling {
-    /// No report has it, or no listener to blame.
+    /// Logged: no report has it, or no listener caused it.
     Always,
-    /// The listener's first one.
+    /// Logged: the first failure of its origin.
     First,
+    /// Not logged.
     Again,
 }
 
-/// What a dispatcher does with failures: see [`Dispatcher::on_error`](crate::Dispatcher::on_error).
+/// The closure that a dispatcher calls for failures: see [`Dispatcher::on_error`](crate::Dispatcher::on_error).
 pub(crate) type Hook = Arc<dyn Fn(&Failure) + Send + Sync>;
 
 /// The hook of one dispatcher, shared with its events.
 ///
-/// Empty until one is set, and again when the dispatcher is gone: an event that outlives it loses the hook.
+/// Empty until a hook is set, and again when the dispatcher is gone: an event that outlives it loses the hook.
 pub(crate) struct HookCell(SnapshotCell<Option<Hook>>);
 
 impl HookCell {
@@ -90,7 +91,7 @@ impl HookCell {
         Option::clone(&self.0.load())
     }
 
-    /// Replaces the hook. The old one is user code to drop.
+    /// Replaces the hook. Dropping the old one is user code.
     pub(crate) fn set(&self, hook: Option<Hook>) {
         drop_logged("the on_error hook", self.0.update(|_| Some((hook.clone(), ()))));
     }
@@ -101,12 +102,13 @@ const_thread_local! {
     static IN_HOOK: Cell<bool> = Cell::new(false);
 }
 
-/// Where listeners come from, and whether one of them failed: shared by all that one line of code
-/// registered, so that thousands of them cost no more memory than a pointer each.
+/// The line of code that registered listeners, and whether one of them failed.
+///
+/// All listeners of that line share it, so that each of thousands costs one pointer.
 pub(crate) struct Origin {
     pub(crate) event: Arc<EventMeta>,
     pub(crate) registered_at: &'static Location<'static>,
-    /// The type of the closure: one place may register several, in a helper say.
+    /// The type of the closure: one place, in a helper for example, may register several types.
     listener: TypeId,
     /// Set by the first failure.
     failed: AtomicBool,
@@ -117,7 +119,7 @@ impl Origin {
         Self { event, registered_at, listener, failed: AtomicBool::new(false) }
     }
 
-    /// Tells whether this is the origin of such a listener too.
+    /// Returns whether listeners of this place and type have this origin.
     pub(crate) fn is_of(&self, registered_at: &'static Location<'static>, listener: TypeId) -> bool {
         std::ptr::eq(self.registered_at, registered_at) && self.listener == listener
     }
@@ -129,17 +131,17 @@ impl Origin {
         Failure::new(Arc::clone(&self.event.name), Some(self.registered_at), cause)
     }
 
-    /// Makes a failure of a listener, and tells of it.
+    /// Makes a failure of a listener, and passes it to the hook or the log.
     #[cold]
     pub(crate) fn fail(&self, cause: FailureCause) -> Failure {
         let failure = self.failure(cause);
-        // Relaxed: only the flag itself decides who is the first.
+        // Relaxed: the flag alone decides which failure is the first.
         self.event
             .tell(&failure, if self.failed.swap(true, Ordering::Relaxed) { Telling::Again } else { Telling::First });
         failure
     }
 
-    /// Makes a failure that no report may ever have, and tells of it.
+    /// Makes a failure that may be in no report, and passes it to the hook or the log.
     #[cold]
     pub(crate) fn fail_unreported(&self, cause: FailureCause) -> Failure {
         let failure = self.failure(cause);
@@ -147,7 +149,7 @@ impl Origin {
         failure
     }
 
-    /// Drops a value of the user's, telling of a panic: nobody's report is at hand.
+    /// Drops a user's value; a panic goes to the hook or the log, because no report is at hand.
     pub(crate) fn drop_guarded<V>(&self, value: V) {
         if let Err(panic) = guard(|| drop(value)) {
             drop(self.fail_unreported(FailureCause::DropPanic(panic)));
@@ -155,7 +157,7 @@ impl Origin {
     }
 }
 
-/// Drops a value of the user's where nobody is left to tell of a panic.
+/// Drops a user's value where neither a report nor a hook is at hand; a panic is logged.
 pub(crate) fn drop_logged<V>(what: &str, value: V) {
     if let Err(panic) = guard(|| drop(value)) {
         warn(&format!("{what} panicked while it was dropped: {panic}"));

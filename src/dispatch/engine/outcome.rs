@@ -1,4 +1,4 @@
-//! What listeners return, and what payloads async listeners can share.
+//! The return values of listeners, and the payloads that async listeners can share.
 
 use std::any::{Any, type_name};
 use std::ops::ControlFlow;
@@ -8,16 +8,16 @@ use self::sealed::{AnyValue, Values};
 use super::failure::{BoxError, FailureCause};
 use crate::sync::{Arc, guard};
 
-/// What a listener may return.
+/// The type of a listener's return value.
 ///
-/// - `()`: it went well.
-/// - `Result<(), E>`, for any `E` that converts into a boxed error: an `Err` goes into the report, the
+/// - `()`: the listener cannot fail.
+/// - `Result<(), E>`, for any `E` that converts into a boxed error: an `Err` goes into the report, and the
 ///   other listeners run all the same.
 /// - [`ControlFlow<()>`](ControlFlow): a `Break` stops the emit; listeners further down are not called.
 /// - [`Value<V>`](Value), or `Result<Value<V>, E>`: a value for an emit that collects.
 ///
-/// A closure that names but one side of a `Result` has to say the other: `Err::<(), _>("no paper")`,
-/// `Ok::<(), PrintError>(())`.
+/// A closure that returns only one variant of a `Result` has to name the other type:
+/// `Err::<(), _>("no paper")`, `Ok::<(), PrintError>(())`.
 #[diagnostic::on_unimplemented(
     message = "a listener cannot return `{Self}`",
     note = "return `()`, a `Result` of it, a `ControlFlow<()>`, or a `Value`; to drop what the closure computes: `|payload| {{ ..; }}`"
@@ -30,10 +30,10 @@ impl Outcome for ControlFlow<()> {}
 impl<V: 'static> Outcome for Value<V> {}
 impl<V: 'static, E: Into<BoxError>> Outcome for Result<Value<V>, E> {}
 
-/// A value that a listener returns to an emit that asks for it.
+/// A value that a listener returns to an emit that collects values.
 ///
-/// [`Event::emit_collect`](crate::Event::emit_collect) and [`emit_fold`](crate::Event::emit_fold) ask;
-/// any other emit drops it, and so does an async listener's.
+/// [`Event::emit_collect`](crate::Event::emit_collect) and [`emit_fold`](crate::Event::emit_fold) collect;
+/// other emits drop the value, and every emit drops that of an async listener.
 ///
 /// ```
 /// use fanfare::{Dispatcher, dispatch::Value};
@@ -48,15 +48,15 @@ impl<V: 'static, E: Into<BoxError>> Outcome for Result<Value<V>, E> {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value<V>(
-    /// What the emit gets.
+    /// The value that the emit gets.
     pub V,
 );
 
 /// A payload that async listeners can share.
 ///
-/// Given to every `T: Clone`, and to `str`, `[U]` and `Path`. An emit makes one `Arc` when it
-/// reaches its first async listener, however many there are; `emit_arc` makes none. What cannot be
-/// cloned travels as an `Arc` of itself: `Key<Arc<Connection>>`.
+/// Implemented for every `T: Clone`, and for `str`, `[U]` and `Path`. An emit makes one `Arc` when it
+/// reaches its first async listener, however many there are; `emit_arc` makes none. A payload that cannot
+/// be cloned travels in an `Arc`: `Key<Arc<Connection>>`.
 #[diagnostic::on_unimplemented(
     message = "async listeners cannot share a payload of type `{Self}`",
     note = "derive `Clone` for it, or make the payload an `Arc`: `Key<Arc<..>>`"
@@ -65,7 +65,7 @@ pub trait Payload: sealed::Payload + Send + Sync + 'static {}
 
 impl<T: ?Sized + sealed::Payload + Send + Sync + 'static> Payload for T {}
 
-/// Nobody asked.
+/// The values of an emit that collects none.
 pub(crate) struct Unasked;
 
 impl Values for Unasked {
@@ -88,7 +88,7 @@ impl<A, V, F: FnMut(A, V) -> ControlFlow<A, A>> Folding<A, V, F> {
         Self { folded: Some(initial), fold, panic: None, value: std::marker::PhantomData }
     }
 
-    /// Returns what the values were folded into. The caller's own panic goes on here, after the emit.
+    /// Returns the folded values. A panic of the caller's `fold` resumes here, after the emit.
     pub(crate) fn finish(self) -> A {
         match (self.folded, self.panic) {
             (Some(folded), _) => folded,
@@ -123,13 +123,13 @@ impl<A, V: 'static, F: FnMut(A, V) -> ControlFlow<A, A>> Values for Folding<A, V
 pub(crate) mod sealed {
     use super::{Any, Arc, BoxError, ControlFlow, FailureCause, Path, Value, guard, type_name};
 
-    /// Where the values of listeners go.
+    /// The receiver of listeners' values.
     pub trait Values {
-        /// Takes the value out, or leaves it there.
+        /// Takes the value out, or leaves it in place.
         fn accept(&mut self, value: &mut dyn AnyValue) -> Result<ControlFlow<()>, FailureCause>;
     }
 
-    /// An `Option<V>` whose `V` is not known.
+    /// An `Option<V>` with `V` erased.
     pub trait AnyValue: Any {
         /// Returns the name of `V`.
         fn type_name(&self) -> &'static str;
@@ -177,7 +177,7 @@ pub(crate) mod sealed {
         fn settle(self, values: &mut dyn Values) -> Result<ControlFlow<()>, FailureCause> {
             let mut value = Some(self.0);
             let accepted = values.accept(&mut value);
-            // What nobody took is the user's to drop.
+            // A value that the emit did not take is dropped here, which is user code.
             guard(|| drop(value)).map_err(FailureCause::DropPanic).and(accepted)
         }
     }

@@ -1,8 +1,8 @@
 //! [`Priority`]: which listeners of an event are called first.
 
-/// Says who is called first: higher before lower, and within one priority first come, first called.
+/// The place of a listener in the order of calls: higher priorities first, then the order of registration.
 ///
-/// Any number is one; the names are the usual steps.
+/// Any `i32` is a priority; the constants are the usual steps.
 ///
 /// ```
 /// use fanfare::Priority;
@@ -14,7 +14,7 @@
 pub struct Priority(i32);
 
 impl Priority {
-    /// Returns a priority by its number.
+    /// Makes a priority from its number.
     ///
     /// ```
     /// use fanfare::Priority;
@@ -27,17 +27,17 @@ impl Priority {
         Self(priority)
     }
 
-    /// Before all others that have a name: 200.
+    /// The highest constant: 200.
     pub const HIGHEST: Self = Self(200);
     /// Before [`NORMAL`](Self::NORMAL): 100.
     pub const HIGH: Self = Self(100);
     /// The default: 0.
     pub const NORMAL: Self = Self(0);
-    /// Another word for [`NORMAL`](Self::NORMAL).
+    /// Another name for [`NORMAL`](Self::NORMAL).
     pub const MEDIUM: Self = Self::NORMAL;
     /// After [`NORMAL`](Self::NORMAL): -100.
     pub const LOW: Self = Self(-100);
-    /// After all others that have a name: -200.
+    /// The lowest constant: -200.
     pub const LOWEST: Self = Self(-200);
 }
 

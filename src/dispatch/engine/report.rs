@@ -1,4 +1,4 @@
-//! What an emit did.
+//! [`Report`]: the result of an emit.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use smallvec::SmallVec;
 
 use super::failure::Failure;
 
-/// Tells what an emit did: how many listeners ran, and which of them failed.
+/// The result of an emit: how many listeners ran, and which of them failed.
 ///
 /// Reading it is optional: failures also go to the dispatcher's
-/// [`on_error`](crate::Dispatcher::on_error) hook, or, without one, the first of each place of
-/// registration to stderr.
+/// [`on_error`](crate::Dispatcher::on_error) hook. Without a hook, the first failure of each place of
+/// registration is written to stderr.
 ///
 /// ```
 /// use fanfare::Dispatcher;
@@ -26,8 +26,8 @@ use super::failure::Failure;
 /// ```
 #[derive(Default)]
 pub struct Report {
-    /// From the lowest bit: 32 bits of listeners that ran, 31 of async ones that were handed to the
-    /// runtime, one that tells that the emit was stopped. One word, so that a report fits in two registers.
+    /// From the lowest bit: 32 bits count listeners that ran, 31 count async listeners handed to the runtime,
+    /// and one is set when the emit was stopped. One word, so that a report fits in two registers.
     counts: u64,
     failures: Option<Box<SmallVec<[Failure; 2]>>>,
 }
@@ -47,14 +47,16 @@ impl Report {
         (self.counts % SPAWNED) as usize
     }
 
-    /// Returns how many async listeners were handed to the runtime; they may be running still.
+    /// Returns how many async listeners were handed to the runtime; they may still be running.
     #[must_use]
     pub fn spawned(&self) -> usize {
         ((self.counts & !STOPPED) / SPAWNED) as usize
     }
 
-    /// Tells whether the rest did not run: a listener returned
-    /// [`ControlFlow::Break`](std::ops::ControlFlow::Break), or one failed in an emit that fails fast.
+    /// Returns whether the emit stopped before its last listener.
+    ///
+    /// It stops when a listener returns [`ControlFlow::Break`](std::ops::ControlFlow::Break), or when one fails
+    /// in an emit that fails fast.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.counts & STOPPED != 0
@@ -66,7 +68,9 @@ impl Report {
         self.failures.as_deref().map_or(&[], |failures| failures)
     }
 
-    /// Tells whether every listener that was reached ran, or was handed to the runtime, without a failure.
+    /// Returns whether the report has no failure.
+    ///
+    /// Listeners that were handed to the runtime may fail later; a stopped emit can be ok.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.failures.is_none()
@@ -86,7 +90,7 @@ impl Report {
         self.counts += SPAWNED;
     }
 
-    /// Notes that a listener that was handed to the runtime is not there any more.
+    /// Notes that a listener handed to the runtime has ended.
     #[cfg(feature = "tokio")]
     pub(crate) fn spawned_ended(&mut self) {
         self.counts -= SPAWNED;
@@ -103,7 +107,7 @@ impl Report {
 }
 
 impl Drop for Report {
-    /// Most reports have no failures, and dropping one is a part of every emit: one comparison in line.
+    /// Most reports have no failures, and every emit drops one: that is one comparison, in line.
     #[inline]
     fn drop(&mut self) {
         #[cold]

@@ -11,13 +11,13 @@ use super::failure::{Failure, FailureCause};
 use super::origin::Origin;
 use crate::sync::{Arc, guard};
 
-/// A call of an async listener: polled and dropped inside the guard.
+/// One call of an async listener, polled and dropped inside the guard.
 pub(crate) struct Running {
     /// Empty once the future is finished.
     future: Option<BoxFuture>,
     origin: Arc<Origin>,
     in_flight: Option<InFlight>,
-    /// Nobody's report waits for it.
+    /// It was handed to the runtime: no report waits for it.
     is_spawned: bool,
 }
 
@@ -43,7 +43,7 @@ impl Running {
     }
 }
 
-/// A failure is told of when it happens.
+/// A failure reaches the hook or the log when it happens.
 impl Future for Running {
     type Output = Result<ControlFlow<()>, Failure>;
 
@@ -70,7 +70,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.future.is_some() {
             self.end();
-            // Who drops an emit half-way knows it; a task that is dropped was to finish.
+            // A caller that drops an emit half-way does so on purpose; a dropped task should have finished.
             if self.is_spawned {
                 drop(self.fail(FailureCause::Cancelled));
             }

@@ -1,19 +1,31 @@
-//! The place of one event: where its table is published, and how long it lives.
+//! The slot of one event: it publishes the event's table and decides how long the event lives.
 //!
 //! The name map holds a slot for every event that has a listener or a handle ([`Event`]), and
-//! nothing else: emitting an unknown name makes none, and the last `off` or dropped handle frees it.
+//! nothing else: an emit to an unknown name makes none, and the last `off` or dropped handle frees it.
 //!
 //! ```text
 //! refs      means                          changes
 //! n > 0     n listeners and handles        acquire: n -> n + 1, refused by CLOSED
-//! 0         about to close                 a new acquire may still come first
-//! CLOSED    out of the map, or soon        never again: look up, and make a new slot
+//! 0         about to close                 0 -> CLOSED, or an acquire comes first: 0 -> 1
+//! CLOSED    out of the map, or soon        never: look up again, and make a new slot
 //! ```
 //!
-//! `refs` is acquired before the table is touched and released after. Who brings it to 0 tries
-//! `0 -> CLOSED` and then removes the slot from the map; who meets a CLOSED slot helps with that
-//! removal and looks up again. (Asking "is the table empty?" and "is there no handle?" one after
-//! the other loses a registration that comes in between.)
+//! A listener's reference is acquired before it enters the table and released after it has left, so the
+//! table of a CLOSED slot is empty. The release that brings `refs` to 0 tries `0 -> CLOSED`, and on
+//! success removes the slot from the map. Where it meets another thread:
+//!
+//! 1. The acquire comes before the release: the release leaves 1, and the slot stays open.
+//! 2. The acquire comes between the release and the close: the close finds 1 instead of 0 and fails. The slot
+//!    stays open, in the map, with its new listener or handle. (The checks "is the table empty?" and "is
+//!    there no handle?", one after the other, would lose this registration.)
+//! 3. The acquire comes after the close: CLOSED refuses it. The caller removes the slot from the map, if it is
+//!    still there, and looks up again; it finds no slot and makes one, or finds one that a third thread made.
+//! 4. The closing thread and a refused caller both remove the slot. Removal compares pointers: the later one
+//!    finds nothing, or a new slot of the same name, and leaves that alone.
+//! 5. An acquire and its release come between a release and its close: both releases brought the count to 0,
+//!    and both try to close. One succeeds; the other finds CLOSED and does nothing.
+//! 6. An emit acquires nothing. If it finds a CLOSED slot, that has no listener to call, and a mismatch of its
+//!    payload type is not an error.
 //!
 //! [`Event`]: crate::dispatch::Event
 
@@ -43,43 +55,43 @@ const CLOSED: usize = usize::MAX;
 
 /// One event with payload `T`.
 pub(crate) struct Slot<T: ?Sized> {
-    /// What an emit reads before anything else: see [`Audience`].
+    /// The word that an emit reads first: see [`Audience`].
     audience: AtomicU64,
     table: SnapshotCell<Table<T>>,
-    /// See the table above. On a line of its own: handles come and go beside running emits.
+    /// See the table above. On a cache line of its own: handles come and go beside running emits.
     refs: CachePadded<AtomicUsize>,
     event: Arc<EventMeta>,
     /// Gone when the dispatcher is.
     core: Weak<Core>,
-    /// Those of the dispatcher, which an event may outlive.
+    /// The tasks of the dispatcher, which an event may outlive.
     tasks: Arc<Tasks>,
     bounds: Bounds,
-    /// Made when somebody asks for it.
+    /// Made by the first `enable_counts`.
     counters: OnceLock<Box<EventCounters>>,
     /// Set by the first registration above the warning threshold.
     warned: AtomicBool,
     me: Weak<Self>,
 }
 
-/// One word: who would hear an emit. The lower half counts listeners, never less than are in the
-/// table: counted up before they are published, down after they are gone.
+/// One word that says what an emit has to do. Its lower half counts listeners, and is never below the number in
+/// the table: a listener is counted before the table with it is published, and discounted after it has left.
 #[derive(Clone, Copy)]
 pub(crate) struct Audience(u64);
 
-/// How often the event is muted: 31 bits.
+/// One mute of the event; 31 bits count the mutes.
 const MUTED: u64 = 1 << 32;
-/// As often as it may be, far from what would run into the next bit.
+/// The most mutes allowed, far below an overflow into the next bit.
 const MOST_MUTED: u64 = MUTED << 30;
 /// Emits are counted.
 const COUNTED: u64 = 1 << 63;
 
-/// What an emit has to do at an event.
+/// The work of an emit, as [`Audience`] says.
 pub(crate) enum Hears {
-    /// Nothing: it is over before it began.
+    /// Nothing: the event has no listeners.
     Nobody,
     /// Run the listeners of the table.
     Plain,
-    /// Ask more: the event is muted or counted.
+    /// Look further: the event is muted or counted.
     Watched,
 }
 
@@ -122,7 +134,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         })
     }
 
-    /// Puts a listener into the table. The caller holds a reference, so the slot is open.
+    /// Adds a listener to the table. The caller holds a reference, so the slot is open.
     pub(crate) fn add(
         &self,
         priority: Priority,
@@ -152,7 +164,7 @@ impl<T: ?Sized + 'static> Slot<T> {
         Ok(key)
     }
 
-    /// Returns the origin of a new listener: an old one's where it is the same.
+    /// Returns the origin of a new listener: that of the last listener in the table, if it is the same.
     pub(crate) fn origin(&self, registered_at: &'static Location<'static>, listener: TypeId) -> Arc<Origin> {
         let table = self.table.peek();
         match table.last().map(|last| last.origin()) {
@@ -163,7 +175,7 @@ impl<T: ?Sized + 'static> Slot<T> {
 
     #[cold]
     fn warn_once(&self, listeners: usize, registered_at: &Location<'_>) {
-        // Relaxed: only the flag itself decides who writes.
+        // Relaxed: the flag alone decides which thread writes the warning.
         if !self.warned.swap(true, Ordering::Relaxed) {
             let name = &self.event.name;
             warn(&format!(
@@ -174,7 +186,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     fn count_up(&self) {
-        // Relaxed: an emit after `on` sees it by coherence; the cell's Release publishes it to whoever removes the listener.
+        // Relaxed: an emit after `on` sees it by coherence; the cell's Release publishes it to a removing thread.
         self.audience.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -183,8 +195,8 @@ impl<T: ?Sized + 'static> Slot<T> {
         let table = self.table.load();
         let picked: Vec<_> = table.entries().filter(|(_, listener)| which(&***listener)).collect();
         let keys: Vec<_> = picked.iter().map(|(key, _)| **key).collect();
-        // Marked before they leave the table: whoever does not find one there may rely on it that no
-        // emit calls it any more. A spent listener has its own mark and is not counted.
+        // Marked before they leave the table: when a thread does not find a listener there, no emit calls it
+        // any more. A spent listener has its own mark and is not counted.
         let ended = picked.iter().filter(|(_, listener)| listener.end()).count();
         self.take_out(&keys);
         ended
@@ -195,12 +207,12 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 
     fn count_down(&self, gone: usize) {
-        // Relaxed: comes after the cell's Acquire of the table that held them, so never below their count.
+        // Relaxed: comes after the cell's Acquire of the table that held them, so it never drops below their count.
         self.audience.fetch_sub(gone as u64, Ordering::Relaxed);
         self.release(gone);
     }
 
-    /// Tells who would hear an emit.
+    /// Returns the word that says what an emit has to do.
     #[inline]
     pub(crate) fn audience(&self) -> Audience {
         // Relaxed: an emit after `on` returned sees the count by coherence; the table is loaded with Acquire.
@@ -212,13 +224,13 @@ impl<T: ?Sized + 'static> Slot<T> {
         self.table.load()
     }
 
-    /// Runs the listeners of this moment.
+    /// Runs the listeners that the slot has now.
     #[inline(always)]
     pub(crate) fn emit(&self, payload: &T, emission: Emission<'_, T>) -> Report {
         match self.audience().hears() {
             Hears::Plain => {
-                // Entered before the load: a store between the load's and the release's locked
-                // instructions holds the second one up.
+                // Entered before the load: a store between the locked instructions of the load and of the
+                // guard's release would delay the latter.
                 let depth = Depth::enter();
                 run(&self.table.load(), payload, emission, &depth)
             }
@@ -259,7 +271,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     /// Counts emits from now on.
     pub(crate) fn enable_counts(&self) {
         self.counters.get_or_init(|| Box::new(EventCounters::new()));
-        // Relaxed: who sees the flag asks the lock for the counters.
+        // Relaxed: an emit that sees the flag gets the counters through the `OnceLock`.
         self.audience.fetch_or(COUNTED, Ordering::Relaxed);
     }
 
@@ -284,7 +296,7 @@ impl<T: ?Sized + 'static> Slot<T> {
     }
 }
 
-/// One reference of a slot: as long as it lives, the slot is open, and a registration finds it so.
+/// One reference to a slot: while it lives the slot is open, and a registration cannot find it closed.
 pub(crate) struct SlotRef<T: ?Sized + 'static>(Arc<Slot<T>>);
 
 impl<T: ?Sized + 'static> SlotRef<T> {
@@ -336,7 +348,7 @@ impl<T: ?Sized> AsRef<SnapshotCell<Table<T>>> for Slot<T> {
 
 impl<T: ?Sized + 'static> TableOwner for Slot<T> {
     fn take_out(&self, keys: &[EntryKey]) {
-        // The old table is dropped here, and with it perhaps the listeners: no lock is held.
+        // The old table is dropped here, perhaps with the last reference to a listener: no lock is held.
         if let Some((_, gone)) = self.table.update(|table| table.without(keys)) {
             self.count_down(gone);
         }
@@ -352,7 +364,7 @@ impl<T: ?Sized + 'static> TableOwner for Slot<T> {
 
 impl<T: ?Sized + 'static> AnySlot for Slot<T> {
     fn acquire(&self) -> bool {
-        // Acquire: pairs with the AcqRel of `release`; a handle that follows the last one sees what it did.
+        // Acquire: pairs with the AcqRel of `release`; a new handle sees what the thread of the last one did.
         increment_unless(&self.refs, CLOSED)
     }
 
@@ -361,7 +373,7 @@ impl<T: ?Sized + 'static> AnySlot for Slot<T> {
         if count == 0 || self.refs.fetch_sub(count, Ordering::AcqRel) != count {
             return;
         }
-        // AcqRel: who meets CLOSED by Acquire finds the slot as its last user left it.
+        // AcqRel: a caller that reads CLOSED with Acquire finds the slot as its last user left it.
         let closed = self.refs.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if closed && let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) {
             let me: Arc<dyn AnySlot> = me;

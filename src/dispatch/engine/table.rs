@@ -1,4 +1,4 @@
-//! The listener table of one event: an immutable value, sorted by who is called first.
+//! The listener table of one event: an immutable value, sorted by the order of calls.
 //!
 //! Always: listeners are ordered by priority, highest first, then by registration; a key is never
 //! used twice by one event. Changing a table returns the next one; the slot publishes it.
@@ -15,16 +15,17 @@ use crate::sync::{Arc, Weak};
 /// The listeners of one event at one moment.
 pub(crate) struct Table<T: ?Sized> {
     list: Snapshot<EntryKey, Arc<dyn Listen<T>>>,
-    /// The sequence numbers of the next registration, and of the next one that goes before the others.
+    /// The sequence number of the next registration.
     next: i64,
+    /// The sequence number of the next prepended registration.
     next_before: i64,
-    /// The slot that publishes this table. An emit by name gives up its hold of the map before it calls a
-    /// listener, so it has no slot; through its table it still reaches the slot, to sweep spent listeners.
+    /// The slot that publishes this table. An emit by name releases the map before it calls a listener, so it
+    /// holds no slot; it reaches the slot through its table, to sweep spent listeners.
     owner: Weak<dyn TableOwner>,
     event: Arc<EventMeta>,
 }
 
-/// Where a registration stands in the order of calls, and its identity within the event.
+/// The place of a registration in the order of calls, and its identity within the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EntryKey {
     priority: Reverse<Priority>,
@@ -37,7 +38,7 @@ impl EntryKey {
     }
 }
 
-/// Where a listener goes among those of its priority.
+/// Where a new listener goes among the listeners of its priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
     Last,
@@ -46,10 +47,10 @@ pub(crate) enum Placement {
 
 /// The slot of a table, as a walk over the table sees it.
 pub(crate) trait TableOwner: Send + Sync {
-    /// Takes these listeners out of the table that is published now.
+    /// Takes these listeners out of the published table.
     fn take_out(&self, keys: &[EntryKey]);
 
-    /// Counts an emit that is over, if the event is counted.
+    /// Counts an emit that has ended, if the event counts.
     fn note(&self, report: &Report);
 }
 
@@ -76,7 +77,7 @@ impl<T: ?Sized> Table<T> {
         (table, key)
     }
 
-    /// Returns the table without these listeners, and how many of them it had; `None` for none.
+    /// Returns the table without these listeners, and how many of them it had; `None` if it had none.
     pub(crate) fn without(&self, keys: &[EntryKey]) -> Option<(Self, usize)> {
         let mut list = self.list.clone();
         let gone = keys.iter().filter(|key| list.remove(key)).count();
@@ -108,19 +109,19 @@ impl<T: ?Sized> Table<T> {
         self.list.entries()
     }
 
-    /// Returns all listeners, when they are one slice.
+    /// Returns all listeners, if they are one slice.
     #[inline(always)]
     pub(crate) fn single(&self) -> Option<&[Arc<dyn Listen<T>>]> {
         self.list.single()
     }
 
-    /// Returns the listeners that a walk calls next, a chunk at a time by number; `None` past the last.
+    /// Returns one chunk of listeners by its number, in the order of calls; `None` past the last.
     #[inline(always)]
     pub(crate) fn chunk(&self, number: usize) -> Option<&[Arc<dyn Listen<T>>]> {
         self.list.values(number)
     }
 
-    /// Ends the listener at this place and returns its key, to take it out by.
+    /// Ends the listener at this place and returns its key, for taking it out.
     pub(crate) fn end(&self, place: Place) -> EntryKey {
         let (key, listener) = self.list.at(place);
         listener.end();
@@ -131,7 +132,7 @@ impl<T: ?Sized> Table<T> {
         &self.event
     }
 
-    /// Returns the slot; `None` when the event is gone, and its published table with it.
+    /// Returns the slot; `None` when the event is gone, together with its published table.
     pub(crate) fn owner(&self) -> Option<Arc<dyn TableOwner>> {
         self.owner.upgrade()
     }

@@ -1,27 +1,36 @@
-//! Waiting for the end of what is counted: a listener's calls, the listeners in flight.
+//! Waiting until a count ends: the calls of one listener, or the listeners in flight at a dispatcher.
 //!
-//! A waiter looks at the count, then leaves its waker under the lock and looks once more. Whoever ends
-//! the last one changes the count first and then takes the wakers under the same lock: it finds the
-//! waker, or the waiter finds the count. A waiter that gives up takes its waker with it.
+//! A waiter looks at the count, takes the lock, looks again, and leaves its waker in the list. The thread
+//! that ends the count changes it first, then takes all wakers out under the same lock, and wakes them after
+//! releasing it. Where the two meet:
+//!
+//! 1. The change comes before the waiter's second look: the waiter sees it and is ready. This includes a list
+//!    that was emptied before the waiter locked it, because the change comes before that.
+//! 2. The change comes after the second look: that look was made under the lock, and the waker was left before
+//!    the lock was released. The ending thread locks after its change, finds the waker and wakes it.
+//! 3. The count rose again before the woken waiter looks (listeners in flight may): the waiter finds its waker
+//!    gone from the list and leaves a new one, for the next end.
+//! 4. The waiter is dropped: it takes its waker out of the list. If the ending thread has it already, the task
+//!    is woken once for nothing.
 
 use std::task::{Context, Poll, Waker};
 
 use crate::observe::emits::warn;
 use crate::sync::{Arc, Mutex, guard, lock};
 
-/// What can be over, once and for all or for a moment.
+/// A count that can end, for good or until it rises again.
 pub(crate) trait Ending {
-    /// Tells whether it is over, by a load with Acquire.
+    /// Returns whether the count has ended, by a load with Acquire.
     fn is_over(&self) -> bool;
 
     fn waiters(&self) -> &Waiters;
 }
 
-/// The wakers of those that wait for one end.
+/// The wakers of all waiters for one count.
 pub(crate) struct Waiters(Mutex<Wakers>);
 
 struct Wakers {
-    /// As many as wait at this moment.
+    /// One per waiter, with the waiter's number.
     wakers: Vec<(u64, Waker)>,
     next: u64,
 }
@@ -31,7 +40,7 @@ impl Waiters {
         Self(Mutex::new(Wakers { wakers: Vec::new(), next: 0 }))
     }
 
-    /// Wakes them all: to be called after the change that they wait for.
+    /// Wakes all waiters: call this after the change that they wait for.
     pub(crate) fn wake(&self) {
         let wakers = std::mem::take(&mut lock(&self.0).wakers);
         for (_, waker) in wakers {
@@ -43,7 +52,7 @@ impl Waiters {
     }
 }
 
-/// One who waits, until this is dropped.
+/// One waiter, until this is dropped.
 pub(crate) struct Waiter<E: Ending> {
     ending: Arc<E>,
     /// The number of its waker in the list, if that was not taken meanwhile.
@@ -64,7 +73,7 @@ impl<E: Ending> Waiter<E> {
         if self.ending.is_over() {
             return Poll::Ready(());
         }
-        // Cloned out here, and the old one dropped out there: wakers are user code.
+        // Cloned before the lock is taken, and the old one dropped after it is released: wakers are user code.
         let waker = cx.waker().clone();
         let mut guard = lock(&self.ending.waiters().0);
         if self.ending.is_over() {

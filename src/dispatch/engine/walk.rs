@@ -1,10 +1,10 @@
 //! The walk of one emit over a table.
 //!
 //! ```text
-//! load the table; for each listener, in order: call it, note what came of it; sweep the spent ones
+//! load the table; for each listener, in order: call it, note the result; sweep the spent listeners
 //! ```
 //!
-//! [`run`] does that in one go; [`Awaited`](super::awaited::Awaited) is the same walk as a future.
+//! [`run`] is the whole walk in one call; [`Awaited`](super::awaited::Awaited) is the same walk as a future.
 
 use std::ops::ControlFlow;
 
@@ -44,12 +44,12 @@ pub(crate) fn run<T: ?Sized + 'static>(
 /// How far a walk over some listeners came.
 struct Walked {
     ran: u32,
-    /// Those that had their turn, skipped ones included.
+    /// Listeners that had their turn, skipped ones included.
     called: u32,
     is_broken: bool,
 }
 
-/// What an uncommon step means for the walk.
+/// The effect of an uncommon step on the walk.
 struct Settled {
     /// The listener did not run, or not yet.
     skipped: bool,
@@ -57,7 +57,7 @@ struct Settled {
 }
 
 impl<T: ?Sized + 'static> Emission<'_, T> {
-    /// Leaves what a later poll goes on with.
+    /// Returns the state for a later poll, with spent listeners swept.
     pub(crate) fn suspend(self, table: &Table<T>) -> Option<Box<Rare<T>>> {
         let mut rare = self.rare;
         if let Some(rare) = &mut rare {
@@ -66,8 +66,9 @@ impl<T: ?Sized + 'static> Emission<'_, T> {
         rare
     }
 
-    /// Calls the listeners of a table from `place` on, and adds to `ran` how many of them ran. A break
-    /// says that one of them ended the walk or has to be waited for; `place` is after it then.
+    /// Calls the listeners of a table from `place` on, and adds the number that ran to `ran`.
+    ///
+    /// Returns a break when a listener stopped the emit or has to be waited for; `place` is then behind it.
     pub(crate) fn call_from(
         &mut self,
         place: &mut Place,
@@ -148,14 +149,14 @@ impl<T: ?Sized + 'static> Emission<'_, T> {
     #[cold]
     #[inline(never)]
     pub(crate) fn too_deep(mut self, table: &Table<T>) -> Report {
-        // An emit that would call nobody anyway is as good as any.
+        // An emit without listeners is not a failure, however deep.
         if table.len() > 0 && self.add_failure(table.event().fail(FailureCause::TooDeep)) {
             self.stop();
         }
         self.finish(table, 0)
     }
 
-    /// Ends the walk: takes the spent listeners out of the event's table, all in one update.
+    /// Ends the walk: takes all spent listeners out of the event's table in one update.
     #[inline(always)]
     pub(crate) fn finish(self, table: &Table<T>, ran: u32) -> Report {
         match self.rare {
@@ -179,7 +180,7 @@ impl<T: ?Sized + 'static> Rare<T> {
     fn sweep(&mut self, table: &Table<T>) {
         let spent = std::mem::take(&mut self.spent);
         if let (false, Some(owner)) = (spent.is_empty(), table.owner()) {
-            // Marked for an emit around this one, whose table has them still.
+            // Marked as removed too: the table of an emit around this one still has them.
             let keys: Vec<_> = spent.into_iter().map(|place| table.end(place)).collect();
             owner.take_out(&keys);
         }

@@ -1,6 +1,6 @@
-//! Async listeners that a plain `emit` handed to the runtime: counted, bounded, waited for.
+//! Async listeners that a plain `emit` hands to the runtime: counted, bounded, and possible to wait for.
 //!
-//! The feature `tokio` chooses one of the two files; without it a plain emit has nowhere to run them.
+//! The feature `tokio` selects one of the two files; without it a plain emit cannot run async listeners.
 
 #[cfg(feature = "tokio")]
 mod on_tokio;

@@ -1,4 +1,4 @@
-//! With a runtime: each listener is a task, counted until it ends.
+//! With the feature `tokio`: each listener is a task, counted until it ends.
 
 use std::fmt;
 use std::future::Future;
@@ -22,7 +22,7 @@ const MOST_IN_FLIGHT: usize = 65_536;
 /// The listeners of one dispatcher that are in flight.
 pub(crate) struct Tasks {
     in_flight: AtomicUsize,
-    /// Who waits for `in_flight` to be 0.
+    /// The tasks and threads that wait for `in_flight` to be 0.
     waiters: Waiters,
 }
 
@@ -43,7 +43,7 @@ impl Tasks {
     /// Finds the runtime of this thread and takes a place.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, FailureCause> {
         let runtime = Handle::try_current().map_err(|_| FailureCause::NoRuntime)?;
-        // Relaxed: a count; `drained` orders itself by the Release of the last place.
+        // Relaxed: a count; `drained` is ordered by the Release of the last listener that ends.
         self.in_flight
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < MOST_IN_FLIGHT).then_some(n + 1))
             .map_err(|_| FailureCause::TooManyInFlight)?;
@@ -51,7 +51,7 @@ impl Tasks {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        // Acquire: pairs with the Release in `Counted::drop`; what the listeners wrote is visible.
+        // Acquire: pairs with the AcqRel in `Counted::drop`; what the listeners wrote is visible.
         self.in_flight.load(Ordering::Acquire)
     }
 
@@ -71,7 +71,7 @@ impl Ending for Tasks {
 }
 
 impl Admission {
-    /// Runs the call as a task. It ends with its listener; the runtime owns it and drops it when it shuts down.
+    /// Runs the call as a task. The runtime owns the task, and drops it when it shuts down.
     pub(crate) fn spawn(self, mut running: Running) -> SpawnedTask {
         let Self { runtime, counted } = self;
         let origin = Arc::clone(running.origin());
@@ -85,7 +85,7 @@ impl Admission {
     }
 }
 
-/// One listener at work, for whoever wants to wait for it.
+/// The task of one listener, to wait for or to abort.
 pub(crate) struct SpawnedTask {
     task: JoinHandle<Option<Failure>>,
     origin: Arc<Origin>,
@@ -93,11 +93,11 @@ pub(crate) struct SpawnedTask {
 
 /// An emit whose async listeners run as tasks of their own: see [`Event::emit_spawned`](crate::Event::emit_spawned).
 ///
-/// Awaiting it waits for them all and returns the whole report. Dropping it leaves them running.
+/// Awaiting it waits for all of them and returns the whole report. Dropping it leaves them running.
 #[must_use = "await it for the whole report, or use `emit`"]
 pub struct SpawnedEmit {
     report: Report,
-    /// The last one is waited for first: all have to end anyway.
+    /// Awaited from the last to the first: all have to end anyway.
     tasks: Vec<SpawnedTask>,
 }
 
@@ -106,19 +106,19 @@ impl SpawnedEmit {
         Self { report, tasks }
     }
 
-    /// Returns what is known now: what ran inside the emit, and how many listeners are not waited for yet.
+    /// Returns the report so far: listeners that ran inside the emit, and how many tasks are still to be awaited.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Tells whether all tasks have ended.
+    /// Returns whether all tasks have ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.tasks.iter().all(|spawned| spawned.task.is_finished())
     }
 
-    /// Ends the tasks that are still running, each where it waits next; they count as cancelled.
+    /// Aborts the tasks that are still running, each at its next `.await`; they count as cancelled.
     pub fn abort(&self) {
         self.tasks.iter().for_each(|spawned| spawned.task.abort());
     }
@@ -136,7 +136,8 @@ impl Future for SpawnedEmit {
                     report.add_ran(1);
                     failure.into_iter().for_each(|failure| report.add_failure(failure));
                 }
-                // A task of ours does not panic: it was aborted, or its runtime is gone. Its drop told of it.
+                // Our tasks do not panic: it was aborted, or its runtime is gone. The hook got that failure from the
+                // drop of its `Running`.
                 Err(_) => {
                     report.spawned_ended();
                     report.add_failure(origin.failure(FailureCause::Cancelled));
@@ -156,7 +157,7 @@ impl fmt::Debug for SpawnedEmit {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        // AcqRel: the last one carries what all of them wrote to whoever waits for `drained`.
+        // AcqRel: the last one publishes what all of them wrote to the waiters of `drained`.
         if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.waiters.wake();
         }

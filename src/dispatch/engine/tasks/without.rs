@@ -1,15 +1,15 @@
-//! Without a runtime: no listener is admitted.
+//! Without the feature `tokio`: no listener is admitted.
 
 use crate::dispatch::engine::failure::FailureCause;
 use crate::dispatch::engine::running::Running;
 
-/// Without a runtime there is nowhere to hand a listener to.
+/// The tasks of a dispatcher without a runtime, which admit no listener.
 pub(crate) struct Tasks(());
 
-/// Nobody gets one.
+/// An admission, which cannot exist without a runtime.
 pub(crate) enum Admission {}
 
-/// There is none.
+/// A task, which is never made without a runtime.
 pub(crate) struct SpawnedTask(());
 
 impl Tasks {
