@@ -1,7 +1,7 @@
 /**
- * fanfare's client for browsers: a WebSocket that comes back by itself and misses nothing that the server kept.
+ * fanfare's client for browsers: a WebSocket that reconnects by itself and recovers all messages that the server kept.
  *
- * One file, an ES module, no dependencies, nothing that a strict Content-Security-Policy forbids. Serve it beside your
+ * One file: an ES module without dependencies, which runs under a strict Content-Security-Policy. Serve it beside your
  * page (a Rust server has it as `fanfare::ws::CLIENT_JS`), and in a module:
  *
  *     import { connect } from "./fanfare.js";
@@ -10,44 +10,44 @@
  *     connection.onState((state) => { light.dataset.state = state; });
  *     connection.send({ type: "say", text: "hello" });
  *
- * In a classic script `import("./fanfare.js").then(({ connect }) => { ... })` is the same.
+ * In a classic script, use `import("./fanfare.js").then(({ connect }) => { ... })`.
  *
- * What it speaks is written down in fanfare's page `protocol`. Everything it keeps is bounded: see the constants.
+ * fanfare's page `protocol` specifies the protocol. All stored data is bounded: see the constants.
  */
 
-/** The most groups whose position is kept; the server takes no more. The group heard of longest ago goes first. */
+/** The most groups whose position is kept: the server's limit. The least recently active group is dropped first. */
 const MAX_POSITIONS = 64;
-/** The most characters of positions in the address. Many proxies take 8 KiB for a whole request's head. */
+/** The most characters of positions in the address. Many proxies limit a whole request head to 8 KiB. */
 const MAX_RECOVER_LENGTH = 6144;
-/** The most notifications that are remembered as seen; the oldest are forgotten. */
+/** The most notification ids that are remembered; the oldest are dropped. */
 const MAX_SEEN = 1024;
-/** The most groups whose presence is kept, as many as a channel may be in, and the most users kept of each. */
+/** The most groups whose presence is kept (a channel's limit of groups), and the most users kept of each. */
 const MAX_PRESENCES = 1024;
 const MAX_USERS = 1000;
-/** The longest time of a browser's timer; a longer one fires at once. */
+/** The longest delay of a browser's timer; a longer one fires at once. */
 const MAX_TIME = 2 ** 31 - 1;
-/** The least time between attempts that the page's events bring about: they come in bursts. */
+/** The least time between attempts caused by the page's events, which come in bursts. */
 const WAKE_GAP = 1000;
-/** How long positions wait to be written to the session's storage, which is slow. */
+/** How long positions wait before they are written to the session storage, which is slow. */
 const KEEP_AFTER = 250;
 
-/** Closes after which coming back would only do the wrong thing again, or is not wanted. */
+/** Close codes after which the client does not reconnect: the same error would recur, or the close was intended. */
 const FINAL_CODES = new Set([1000, 1003, 1007, 1008, 1009, 4403]);
 const NEEDS_TOKEN = 4401;
-/** What a script is told when a connection broke or never was. */
+/** The close code that a script sees when a connection broke or could not be opened. */
 const BROKEN = 1006;
 
-/** Types that the protocol and this client use: an application's message of such a type is a `"message"` only. */
+/** Types used by the protocol and this client: an application's message of such a type reaches only `"message"`. */
 const RESERVED = new Set([
   "message", "binary", "gap", "joined", "presence", "presence.diff", "presence.page", "notification", "unread", "acked",
   "error", "refreshed", "skip",
 ]);
 
-/** What may stand in a subprotocol (RFC 9110, token): base64url and the dots of a JWT, but no `=` and no `/`. */
+/** A valid subprotocol (RFC 9110, token): base64url and the dots of a JWT are allowed, `=` and `/` are not. */
 const SUBPROTOCOL = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /**
- * Opens a connection that comes back by itself. See `fanfare.d.ts` for the options and their defaults.
+ * Opens a connection that reconnects by itself. See `fanfare.d.ts` for the options and their defaults.
  *
  * @param {string | URL} url relative to the page; http may stand for ws
  * @param {import("./fanfare.d.ts").Options} [options]
@@ -57,7 +57,7 @@ export function connect(url, options = {}) {
   return new Connection(url, options);
 }
 
-/** Why a message was not taken: its `reason` is `"full"`, `"offline"` or `"closed"`. */
+/** Why a message was refused: its `reason` is `"full"`, `"offline"` or `"closed"`. */
 export class SendError extends Error {
   constructor(reason, text) {
     super(text);
@@ -66,18 +66,18 @@ export class SendError extends Error {
   }
 }
 
-/** One connection, over however many sockets. Made by `connect`. */
+/** One connection, over a series of sockets. Made by `connect`. */
 class Connection {
   #url;
   #options;
   /** @type {import("./fanfare.d.ts").State} */
   #state = "connecting";
   #socket = null;
-  /** Counts attempts: what belongs to an earlier one is stale when it arrives. */
+  /** Counts attempts: a result of an earlier attempt is stale. */
   #turn = 0;
   /** Attempts since the connection was last stable: the back-off's exponent. */
   #failures = 0;
-  /** How the last connection ended: a token function may want to know. */
+  /** The close code of the last connection, for the token function. */
   #lastCode = null;
   #attemptedAt = -Infinity;
   #heardAt = 0;
@@ -102,9 +102,9 @@ class Connection {
     };
     this.#url = url;
     this.#positions = new Positions(options.keep);
-    this.#address(); // throws now if it is none
+    this.#address(); // throws now if the address is invalid
     this.#watchPage();
-    // Not at once: the caller first registers its listeners.
+    // Not at once, so that the caller can register listeners first.
     queueMicrotask(() => this.#state === "connecting" && this.#attempt());
   }
 
@@ -113,17 +113,17 @@ class Connection {
     return this.#state;
   }
 
-  /** How many notifications are not acknowledged, as far as is known. */
+  /** The number of unacknowledged notifications, as far as the client knows. */
   get unread() {
     return this.#inbox.unread;
   }
 
-  /** How many messages wait for the connection to open. */
+  /** The number of messages that wait for the connection to open. */
   get queued() {
     return this.#queue.length;
   }
 
-  /** Calls `listener` with every message of a type; returns a function that ends that. */
+  /** Calls `listener` with every message of a type; returns a function that removes the listener. */
   on(type, listener) {
     const listeners = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, listeners.add(listener));
@@ -133,7 +133,7 @@ class Connection {
     };
   }
 
-  /** Calls `listener` with every new state and what there is to know of it; returns a function that ends that. */
+  /** Calls `listener` with every new state and its details; returns a function that removes the listener. */
   onState(listener) {
     this.#stateListeners.add(listener);
     return () => this.#stateListeners.delete(listener);
@@ -142,22 +142,22 @@ class Connection {
   /** Sends a value as JSON: returns `"sent"` or `"queued"`, or throws a `SendError`. */
   send(value) {
     const text = JSON.stringify(value);
-    if (text === undefined) throw new TypeError("it has no JSON");
+    if (text === undefined) throw new TypeError("the value cannot be written as JSON");
     return this.sendRaw(text);
   }
 
-  /** Sends text or bytes as they are: as `send`. */
+  /** Sends text or bytes unchanged; returns and throws as `send`. */
   sendRaw(data) {
     if (this.#state === "closed") throw new SendError("closed", "the connection is closed");
     if (this.#isOpen()) {
-      if (!this.#transmit(data)) throw new SendError("full", "too much waits in the browser already");
+      if (!this.#transmit(data)) throw new SendError("full", "too many bytes wait in the browser already");
       return "sent";
     }
     const { messages, size } = this.#options.queue;
     if (messages === 0) throw new SendError("offline", "the connection is not open");
     const length = sizeOf(data);
     if (this.#queue.length >= messages || this.#queuedSize + length > size) {
-      throw new SendError("full", "too much waits for the connection already");
+      throw new SendError("full", "too many messages wait for the connection already");
     }
     this.#queue.push(data);
     this.#queuedSize += length;
@@ -165,21 +165,21 @@ class Connection {
   }
 
   /**
-   * Acknowledges a notification, so that it does not come again. While there is no connection it is remembered: the
-   * server sends the notification again then, and gets the answer.
+   * Acknowledges a notification, so that it does not come again. Without a connection the client remembers this: the
+   * server sends the notification again after the reconnect, and the client acknowledges it then.
    */
   ack(id) {
     this.#inbox.acked(id);
     this.#request({ type: "ack", notification_id: id });
   }
 
-  /** Returns who is in a group, as last heard; null before anything was. Do not change it: it is the client's own. */
+  /** Returns the last known presence of a group; null before the first. Read only: it is the client's own object. */
   presence(group) {
     return this.#presences.of(group);
   }
 
   /**
-   * Asks who is in a group, a page at a time: `on("presence.page")` gets it. Returns whether it was sent.
+   * Asks for a page of a group's users; the answer is the event `presence.page`. Returns whether the request was sent.
    *
    * @param {string} group
    * @param {{ after?: string, limit?: number }} [page]
@@ -188,7 +188,7 @@ class Connection {
     return this.#request({ type: "presence", group, after, limit });
   }
 
-  /** Goes on with a new token: a promise of when that expires. */
+  /** Renews the token; returns a promise of the new token's expiry. */
   refresh(token) {
     if (this.#refreshing !== null) return Promise.reject(new Error("a refresh is under way"));
     if (!this.#request({ type: "refresh", token })) {
@@ -199,7 +199,7 @@ class Connection {
     });
   }
 
-  /** Forgets what was seen of a group: it has been left, and is not to be recovered. */
+  /** Forgets a group's position and presence: the page has left it, and its messages are not recovered. */
   forget(group) {
     this.#positions.forget(group);
     this.#presences.forget(group);
@@ -208,7 +208,7 @@ class Connection {
   /** Closes for good. */
   close(code = 1000, reason = "") {
     if (this.#state === "closed") return;
-    this.#socket?.close(code, reason); // first: it throws if the code may not be sent
+    this.#socket?.close(code, reason); // first: it throws if the code is not allowed
     this.#end({ code, reason });
   }
 
@@ -218,8 +218,8 @@ class Connection {
     const turn = ++this.#turn;
     this.#timers.clear();
     this.#attemptedAt = Date.now();
-    // Left alone, a browser tries for minutes to reach an address that does not answer.
-    this.#timers.set("open", () => this.#abandon("it takes too long to open"), this.#options.openTimeout);
+    // By itself, a browser tries for minutes to reach an address that does not answer.
+    this.#timers.set("open", () => this.#abandon("opening takes too long"), this.#options.openTimeout);
     this.#change("connecting", { attempt: this.#failures });
     let protocols;
     try {
@@ -231,7 +231,7 @@ class Connection {
     if (turn === this.#turn) this.#openSocket(protocols);
   }
 
-  /** The subprotocols to offer. A browser lets a script set no header, so the token goes as one. */
+  /** The subprotocols to offer. A browser's script cannot set a header, so the token goes as a subprotocol. */
   async #protocols() {
     const { token, protocols = [] } = this.#options;
     const last = { code: this.#lastCode, attempt: this.#failures };
@@ -242,9 +242,9 @@ class Connection {
   #openSocket(protocols) {
     let socket;
     try {
-      // The browser would quote a subprotocol that it refuses, token and all, in its error.
+      // Otherwise the browser's error would quote the refused subprotocol, which may be the token.
       if (!protocols.every((protocol) => SUBPROTOCOL.test(protocol))) {
-        throw new TypeError("a token or subprotocol has characters that may not be sent, such as = or /");
+        throw new TypeError("a token or subprotocol has characters that are not allowed, such as = or /");
       }
       socket = new WebSocket(this.#address(), protocols);
     } catch (error) {
@@ -255,17 +255,17 @@ class Connection {
     this.#socket = socket;
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#receive(data);
-    // There is no `onerror`: it tells a script nothing, and a close follows. A refused handshake is a 1006 like any
-    // other failure: neither its status nor its text reach the page.
+    // There is no `onerror`: the event has no details, and a close follows. A refused handshake is a 1006 like any
+    // other failure: neither its status nor its text reaches the page.
     socket.onclose = (close) => this.#lost(close);
   }
 
-  /** The address of the socket: relative to the page and as safe as the page, with what was seen. */
+  /** The socket's address: relative to the page, with TLS if the page has it, and the positions to recover from. */
   #address() {
     const url = new URL(this.#url, globalThis.document?.baseURI ?? globalThis.location?.href);
     url.protocol = url.protocol.replace(/^http/, "ws"); // https becomes wss
-    if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`${url.protocol} is no protocol of a WebSocket`);
-    url.hash = ""; // browsers refuse one
+    if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`${url.protocol} is not a protocol of a WebSocket`);
+    url.hash = ""; // browsers refuse a fragment
     const seen = this.#positions.ask();
     if (seen !== null) url.searchParams.set("recover", seen);
     return url.href;
@@ -278,7 +278,7 @@ class Connection {
     this.#listenForSilence();
     this.#lastCode = null;
     const turn = this.#turn;
-    // Its listeners come first: what they send (who I am, say) goes before what has waited.
+    // The state listeners come first: their messages (an introduction, say) go before the queued ones.
     this.#change("open", {});
     if (turn !== this.#turn) return;
     const queue = this.#queue;
@@ -287,9 +287,9 @@ class Connection {
     for (const data of queue) this.#socket.send(data);
   }
 
-  // The end of a socket, and what comes then.
+  // The end of a socket, and the reconnect.
 
-  /** Gives the socket up without waiting for its close: on a dead connection a browser waits long for the other side. */
+  /** Gives up the socket without waiting for its close, for which a browser waits long on a dead connection. */
   #abandon(reason) {
     this.#lost({ code: BROKEN, reason });
   }
@@ -304,9 +304,9 @@ class Connection {
       return;
     }
     const { base, cap } = this.#options.backoff;
-    // With a new token it goes on at once; but only the first time in a row.
+    // To fetch a new token it reconnects at once, but only the first time in a row.
     const most = code === NEEDS_TOKEN && this.#failures === 0 ? 0 : Math.min(cap, base * 2 ** this.#failures);
-    // Full jitter: ten thousand clients of a server that restarts come back spread over the whole time.
+    // Full jitter: ten thousand clients of a restarted server reconnect spread over the whole time.
     const delay = Math.min(Math.random() * most, MAX_TIME);
     this.#failures += 1;
     this.#timers.set("retry", () => this.#attempt(), delay);
@@ -331,7 +331,7 @@ class Connection {
     this.#change("closed", { ...detail, unsent });
   }
 
-  /** Lets go of the socket: nothing of it is heard any more. */
+  /** Detaches the socket: its later events are ignored. */
   #release() {
     const socket = this.#socket;
     this.#socket = null;
@@ -350,7 +350,7 @@ class Connection {
     for (const listener of [...this.#stateListeners]) call(listener, state, detail);
   }
 
-  // What the page hears.
+  // Events of the page.
 
   #watchPage() {
     const listen = (target, type, listener) => {
@@ -361,43 +361,43 @@ class Connection {
     const page = globalThis.document;
     listen(globalThis, "online", () => this.#wake());
     listen(globalThis, "pageshow", ({ persisted }) => persisted ? this.#restored() : this.#wake());
-    // The timers of a hidden page run once a minute, or not at all: there may be one that is long overdue.
+    // The timers of a hidden page run once a minute, or not at all: one may be long overdue.
     listen(page, "visibilitychange", () => page.visibilityState === "visible" && this.#wake());
-    // A connection may outlive its network without either end being told: coming back costs less than finding out.
+    // A connection may lose its network without an event on either side: reconnecting costs less than finding out.
     listen(globalThis, "offline", () => this.#socket && this.#abandon("the browser is offline"));
     listen(globalThis, "pagehide", ({ persisted }) => this.#left(persisted));
   }
 
   /**
-   * The user has gone to another page. If this one may be restored, a browser freezes it with its socket open: for
-   * minutes the server would take the user to be here.
+   * The user has left the page. If the browser may restore it, it freezes the page with its socket open, and the server
+   * would count the user as present for minutes.
    */
   #left(persisted) {
     this.#positions.keep();
     if (!persisted || this.#state === "closed") return;
     if (this.#state !== "waiting") this.#abandon("the page was left");
-    this.#timers.clear(); // nothing is to begin before the page is restored
+    this.#timers.clear(); // no attempt before the page is restored
   }
 
   #restored() {
     if (this.#state === "waiting") this.#attempt();
   }
 
-  /** Ends the wait: there is reason to think that it works now. */
+  /** Ends the wait, because an event of the page suggests that an attempt would succeed now. */
   #wake() {
     if (this.#state === "waiting" && Date.now() - this.#attemptedAt >= WAKE_GAP) this.#attempt();
   }
 
-  /** A browser shows a script neither pings nor pongs: a server that wants to be watched sends messages. */
+  /** Scripts see neither pings nor pongs: for this check the server has to send messages. */
   #listenForSilence() {
     const { silence } = this.#options;
     if (!silence) return;
     const left = this.#heardAt + silence - Date.now();
-    if (left <= 0) this.#abandon("nothing was heard for too long");
+    if (left <= 0) this.#abandon("no message arrived for too long");
     else this.#timers.set("silence", () => this.#listenForSilence(), left);
   }
 
-  // What the server sends.
+  // Messages from the server.
 
   #receive(data) {
     this.#heardAt = Date.now();
@@ -419,17 +419,17 @@ class Connection {
       case "refreshed": return this.#refreshed(message);
       case "error": return this.#failed(message);
       case "presence.page": return void this.#emit("presence.page", message);
-      case "skip": return void this.#place(message); // only its offset counts: the message is not for this client
+      case "skip": return void this.#place(message); // only its offset matters: the message was not for this client
       default: return this.#said(message);
     }
   }
 
-  /** Takes note of where a message stands in its group's history, if it is in one; returns whether it is to be heard. */
+  /** Records a message's position in its group's history, if it has one; returns whether listeners get the message. */
   #place({ group, offset }) {
     if (typeof group !== "string" || !isCount(offset)) return true;
     const taken = this.#positions.take(group, offset, this.#options.skips !== "report");
     if (taken === "duplicate") return false;
-    // The server has dropped messages for a client that was too slow. They are in its history.
+    // The server has dropped messages because this client was too slow. They are in the history.
     if (taken === "missing") {
       this.#abandon(`a message of ${group} is missing`);
       return false;
@@ -465,13 +465,13 @@ class Connection {
     if (!isCount(id)) return;
     const before = this.#inbox.unread;
     const known = this.#inbox.arrived(id);
-    // It was acknowledged, but the server has not heard it.
+    // The page has acknowledged it, but the server did not get that.
     if (known === "acked") this.#request({ type: "ack", notification_id: id });
     if (known !== "new") return;
     if (before !== this.#inbox.unread) this.#emit("unread", this.#inbox.unread);
     const results = this.#emit("notification", message);
     if (!this.#options.autoAck || results.length === 0 || results.includes(FAILED)) return;
-    // One that a listener failed to take in is not acknowledged: a new page gets it again.
+    // A notification whose listener failed is not acknowledged: a new page gets it again.
     Promise.all(results).then(() => this.ack(id), report);
   }
 
@@ -493,22 +493,22 @@ class Connection {
     this.#emit("error", message);
   }
 
-  /** Calls the listeners, each on its own; returns what they return. */
+  /** Calls each listener, independently of the others; returns their results. */
   #emit(type, ...values) {
     return [...(this.#listeners.get(type) ?? [])].map((listener) => call(listener, ...values));
   }
 
-  /** Sends what the protocol asks for; returns whether there is a connection for it. */
+  /** Sends a message of the protocol; returns whether it was sent. */
   #request(message) {
     return this.#isOpen() && this.#transmit(JSON.stringify(message));
   }
 
-  /** While a socket closes, before its close is told, a browser swallows what it is to send without a word. */
+  /** While a socket closes, before its close event, a browser silently drops messages: `readyState` says so. */
   #isOpen() {
     return this.#state === "open" && this.#socket.readyState === 1;
   }
 
-  /** Hands data to the socket, unless too much waits: what a browser buffers for one has no bound of its own. */
+  /** Passes data to the socket, unless too many bytes wait: the browser's own buffer has no bound. */
   #transmit(data) {
     if (this.#socket.bufferedAmount > this.#options.maxBuffered) return false;
     this.#socket.send(data);
@@ -516,9 +516,9 @@ class Connection {
   }
 }
 
-/** What was seen of each group: the epoch of its history, and the offset of the last message. */
+/** The position in each group: the epoch of its history, and the offset of the last message seen. */
 class Positions {
-  /** Group to `{ epoch, offset }`, the one heard of longest ago first. */
+  /** Group to `{ epoch, offset }`, the least recently active first. */
   #seen = new Map();
   /** Group to its last offset when this connection joined it. */
   #joined = new Map();
@@ -529,7 +529,7 @@ class Positions {
     if (this.#key !== null) this.#load();
   }
 
-  /** Returns the value of the query parameter `recover`, or null: the groups last heard of, as many as fit. */
+  /** Returns the value of the query parameter `recover`, or null: the most recently active groups, as many as fit. */
   ask() {
     this.#joined.clear();
     const asked = new Set();
@@ -542,9 +542,9 @@ class Positions {
     return asked.size === 0 ? null : this.#json((group) => asked.has(group));
   }
 
-  /** Takes note of where a group stands; returns what is missing, or null. */
+  /** Records a group's position at a join; returns the gap, or null. */
   joined({ group, epoch, offset, replayed }) {
-    // What is replayed comes next. What was before that has been seen, or is gone: no matter whether it was asked for.
+    // The replay comes next. Messages before it were seen or are lost, whether or not the client asked for them.
     const start = { epoch, offset: Math.max(0, offset - (isCount(replayed) ? replayed : 0)) };
     const seen = this.#seen.get(group);
     const follows = seen !== undefined && seen.epoch === epoch && start.offset <= seen.offset && seen.offset <= offset;
@@ -553,15 +553,15 @@ class Positions {
     return seen === undefined || follows ? null : { group, from: seen, to: start };
   }
 
-  /** Returns whether a message is the "next", a "duplicate", or some before it are "missing"; or a gap to go on from. */
+  /** Returns "next", "duplicate", "missing" (messages before it), or the gap after which the client goes on. */
   take(group, offset, fetches) {
     const seen = this.#seen.get(group);
-    // Until it has said which history this is, a server may count from anywhere.
+    // Before `joined` names the history, offsets may start anywhere.
     if (seen === undefined || !this.#joined.has(group)) return "next";
     if (offset <= seen.offset) return "duplicate";
     const before = { epoch: seen.epoch, offset: offset - 1 };
     const isNext = before.offset === seen.offset;
-    // What a replay lacks, another one would lack too.
+    // A message missing from a replay would be missing from another replay, too.
     if (!isNext && fetches && seen.offset >= this.#joined.get(group)) return "missing";
     this.#set(group, { epoch: seen.epoch, offset });
     return isNext ? "next" : { group, from: seen, to: before };
@@ -572,17 +572,17 @@ class Positions {
     this.keep();
   }
 
-  /** Writes to the session's storage, which belongs to this tab and survives a reload. */
+  /** Writes to the session storage, which belongs to this tab and survives a reload. */
   keep() {
     if (this.#key === null) return;
     try {
       sessionStorage.setItem(this.#key, this.#json(() => true));
     } catch {
-      // It may be forbidden or full: then a reload does not recover.
+      // The storage may be forbidden or full: then a reload does not recover.
     }
   }
 
-  /** As `keep`, when there is time. */
+  /** Does the same as `keep`, after a short delay. */
   keepSoon(timers) {
     if (this.#key !== null && !timers.has("keep")) timers.set("keep", () => this.keep(), KEEP_AFTER);
   }
@@ -594,7 +594,7 @@ class Positions {
         if (isCount(epoch) && isCount(offset)) this.#seen.set(group, { epoch, offset });
       }
     } catch {
-      // Forbidden, or not ours: begin anew.
+      // The storage is forbidden, or the entry is not ours: start without positions.
     }
   }
 
@@ -609,7 +609,7 @@ class Positions {
   }
 }
 
-/** Who is in each group: the states of the server, and the differences since. */
+/** The presence of each group: the server's states, and the differences since. */
 class Presences {
   #groups = new Map();
 
@@ -621,7 +621,7 @@ class Presences {
     this.#groups.delete(group);
   }
 
-  /** What is known stays to be shown, but the next state comes from the next connection. */
+  /** Keeps the known users for display; the next state comes with the next connection. */
   disconnected() {
     for (const known of this.#groups.values()) {
       known.live = false;
@@ -630,7 +630,7 @@ class Presences {
     }
   }
 
-  /** Takes in a page of a state; "changed" when that was the last one. */
+  /** Takes in a page of a state; returns "changed" if it completes the state. */
   state({ group, epoch, version, count, page, pages, users }) {
     if (typeof group !== "string" || !isCount(version) || !Array.isArray(users)) return "ignored";
     const known = this.#groups.get(group) ?? { view: null, pages: null, live: false };
@@ -649,7 +649,7 @@ class Presences {
     return "changed";
   }
 
-  /** Takes in a difference: "changed", or "ask" for the state when one before it is missing. */
+  /** Takes in a difference; returns "changed", or "ask" (for the state) if an earlier difference is missing. */
   diff({ group, epoch, version, count, joined, updated, left }) {
     const known = this.#groups.get(group);
     if (!known?.live) return "ignored"; // the state comes
@@ -666,15 +666,15 @@ class Presences {
   }
 }
 
-/** Which notifications have arrived, and how many are not acknowledged. */
+/** The notifications that have arrived, and the number of unacknowledged ones. */
 class Inbox {
   unread = 0;
-  /** How many of the unread are yet to come: they were counted when the connection began. */
+  /** How many of the unread have not arrived yet: `unread` counted them when the connection began. */
   #owed = 0;
-  /** Id to whether it was acknowledged, the oldest first. */
+  /** Notification id to whether it was acknowledged, the oldest first. */
   #seen = new Map();
 
-  /** The connection begins: so many are unread, and come next. */
+  /** The connection begins: `unread` notifications wait, and come next. */
   attached(unread) {
     this.#owed = isCount(unread) ? unread : 0;
     return this.counted(unread);
@@ -723,7 +723,7 @@ class Timers {
   }
 }
 
-/** Sets an entry and makes it the last one; the first goes when there are too many. */
+/** Sets an entry and moves it to the end; removes the first entry if there are too many. */
 function setLast(map, key, value, most) {
   map.delete(key);
   map.set(key, value);
@@ -736,7 +736,7 @@ function addUsers(to, users) {
   }
 }
 
-/** The value of a text that is JSON, or the text. */
+/** Parses JSON; returns other text unchanged. */
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -745,7 +745,7 @@ function parse(text) {
   }
 }
 
-/** In bytes, or the characters of a text. */
+/** The size of data in bytes, or of text in characters. */
 function sizeOf(data) {
   return data.byteLength ?? data.size ?? data.length;
 }
@@ -754,10 +754,10 @@ function isCount(value) {
   return Number.isSafeInteger(value) && value >= 0;
 }
 
-/** What `call` returns for a listener that threw. */
+/** The result of `call` for a listener that threw. */
 const FAILED = Symbol("failed");
 
-/** Calls a listener. If it throws, that is reported, and keeps no other from being called. */
+/** Calls a listener. If it throws, reports the error, so that the other listeners are still called. */
 function call(listener, ...values) {
   try {
     return listener(...values);
@@ -767,7 +767,7 @@ function call(listener, ...values) {
   }
 }
 
-/** Tells the page's error listeners, or else the console. */
+/** Reports an error to the page's error listeners, or else to the console. */
 function report(error) {
   (globalThis.reportError ?? console.error)(error);
 }

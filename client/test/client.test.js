@@ -206,7 +206,7 @@ test("a socket that does not open or falls silent is given up", async (context) 
   const seen = states(connection);
   await settle();
   at.tick(1000);
-  assert.equal(seen.at(-1).reason, "it takes too long to open");
+  assert.equal(seen.at(-1).reason, "opening takes too long");
   at.tick(500);
   await settle();
   at.socket.open();
@@ -215,7 +215,7 @@ test("a socket that does not open or falls silent is given up", async (context) 
   at.tick(4000);
   assert.equal(connection.state, "open");
   at.tick(1000);
-  assert.equal(seen.at(-1).reason, "nothing was heard for too long");
+  assert.equal(seen.at(-1).reason, "no message arrived for too long");
 });
 
 // Tokens.

@@ -1,10 +1,10 @@
 //! The house: all lots, and for each a task that owns it.
 //!
-//! Bids for a lot come to its owner through one inbox, and only the owner changes the lot: no lock is needed to have
-//! them in one order. It takes all that wait, writes those that are good in one commit, and then tells. So nobody
-//! hears of a bid that a crash could take back, and the disk is waited for once, however many bids there are.
+//! Bids for a lot reach its owner through one inbox, and only the owner changes the lot: the bids have one order
+//! without a lock. The owner takes all waiting bids, writes the accepted ones in one commit, and then announces them.
+//! So no client sees a bid that a crash could undo, and a batch waits for the disk once, however many bids it has.
 //!
-//! When the disk fails the whole program ends, as if it had been killed then: the next start knows what is true.
+//! When the disk fails the whole program ends, as if killed at that moment: the next start reads the true state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::message::{Notice, Shown, ToClient};
 use crate::money::Cents;
 use crate::store::{Opened, Store};
 
-/// Something happened that everybody hears.
+/// News for all clients.
 pub(crate) const NEWS: Key<ToClient> = Key::new("auction.news");
-/// Something happened that one user is not to miss.
+/// A notice for one user.
 pub(crate) const NOTICE: Key<Notice> = Key::new("auction.notice");
 
-/// How many bids may wait for an owner, or go into one commit; then who sends more is not read.
+/// How many bids may wait for an owner, or share one commit. With a full inbox, bidders' sockets are not read.
 const INBOX: usize = 256;
 
 #[derive(Debug)]
@@ -35,16 +35,16 @@ pub(crate) struct House {
     events: Dispatcher,
     clock: Clock,
     store: Store,
-    /// As it was after the last commit of each lot: an immutable value behind one cell.
+    /// The lots as of each one's last commit: an immutable value behind one cell.
     board: watch::Sender<Board>,
     /// Takes the error that ends the program.
     broken: mpsc::Sender<fanfare::Error>,
 }
 
-/// All lots by their numbers.
+/// All lots, by number.
 pub(crate) type Board = BTreeMap<u64, Desk>;
 
-/// Where a lot is found.
+/// A lot as last committed, and its owner's inbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Desk {
     lot: Arc<Lot>,
@@ -59,12 +59,12 @@ pub(crate) struct Offer {
     pub(crate) lot: u64,
     pub(crate) id: BidId,
     pub(crate) amount: Cents,
-    /// When it came: what counts, however long the owner is busy with others.
+    /// When the bid arrived. This time counts, however long the bid waits for the owner.
     pub(crate) at: u64,
 }
 
 impl House {
-    /// Opens the house with the lots of the file; what a crash has left undone is made up for by their owners.
+    /// Opens the house with the lots of the file. Their owners complete what a crash has interrupted.
     pub(crate) fn open(
         events: &Dispatcher,
         store: Store,
@@ -83,7 +83,7 @@ impl House {
         self.clock.now()
     }
 
-    /// Follows what happens: the receiver has all lots as they are.
+    /// Returns a receiver of the current lots.
     pub(crate) fn board(&self) -> watch::Receiver<Board> {
         self.board.subscribe()
     }
@@ -103,7 +103,7 @@ impl House {
         Ok(Some(id))
     }
 
-    /// Hands a bid to its lot's owner, and waits while that one's inbox is full. The bidder gets an answer from there.
+    /// Passes a bid to its lot's owner, and waits while the inbox is full. The owner answers the bidder.
     pub(crate) async fn bid(&self, offer: Offer) {
         let inbox = self.board.borrow().get(&offer.lot).map(|desk| desk.inbox.clone());
         let refused = match inbox {
@@ -117,11 +117,11 @@ impl House {
 
     /// Ends the program.
     pub(crate) fn fail(&self, error: fanfare::Error) {
-        // One error is enough: there is room for one.
+        // Only the first error is needed: the channel has room for one.
         _ = self.broken.try_send(error);
     }
 
-    /// Gives a lot its owner. What that one has to tell of a new lot comes before all bids for it.
+    /// Starts the owner of a lot. `first` announces a new lot, before all bids for it.
     fn employ(self: &Arc<Self>, lot: Lot, first: Option<ToClient>) {
         let (inbox, offers) = mpsc::channel(INBOX);
         self.board.send_modify(|board| _ = board.insert(lot.id, Desk { lot: Arc::new(lot.clone()), inbox }));
@@ -133,7 +133,7 @@ impl House {
         });
     }
 
-    /// The life of an owner: until its lot has to go.
+    /// Runs an owner until its lot is removed.
     async fn own(
         self: &Arc<Self>,
         mut lot: Lot,
@@ -149,7 +149,7 @@ impl House {
         loop {
             let change = lot.next_change(self.now());
             tokio::select! {
-                // A bid that has come is judged before the lot is closed.
+                // A bid that has arrived is judged before the lot is closed.
                 biased;
                 received = inbox.recv_many(&mut offers, INBOX) => if received == 0 { return Ok(()) },
                 () = self.clock.sleep_until(change.unwrap_or_default()), if change.is_some() => {}
@@ -176,13 +176,13 @@ impl House {
         }
     }
 
-    /// Writes a lot and its new bids, and then puts it on the board: before anybody is told.
+    /// Writes a lot and its new bids, then puts the lot on the board. The caller announces them after that.
     async fn commit(self: &Arc<Self>, lot: &Lot, new: Vec<Bid>) -> Result<(), fanfare::Error> {
         let lot = Arc::new(lot.clone());
         let written = Arc::clone(&lot);
         self.blocking(move |store| store.save(&written, &new)).await?;
         self.board.send_modify(|board| {
-            // It may be gone by now.
+            // The lot may have been removed since.
             if let Some(desk) = board.get_mut(&lot.id) {
                 desk.lot = lot;
             }
@@ -190,8 +190,8 @@ impl House {
         Ok(())
     }
 
-    /// Sends the notices that are due, all at once. That they were sent is written with the next bids, or with the end:
-    /// after a crash before that they are sent again under their old keys, and are known to be the same ones.
+    /// Sends all due notices at once. The next commit records that they were sent. After a crash before it, they are
+    /// sent again under the same keys, and the offline queues drop the repetitions.
     async fn notify(self: &Arc<Self>, lot: &mut Lot) -> Result<(), fanfare::Error> {
         let notices = lot.notices();
         for report in join_all(notices.iter().map(|notice| self.events.emit_async(NOTICE, notice))).await {
@@ -206,7 +206,7 @@ impl House {
         Ok(())
     }
 
-    /// Works with the store where waiting for the disk delays nobody else.
+    /// Runs `work` on a thread for blocking calls, where waiting for the disk delays no other task.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Store) -> Result<T, fanfare::Error> + Send + 'static,
@@ -227,7 +227,7 @@ impl Accepted {
 
 impl Offer {
     fn answer(&self, answer: &ToClient) {
-        // A bidder who is gone sends the bid again.
+        // A bidder who has disconnected sends the bid again.
         _ = self.from.send(answer);
     }
 
@@ -237,8 +237,8 @@ impl Offer {
     }
 }
 
-/// The clock of the auction: it says what the clock on the wall said at the start, and goes on evenly from there,
-/// whatever somebody does to that one.
+/// The auction's clock: set from the system time at the start and monotonic from then on, even if the system time is
+/// changed.
 #[derive(Debug)]
 struct Clock {
     started: Instant,
@@ -253,12 +253,12 @@ impl Clock {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from((self.wall + self.started.elapsed()).as_millis()).expect("it fits for a while")
+        u64::try_from((self.wall + self.started.elapsed()).as_millis()).expect("milliseconds fit into 64 bits")
     }
 
-    /// Sleeps until the clock says that, or later.
+    /// Sleeps until the clock has reached `time`.
     async fn sleep_until(&self, time: u64) {
-        // A millisecond more than the difference: `now` leaves out what is less than one.
+        // A millisecond more than the difference, because `now` rounds down.
         let until = (Duration::from_millis(time) + Duration::from_millis(1)).saturating_sub(self.wall);
         sleep_until(self.started + until).await;
     }
@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    /// Has somebody bid, in turn ada and bob.
+    /// Places a bid, by ada and bob in turn.
     async fn bid(house: &House, lot: u64, number: u64) {
         let user = UserId::new(["ada", "bob"][number as usize % 2]).expect("it is a name");
         let (channel, _far_end) = Channel::in_memory_with(ChannelOptions::default().user(user.clone()));
@@ -291,9 +291,9 @@ mod tests {
         house.add(lot).await.expect("it is stored").expect("none is open")
     }
 
-    /// Looks at the disk from within the listener: the moment before anybody is told.
+    /// Reads the disk in the listener, just before the news goes to the clients.
     #[tokio::test(flavor = "multi_thread")]
-    async fn bids_are_on_the_disk_before_anybody_hears_of_them_and_those_that_wait_go_there_together() {
+    async fn bids_are_on_disk_before_they_are_announced_and_waiting_bids_share_a_commit() {
         const BIDS: u64 = 50;
         let (events, (broken, _breaks)) = (Dispatcher::new(), mpsc::channel(1));
         let house = House::open(&events, Store::in_memory().0, broken).expect("it is empty");
@@ -313,21 +313,21 @@ mod tests {
         for number in 0..BIDS {
             bid(&house, lot, number).await;
         }
-        assert!(heard.try_recv().is_err(), "nothing is written, so nothing is told");
+        assert!(heard.try_recv().is_err(), "nothing is announced before it is written");
         drop(slow_disk);
 
         let mut commits = BTreeSet::new();
         for expected in 1..=BIDS {
-            let (seq, is_kept, kept) = heard.recv().await.expect("all are told");
+            let (seq, is_kept, kept) = heard.recv().await.expect("all bids are announced");
             assert_eq!((seq, is_kept), (expected, true));
             commits.insert(kept);
         }
-        // What the owner had taken when the disk began to be slow, and all the others.
-        assert!(commits.len() <= 2, "the file had so many bids: {commits:?}");
+        // The first commit has the bids that the owner had taken when the disk became slow, the second all the others.
+        assert!(commits.len() <= 2, "bids in the file at each announcement: {commits:?}");
     }
 
     #[tokio::test]
-    async fn a_disk_that_fails_ends_the_program_and_the_bid_is_not_told() {
+    async fn a_failing_disk_ends_the_program_and_the_bid_is_not_announced() {
         let (events, (broken, mut breaks)) = (Dispatcher::new(), mpsc::channel(1));
         let (store, is_broken) = Store::in_memory();
         let house = House::open(&events, store, broken).expect("it is empty");
@@ -337,13 +337,13 @@ mod tests {
         events.listen(NEWS).expect("it is a name").filter(is_bid).on(move |_| told.send(()));
         is_broken.store(true, Ordering::SeqCst);
         bid(&house, lot, 0).await;
-        let error = breaks.recv().await.expect("the program is told to end").to_string();
+        let error = breaks.recv().await.expect("the program gets the error").to_string();
         assert!(error.contains("no space left"), "{error}");
-        assert!(heard.try_recv().is_err(), "nobody hears of a bid that is not written");
+        assert!(heard.try_recv().is_err(), "a bid that is not written is not announced");
     }
 
     #[tokio::test]
-    async fn a_notice_that_cannot_be_kept_ends_the_program_and_is_due_again() {
+    async fn a_notice_that_cannot_be_stored_ends_the_program_and_is_due_again() {
         let (events, (broken, mut breaks)) = (Dispatcher::new(), mpsc::channel(1));
         let house = House::open(&events, Store::in_memory().0, broken).expect("it is empty");
         events.on(NOTICE, |_| Err::<(), _>("no space left")).expect("it is a name");
@@ -351,7 +351,7 @@ mod tests {
         for number in 0..2 {
             bid(&house, lot, number).await;
         }
-        let error = breaks.recv().await.expect("the program is told to end").to_string();
+        let error = breaks.recv().await.expect("the program gets the error").to_string();
         assert!(error.contains("no space left"), "{error}");
         let kept = house.store.lots().expect("memory works").remove(0);
         assert_eq!(kept.notices().len(), 1, "after the next start");

@@ -1,4 +1,4 @@
-//! A lot and the rules of bidding: plain values, without tasks or disk. The time is given to them, as milliseconds
+//! A lot and the rules of bidding: plain values, without tasks or disk. The caller passes the time, as milliseconds
 //! since 1970 by the server's clock.
 
 use std::collections::BTreeSet;
@@ -10,30 +10,30 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::message::Notice;
 use crate::money::Cents;
 
-/// How many bids a lot takes. All are kept, so that one that is sent again is known.
+/// How many bids a lot accepts. All are kept, so that a repeated bid is recognised.
 pub(crate) const MOST_BIDS: usize = 2000;
-/// How many of the last bids everybody is shown.
+/// How many of the last bids the pages show.
 const SHOWN_BIDS: usize = 8;
 
-/// Something to bid for.
+/// A lot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lot {
     pub(crate) id: u64,
     pub(crate) title: String,
-    /// Nobody, for a lot of the house.
+    /// `None` for a lot of the house.
     pub(crate) seller: Option<UserId>,
-    /// The least that the first bid has to be.
+    /// The least amount of the first bid.
     pub(crate) opening: Cents,
-    /// It moves: see `soft_close`.
+    /// The closing time, which late bids move: see `soft_close`.
     pub(crate) closes: u64,
-    /// A bid in the last so many milliseconds moves the closing time to so many from then.
+    /// A bid less than this many milliseconds before the closing time moves that time to this long after the bid.
     pub(crate) soft_close: u64,
     pub(crate) is_closed: bool,
-    /// Who was outbid by the first so many bids has been told so.
+    /// The number of bids, from the first, whose outbid users have their notices.
     pub(crate) told: usize,
-    /// All have been told the result.
+    /// Whether all users have the notice of the result.
     pub(crate) is_settled: bool,
-    /// In order: the last one leads, and the first has number 1. On disk each has a row of its own.
+    /// In order: the first has number 1, the last leads. On disk each bid has its own row.
     #[serde(skip)]
     pub(crate) bids: Vec<Bid>,
 }
@@ -41,16 +41,16 @@ pub(crate) struct Lot {
 /// A bid that was accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bid {
-    /// Of this lot's bids, from 1 without gaps.
+    /// The bid's number in its lot, from 1 without gaps.
     pub(crate) seq: u64,
-    /// By what its bidder knows it.
+    /// The client's own id for the bid.
     pub(crate) id: BidId,
     pub(crate) user: UserId,
     pub(crate) amount: Cents,
     pub(crate) time: u64,
 }
 
-/// What a bid is called by its client, which may send it again: 1 to 64 characters, unique among its user's bids.
+/// The client's own id for a bid, which identifies a repetition: 1 to 64 characters, unique among its user's bids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct BidId(String);
 
@@ -67,36 +67,36 @@ impl<'de> Deserialize<'de> for BidId {
     }
 }
 
-/// How far a lot is.
+/// The phase of a lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
     Open,
-    /// A bid moves the closing time.
+    /// Near its end: a bid moves the closing time.
     Closing,
     Closed,
 }
 
-/// What became of a bid that is not refused.
+/// The outcome of a bid that is not refused.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Accepted {
-    /// It leads.
+    /// The bid leads.
     New(Bid),
-    /// It was accepted before, and is sent again by a client that had no answer.
+    /// The bid was accepted before; its client has repeated it, without an answer.
     Again(Bid),
 }
 
 /// Why a bid is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// There is no such lot, or not any more.
+    /// There is no such lot, or it was removed.
     NoLot,
     Closed,
-    /// It has taken all the bids that one may.
+    /// The lot has the maximum number of bids.
     Full,
     OwnLot,
     Leads,
-    /// The least amount that would do; `None` when the price is the highest there is.
+    /// The amount is too low. Holds the least accepted amount; `None` if the price is the highest possible.
     TooLow(Option<Cents>),
 }
 
@@ -115,18 +115,18 @@ impl fmt::Display for Refusal {
 }
 
 impl Lot {
-    /// Returns a lot that nobody has bid for. It gets its number from the store.
+    /// Returns a lot without bids. The store assigns its number.
     pub(crate) fn new(title: String, seller: Option<UserId>, opening: Cents, closes: u64, soft_close: u64) -> Self {
         let (is_closed, told, is_settled, bids) = (false, 0, false, Vec::new());
         Self { id: 0, title, seller, opening, closes, soft_close, is_closed, told, is_settled, bids }
     }
 
-    /// Takes a bid, or says why not. A refused one changes nothing.
+    /// Accepts or refuses a bid. A refused bid changes nothing.
     pub(crate) fn bid(&mut self, now: u64, user: &UserId, id: &BidId, amount: Cents) -> Result<Accepted, Refusal> {
         if let Some(bid) = self.bids.iter().rfind(|bid| bid.id == *id && bid.user == *user) {
             return Ok(Accepted::Again(bid.clone()));
         }
-        // The time decides, not whether a timer has noticed it.
+        // The time decides, even if no timer has closed the lot yet.
         if self.is_closed || now >= self.closes {
             return Err(Refusal::Closed);
         }
@@ -149,19 +149,19 @@ impl Lot {
         Ok(Accepted::New(bid))
     }
 
-    /// Closes the lot if its time is over; true when that is news.
+    /// Closes the lot if its time is over; returns whether this call closed it.
     pub(crate) fn close(&mut self, now: u64) -> bool {
         let is_due = !self.is_closed && now >= self.closes;
         self.is_closed |= is_due;
         is_due
     }
 
-    /// Returns the bid that leads, or has won.
+    /// Returns the leading or winning bid.
     pub(crate) fn leader(&self) -> Option<&Bid> {
         self.bids.last()
     }
 
-    /// Returns the least amount that the next bid has to be; `None` when none will do.
+    /// Returns the least amount of the next bid; `None` if no bid is accepted.
     pub(crate) fn least(&self) -> Option<Cents> {
         match self.leader() {
             _ if self.is_closed || self.bids.len() >= MOST_BIDS => None,
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bid_at_the_closing_time_is_late_even_if_nobody_has_closed_the_lot() {
+    fn a_bid_at_the_closing_time_is_late_even_if_the_lot_is_not_closed_yet() {
         let mut lot = lot();
         bid(&mut lot, 0, "ada", 1, 1000).expect("it is good");
         assert_eq!(bid(&mut lot, 60_000, "bob", 1, 1100), Err(Refusal::Closed));
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_full_lot_takes_no_more_and_still_knows_its_bids() {
         let mut lot = lot();
-        // By the steps the price would get to its cap long before.
+        // With the usual steps the price would reach its cap long before.
         for seq in 1..=MOST_BIDS as u64 {
             let (user, amount) = (user(["ada", "bob"][(seq % 2) as usize]), cents(seq));
             lot.bids.push(Bid { seq, id: id(seq as u32), user, amount, time: START });
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_are_due_until_they_are_told_and_keep_their_keys() {
+    fn notices_are_due_until_they_are_sent_and_keep_their_keys() {
         let keys = |lot: &Lot| -> Vec<_> {
             lot.notices().into_iter().map(|notice| format!("{}: {}", notice.user, notice.key)).collect()
         };
@@ -325,7 +325,7 @@ mod tests {
         assert!(keys(&lot).is_empty());
     }
 
-    /// The rules once more, as plainly as can be: all that was ever tried, and a walk over it for each question.
+    /// The rules again, as simply as possible: a list of all accepted bids, searched for each question.
     #[derive(Default)]
     struct Naive {
         accepted: Vec<(u64, String, u32, u64)>,
@@ -351,7 +351,7 @@ mod tests {
             }
         }
 
-        /// The number of the bid, or nothing.
+        /// Returns the number of the bid, or `None`.
         fn bid(&mut self, now: u64, name: &str, id: u32, amount: u64) -> Option<usize> {
             if let Some(place) = self.accepted.iter().position(|(_, user, number, _)| user == name && *number == id) {
                 return Some(place + 1);
@@ -375,7 +375,7 @@ mod tests {
             for (later, who, number, more, is_jump) in tries {
                 now += later;
                 let name = ["ada", "bob", "cleo", "sue"][who];
-                // Around the least that will do, or far above it.
+                // Around the least accepted amount, or far above it.
                 let amount = naive.least() + more * if is_jump { 1000 } else { 10 } - 50;
                 let expected = naive.bid(now, name, number, amount);
                 let got = bid(&mut lot, now, name, number, amount);

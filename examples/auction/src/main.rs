@@ -1,8 +1,8 @@
 //! A live auction. `cargo run --release -p auction`, then open the printed address in two browsers.
 //!
-//! What it teaches: a task that owns a thing in place of a lock around it; bids that are on the disk before anybody
-//! hears of them, many in one commit; clocks that agree on every screen, whatever they show; notices that reach who is
-//! away. The rules are in `lot.rs`, plain values; `house.rs` has the tasks, `store.rs` the file.
+//! What it teaches: a task that owns each lot, in place of a lock; bids that are on disk before they are announced,
+//! many in one commit; countdowns that agree on every screen, whatever the device's clock says; notices that wait for
+//! users who are away. `lot.rs` has the rules, as plain values; `house.rs` has the tasks, `store.rs` the file.
 
 mod house;
 mod lot;
@@ -39,11 +39,12 @@ use crate::store::{MOST_OF_ONE, MOST_OPEN, Store};
 const PAGE: start::Page =
     start::Page { html: include_str!("page.html"), script: include_str!("page.js"), style: include_str!("page.css") };
 
-/// The group of all who look on.
+/// The group of all connected clients.
 const EVERYBODY: &str = "auction";
-/// How many notices wait for a user; then what matters least goes first, and of that the oldest. All of them, and the lots, fit into the outbox of a client.
+/// How many notices may wait for a user. Past that the least urgent are dropped first, oldest first. All of them and
+/// the list of lots fit into a client's outbox.
 const MOST_NOTICES: usize = 300;
-/// How long clients have to answer the close, once the program is told to end.
+/// How long clients have to answer the close at shutdown.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
@@ -88,7 +89,7 @@ async fn main() -> Result<(), fanfare::Error> {
     Ok(())
 }
 
-/// Registers who listens to what.
+/// Registers the listeners.
 fn listen(events: &Dispatcher, channels: &ChannelBox) -> Result<(), EventError> {
     let everybody = channels.clone();
     events.on(NEWS, move |news| everybody.group_send(EVERYBODY, news).map(drop))?;
@@ -100,8 +101,8 @@ fn listen(events: &Dispatcher, channels: &ChannelBox) -> Result<(), EventError> 
     events.on_async_with(NOTICE, channels.clone(), async |channels: ChannelBox, notice: Arc<Notice>| {
         let send = channels.user(&notice.user).idempotency_key(&*notice.key).urgency(notice.urgency);
         match send.send(&notice.news).await {
-            // It matters less than all that waits already. Any other error is one of the disk.
-            Err(error @ NotifyError::Full) => eprintln!("auction: {} is not told: {error}", notice.user),
+            // All waiting notices are more urgent. Any other error comes from the disk.
+            Err(error @ NotifyError::Full) => eprintln!("auction: a notice to {} is dropped: {error}", notice.user),
             sent => drop(sent?),
         }
         Ok::<_, NotifyError>(())
@@ -109,11 +110,11 @@ fn listen(events: &Dispatcher, channels: &ChannelBox) -> Result<(), EventError> 
     Ok(())
 }
 
-/// What a stranger finds: titles, opening prices in cents, minutes.
+/// The lots of a new file: titles, opening prices in cents, minutes.
 const DEMO: [(&str, u64, u64); 3] =
     [("A brass telescope, 1890", 4000, 5), ("Box of vinyl records", 1250, 20), ("The very last teapot", 500, 60)];
 
-/// A lot that somebody wants to open: `POST /lots`.
+/// The body of `POST /lots`: a lot to open.
 #[derive(Debug, Deserialize)]
 struct Wanted {
     title: String,
@@ -134,7 +135,7 @@ impl Wanted {
         let Self { title, closes_in, soft_close, .. } = self;
         let is_title = (1..=80).contains(&title.chars().count()) && !title.chars().any(char::is_control);
         if !is_title || title.trim() != title {
-            return Err("a title has 1 to 80 characters, no control characters, and no space at its ends");
+            return Err("a title has 1 to 80 characters, no control characters, and no space at either end");
         }
         if !(5..=7 * 24 * 3600).contains(closes_in) {
             return Err("closes_in is 5 to 604800 seconds: a week");
@@ -168,7 +169,7 @@ async fn open(State(app): State<App>, token: Jwt, wanted: Result<Json<Wanted>, J
         Ok(Some(lot)) => (StatusCode::CREATED, Json(json!({ "lot": lot }))).into_response(),
         Ok(None) => {
             let why = format!(
-                "{MOST_OPEN} lots are open, or {MOST_OF_ONE} of yours, and no more can be: wait until one closes"
+                "the limit of {MOST_OPEN} open lots, or {MOST_OF_ONE} of one seller, is reached: wait until one closes"
             );
             refused(StatusCode::SERVICE_UNAVAILABLE, &why)
         }
@@ -189,10 +190,10 @@ async fn auction(upgrade: Upgrade, token: Jwt, State(app): State<App>) -> Respon
 async fn talk(mut channel: Channel, app: &App, user: &UserId) -> Result<(), fanfare::Error> {
     let App { channels, house } = app;
     let mut board = house.board();
-    // While we look nobody changes the board: what is told after that is newer.
+    // The board cannot change while it is borrowed: news after that is newer.
     channel.send(&house.lots(&board.borrow_and_update(), user))?;
     let _membership = channels.join(&channel, EVERYBODY)?;
-    // Whatever came between that look and the join is told by a second one. What comes now is told to the group.
+    // A second list covers changes between the first one and the join. The group sends later changes.
     if board.has_changed()? {
         channel.send(&house.lots(&board.borrow(), user))?;
     }

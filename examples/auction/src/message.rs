@@ -1,4 +1,4 @@
-//! What goes over the wire.
+//! The messages on the wire.
 
 use fanfare::channel::UserId;
 use fanfare::group::offline::Urgency;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::lot::{Bid, BidId, Lot, Status};
 use crate::money::Cents;
 
-/// What a client sends.
+/// A message from a client.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum FromClient {
@@ -16,22 +16,22 @@ pub(crate) enum FromClient {
         id: BidId,
         amount: Cents,
     },
-    /// What time is it? `sent` is the client's own clock, and comes back as it is.
+    /// Asks for the server's time. `sent` is the client's own clock, and comes back unchanged.
     Time {
         sent: f64,
     },
 }
 
-/// What a client receives.
+/// A message to a client.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum ToClient {
-    /// All there are: comes first.
+    /// All lots: the first message of a connection.
     Lots {
         lots: Vec<Shown>,
         now: u64,
     },
-    /// A new one.
+    /// A new lot.
     Lot {
         lot: Shown,
     },
@@ -43,7 +43,7 @@ pub(crate) enum ToClient {
         closes: u64,
         least: Option<Cents>,
     },
-    /// To the bidder alone.
+    /// A bid was refused: sent to its bidder only.
     Refused {
         lot: u64,
         id: BidId,
@@ -96,7 +96,7 @@ pub(crate) struct Shown {
     soft_close: u64,
     status: Status,
     least: Option<Cents>,
-    /// The last ones, in order.
+    /// The last bids, in order.
     bids: Vec<Bid>,
     /// The user's own highest bid.
     yours: Option<Cents>,
@@ -119,17 +119,17 @@ impl Shown {
     }
 }
 
-/// Something that a user is not to miss: it waits until it is acknowledged.
+/// A notice to one user: it waits until the user acknowledges it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Notice {
     pub(crate) user: UserId,
-    /// The same for the same notice, however often it is sent.
+    /// Identifies the notice: a repeated send has the same key.
     pub(crate) key: String,
     pub(crate) urgency: Urgency,
     pub(crate) news: News,
 }
 
-/// What a notice says.
+/// The content of a notice.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct News {
     news: Kind,
@@ -145,12 +145,12 @@ enum Kind {
     Outbid,
     Won,
     Lost,
-    /// To the seller, sold or not.
+    /// Sent to the seller, whether the lot is sold or not.
     Ended,
 }
 
 impl Notice {
-    /// To the bidder of the first one of two that follow each other.
+    /// Returns the notice to the bidder of the first of two consecutive bids.
     pub(crate) fn outbid(lot: &Lot, pair: &[Bid]) -> Self {
         let (before, bid) = (&pair[0], &pair[1]);
         let key = format!("outbid {} {}", lot.id, bid.seq);
@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    /// What `messages.d.ts` is checked by, too.
+    /// The samples, which `messages.d.ts` is also checked with.
     fn samples() -> Value {
         serde_json::from_str(include_str!("samples.json")).expect("they are JSON")
     }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_of_a_client_is_read() {
+    fn every_client_sample_is_parsed() {
         let samples = samples();
         for sample in samples["client"].as_array().expect("a list") {
             serde_json::from_value::<FromClient>(sample.clone()).unwrap_or_else(|error| panic!("{sample}: {error}"));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_says_what_the_samples_say() {
+    fn server_messages_match_the_samples() {
         let (ada, now) = (user("ada"), 1_763_700_000_000);
         let id = |id: &str| BidId::new(id.into()).expect("it is an id");
         let mut teapot = Lot::new("A teapot".into(), None, cents(1000), now + 60_000, 10_000);

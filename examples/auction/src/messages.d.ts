@@ -6,29 +6,29 @@ export type Status = "open" | "closing" | "closed";
 
 /** A bid that was accepted. */
 export interface AcceptedBid {
-  /** Of its lot's bids, from 1 without gaps. */
+  /** The bid's number in its lot, from 1 without gaps. */
   seq: number;
-  /** What its client calls it. */
+  /** The client's own id for the bid. */
   id: string;
   user: string;
   amount: number;
   time: number;
 }
 
-/** Something to bid for. */
+/** A lot. */
 export interface Lot {
   id: number;
   title: string;
-  /** Nobody, for a lot of the house. */
+  /** Null for a lot of the house. */
   seller: string | null;
   opening: number;
   closes: number;
-  /** A bid in the last so many milliseconds moves the closing time to so many from then. */
+  /** A bid less than this many milliseconds before the closing time moves that time to this long after the bid. */
   soft_close: number;
   status: Status;
-  /** The least that the next bid has to be; null when none will do. */
+  /** The least amount of the next bid; null when no bid is accepted. */
   least: number | null;
-  /** The last ones, in order: the very last leads, or has won. */
+  /** The last bids, in order: the last one leads, or has won. */
   bids: AcceptedBid[];
   /** Your own highest bid. */
   yours: number | null;
@@ -36,7 +36,7 @@ export interface Lot {
 
 // What the server sends.
 
-/** All lots there are: comes first, and once more when something happened meanwhile. */
+/** All lots: the first message of a connection, sent again if a lot changed meanwhile. */
 export interface Lots {
   type: "lots";
   lots: Lot[];
@@ -49,7 +49,7 @@ export interface NewLot {
   lot: Lot;
 }
 
-/** A bid was accepted, and leads. To all; to its bidder again when it is sent again. */
+/** A bid was accepted, and leads. Sent to all clients; again to its bidder if the bid is repeated. */
 export type NewBid = AcceptedBid & {
   type: "bid";
   lot: number;
@@ -57,14 +57,14 @@ export type NewBid = AcceptedBid & {
   least: number | null;
 };
 
-/** A bid was refused: to its bidder alone. */
+/** A bid was refused: sent to its bidder only. */
 export interface Refused {
   type: "refused";
   lot: number;
   id: string;
   amount: number;
   reason: string;
-  /** The least amount that would do; null when none will. */
+  /** The least amount that would be accepted; null if there is none. */
   least: number | null;
 }
 
@@ -76,7 +76,7 @@ export interface StatusUpdate {
   closes: number;
 }
 
-/** A lot is closed: who has it, if anybody bid, and for how much. */
+/** A lot is closed: the winner and the price, or null for both if there was no bid. */
 export interface Closed {
   type: "closed";
   lot: number;
@@ -84,19 +84,19 @@ export interface Closed {
   amount: number | null;
 }
 
-/** The server's clock, as it was between the client's question and now. */
+/** The server's clock at a moment between the client's request and the arrival of this answer. */
 export interface TimeAnswer {
   type: "time";
   sent: number;
   now: number;
 }
 
-/** What a notification says: you were outbid, you have won or lost, your own lot has ended. */
+/** The content of a notification: the user was outbid, has won or lost, or the user's own lot has ended. */
 export interface News {
   news: "outbid" | "won" | "lost" | "ended";
   lot: number;
   title: string;
-  /** The price then; null when nobody bid. */
+  /** The price at that time; null if there was no bid. */
   amount: number | null;
 }
 
@@ -113,7 +113,7 @@ export type ServerMessage =
 
 // What the client sends.
 
-/** A bid. Sent again with the same id it is the same bid, and counts once. */
+/** A bid. A repetition with the same id counts once. */
 export interface Bid {
   type: "bid";
   lot: number;
@@ -122,7 +122,7 @@ export interface Bid {
   amount: number;
 }
 
-/** What time is it? `sent` is the client's own clock, whatever it counts from. */
+/** Asks for the server's time. `sent` is the client's own clock, with any starting point. */
 export interface Time {
   type: "time";
   sent: number;

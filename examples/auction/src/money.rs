@@ -10,16 +10,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub(crate) struct Cents(u64);
 
 impl Cents {
-    /// A million of whole ones. Every sum of such amounts is exact in JavaScript, too.
+    /// One million, in cents. JavaScript's numbers hold such amounts and their sums exactly.
     pub(crate) const MOST: Self = Self(100_000_000);
 
     pub(crate) const fn new(cents: u64) -> Option<Self> {
         if cents >= 1 && cents <= Self::MOST.0 { Some(Self(cents)) } else { None }
     }
 
-    /// Returns what a bid above this one has to be, at the least; `None` where nothing above it is taken.
+    /// Returns the least amount of a bid above this one; `None` if no higher bid is accepted.
     pub(crate) fn next(self) -> Option<Self> {
-        // Below 100.00 by 1.00, below 1000.00 by 5.00, from there by 25.00.
+        // Steps of 1.00 below 100.00, of 5.00 below 1000.00, of 25.00 from there.
         let step = match self.0 {
             0..10_000 => 100,
             10_000..100_000 => 500,
@@ -35,7 +35,7 @@ impl fmt::Display for Cents {
     }
 }
 
-/// From a whole number and nothing else: `12.5`, `1e3`, `"1250"`, 0 and what is out of bounds are refused.
+/// Accepts only a whole number: `12.5`, `1e3`, `"1250"`, 0 and amounts out of bounds are refused.
 impl<'de> Deserialize<'de> for Cents {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Whole;

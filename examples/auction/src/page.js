@@ -1,5 +1,5 @@
 /**
- * The page of the auction: lots as cards, and a clock that is the server's.
+ * The page of the auction: lots as cards, with countdowns by the server's clock.
  *
  * @import { Connection, Notification } from "./fanfare.js"
  * @import { Lot, Lots, NewBid, NewLot, News, Refused, StatusUpdate, Closed, TimeAnswer } from "./messages.js"
@@ -16,36 +16,36 @@ $("me").append(face(session.user));
 const connection = connect("/auction", { token: session.token });
 showState(connection);
 
-// Money is whole cents. Text becomes cents, and cents text, without a float on the way.
+// Money is whole cents, converted from and to text without floating point.
 
-/** Such as 12.50, from 1250. */
+/** Formats 1250 as 12.50. */
 const money = (/** @type {number} */ cents) => {
   const digits = String(cents).padStart(3, "0");
   return `${digits.slice(0, -2)}.${digits.slice(-2)}`;
 };
 
-/** 1250, from such as 12.50, 12,5 or 12; null from what is no amount that can be bid. */
+/** Parses 12.50, 12,5 or 12 to cents; null if the text is not an amount that can be bid. */
 const cents = (/** @type {string} */ text) => {
   const parts = /^(\d{1,7})(?:[.,](\d{1,2}))?$/.exec(text.trim());
   const amount = parts ? Number(parts[1] + (parts[2] ?? "").padEnd(2, "0")) : 0;
   return amount >= 1 && amount <= MOST ? amount : null;
 };
 
-/** What the server takes, in cents. */
+/** The highest amount that the server accepts, in cents. */
 const MOST = 100_000_000;
-const NO_AMOUNT = "An amount is written like 12.50, and is 1000000.00 at most";
+const NO_AMOUNT = "An amount looks like 12.50, and is at most 1000000.00";
 
-// The server's clock. A page cannot know when its question was answered, only that it was between the sending and the
-// answer; it takes the middle, and is wrong by half the round trip at most. So the shortest of some round trips tells
-// best (Cristian, "Probabilistic clock synchronization", Distributed Computing 3, 1989). What the device believes the
-// time to be plays no part: performance.now() counts evenly from the page's own start.
+// The server's clock. A page cannot know when the server answered, only that it was between request and answer. It
+// takes the middle, and is wrong by at most half the round trip; so the shortest of several round trips is the most
+// accurate (Cristian, "Probabilistic clock synchronization", Distributed Computing 3, 1989). The device's own clock does not
+// matter: performance.now() counts evenly from the page's start.
 
 const ROUNDS = 7;
-/** Clocks drift: asked anew after so long, in milliseconds. */
+/** The time between two series of round trips, in milliseconds: clocks drift. */
 const AGAIN = 60_000;
-/** What is added to performance.now(). */
+/** The server's clock minus performance.now(). */
 let offset = NaN;
-/** The best round trip of this series, and what it says. */
+/** The shortest round trip of this series, and its offset. */
 let best = { took: Infinity, offset: NaN };
 let rounds = 0;
 let isSettled = false;
@@ -69,7 +69,7 @@ connection.on("time", (/** @type {TimeAnswer} */ answer) => {
   if (took < best.took) best = { took, offset: answer.now - (answer.sent + heard) / 2 };
   rounds += 1;
   if (rounds < ROUNDS) askTime();
-  // A clock that was set by a whole series is not set anew by the beginning of one.
+  // A clock that was set by a whole series is not changed by an incomplete one.
   if (rounds < ROUNDS && isSettled) return;
   offset = best.offset;
   isSettled = rounds >= ROUNDS;
@@ -77,7 +77,7 @@ connection.on("time", (/** @type {TimeAnswer} */ answer) => {
   tick();
 });
 setInterval(askTimeAnew, AGAIN);
-// While the device slept, performance.now() may have stood still.
+// performance.now() may have stopped while the device slept.
 document.addEventListener("visibilitychange", askTimeAnew);
 
 // Lots.
@@ -85,13 +85,13 @@ document.addEventListener("visibilitychange", askTimeAnew);
 /** @type {Map<number, { lot: Lot, card: HTMLElement, problem: string }>} */
 const lots = new Map();
 
-/** Bids that have no answer yet, by their ids: sent again when the connection is back. */
+/** Bids without an answer, by id: sent again when the connection is back. */
 const unanswered = new Map();
 
 function show(/** @type {Lot} */ lot) {
   const known = lots.get(lot.id);
   if (known) {
-    // A bid may have come before the list that leaves it out.
+    // A bid may arrive before a list that does not include it yet.
     const isOlder = (lot.bids.at(-1)?.seq ?? 0) < (known.lot.bids.at(-1)?.seq ?? 0);
     if (!isOlder && known.lot.status !== "closed") known.lot = lot;
   } else {
@@ -100,7 +100,7 @@ function show(/** @type {Lot} */ lot) {
   draw(lot.id);
 }
 
-/** In the order in which they close; what is closed comes last, the latest first. */
+/** Sorts the cards by closing time; closed lots come last, latest first. */
 function arrange() {
   const isClosed = (/** @type {{ lot: Lot }} */ { lot }) => lot.status === "closed";
   const all = [...lots.values()];
@@ -108,7 +108,7 @@ function arrange() {
   const closed = all.filter(isClosed).sort((a, b) => b.lot.closes - a.lot.closes || b.lot.id - a.lot.id);
   for (const { lot } of closed.splice(SHOWN.closed)) forget(lot.id);
   [...open, ...closed].forEach(({ card }, place) => {
-    // A card that is in its place keeps the focus.
+    // A card is moved only if necessary, so that it keeps the focus.
     if ($("lots").children[place] !== card) $("lots").insertBefore(card, $("lots").children[place] ?? null);
   });
 }
@@ -142,7 +142,7 @@ function newCard(/** @type {Lot} */ lot) {
   return card;
 }
 
-/** What you are to a lot: "leads", "outbid", "won", "lost", "seller" or "none". */
+/** The user's role in a lot: "leads", "outbid", "won", "lost", "seller" or "none". */
 function standing(/** @type {Lot} */ lot) {
   const isClosed = lot.status === "closed";
   if (lot.bids.at(-1)?.user === session.user) return isClosed ? "won" : "leads";
@@ -158,22 +158,22 @@ function draw(/** @type {number} */ id) {
   const you = standing(lot);
   Object.assign(card.dataset, { status: lot.status, you, closes: lot.closes, seq: last?.seq ?? 0 });
 
-  const who = element("span", "who", last ? last.user : "No bid yet");
+  const who = element("span", "who", last ? last.user : "No bids yet");
   if (last) who.prepend(face(last.user));
   find(".price").replaceChildren(element("b", "", money(last?.amount ?? lot.opening)), who);
   const sold = last ? `Sold for ${money(last.amount)}` : "Not sold";
   const texts = {
     leads: "You lead",
     outbid: `Outbid: you bid ${money(lot.yours)}`,
-    won: `You have it for ${money(last?.amount ?? 0)}`,
-    lost: "It went to somebody else",
+    won: `You won it for ${money(last?.amount ?? 0)}`,
+    lost: "Another bidder won",
     seller: isClosed ? sold : "You sell this",
     none: isClosed ? sold : last ? "You have not bid" : "Be the first",
   };
   find(".you").textContent = texts[you];
   find(".problem").textContent = problem;
 
-  // What somebody has typed stays, also while they are on the way to the button.
+  // A typed amount stays, even when the least amount changes before the user presses the button.
   const amount = find("form input");
   const isTyping = amount.dataset.least !== undefined && amount.value !== "" && amount.value !== amount.dataset.least;
   if (lot.least !== null && !isTyping) amount.value = amount.dataset.least = money(lot.least);
@@ -183,7 +183,7 @@ function draw(/** @type {number} */ id) {
   const isFocused = document.activeElement === button;
   button.disabled = you === "leads" || isWaiting;
   button.textContent = !isWaiting ? "Bid" : connection.state === "open" ? "Sent" : "Waiting";
-  // The keyboard stays with the lot.
+  // Keeps the keyboard focus on the lot.
   if (isFocused && button.disabled) amount.focus();
 
   find("ol").replaceChildren(...lot.bids.slice(-SHOWN.bids).reverse().map((bid) => {
@@ -196,7 +196,7 @@ function draw(/** @type {number} */ id) {
   tick();
 }
 
-/** A bid is sent until it is answered: under one id, by which the server knows it again. */
+/** Places a bid. It is sent again until it is answered, under one id, by which the server recognises it. */
 function bid(/** @type {number} */ lot, /** @type {string} */ text) {
   const amount = cents(text);
   const known = lots.get(lot);
@@ -205,16 +205,16 @@ function bid(/** @type {number} */ lot, /** @type {string} */ text) {
     const bid = { type: "bid", lot, id: newId(), amount };
     unanswered.set(bid.id, bid);
     if (connection.state === "open") connection.send(bid);
-    else known.problem = `${money(amount)} is bid when the connection is back`;
+    else known.problem = `${money(amount)} will be bid when the connection is back`;
   }
   draw(lot);
 }
 
-/** Unique among this user's: also without the secure context that crypto.randomUUID asks for. */
+/** Makes an id that is unique among this user's bids, without crypto.randomUUID, which needs a secure context. */
 const newId = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
 
 connection.on("lots", (/** @type {Lots} */ message) => {
-  // Good enough to begin with; the first round trip knows better.
+  // A first estimate; the first round trip improves it.
   if (Number.isNaN(offset)) offset = message.now - performance.now();
   for (const id of lots.keys()) if (!message.lots.some((lot) => lot.id === id)) forget(id);
   message.lots.forEach(show);
@@ -243,7 +243,7 @@ connection.on("refused", (/** @type {Refused} */ { lot: id, id: bid, reason, lea
   const known = lots.get(id);
   if (!known) return;
   known.lot = { ...known.lot, least };
-  // What would do stands in its place.
+  // The field shows the least accepted amount again.
   delete known.card.querySelector("input").dataset.least;
   known.problem = `Refused: ${reason}`;
   draw(id);
@@ -263,7 +263,7 @@ connection.on("closed", (/** @type {Closed} */ { lot: id }) => {
 });
 connection.onState((state) => {
   if (state !== "open") return;
-  // Another process may have another clock.
+  // A restarted server may have another clock.
   isSettled = false;
   document.body.dataset.clock = "rough";
   askTimeAnew();
@@ -277,7 +277,7 @@ connection.onState((state) => {
 
 const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
 
-/** Such as 4:05 or 1:02:03; the last ten seconds with tenths. */
+/** Formats a time as 4:05 or 1:02:03; the last ten seconds with tenths. */
 function countdown(/** @type {number} */ left) {
   if (left < 10_000) return (Math.ceil(left / 100) / 10).toFixed(1);
   const seconds = Math.ceil(left / 1000);
@@ -293,15 +293,15 @@ function tick() {
     card.classList.toggle("urgent", !isClosed && left < 10_000);
     const shown = card.querySelector(".left");
     if (shown.textContent !== text) shown.textContent = text;
-    // To compare screens by; the text is coarser.
+    // For comparing screens in tests; the text is coarser.
     card.dataset.left = String(Math.round(left));
   }
 }
 setInterval(tick, 50);
 
-// Notices: acknowledged when they have been seen, that is when the reader puts them away.
+// Notices: acknowledged when the user dismisses them.
 
-/** As many as wait on the server. */
+/** The most notices that wait on the server. */
 const MOST_NOTICES = 300;
 /** @type {Notification<News>[]} */
 let notices = [];
@@ -311,7 +311,7 @@ function drawNotices() {
   $("notices").replaceChildren(...notices.slice(-SHOWN.notices).reverse().map((notice) => {
     const { news, title, amount } = notice.data;
     const texts = {
-      outbid: ["You are outbid", `now ${money(amount)}`],
+      outbid: ["You were outbid", `now ${money(amount)}`],
       won: ["You won", `for ${money(amount)}`],
       lost: ["You did not win", `went for ${money(amount)}`],
       ended: amount === null ? ["Not sold", "nobody bid"] : ["Sold", `for ${money(amount)}`],
@@ -321,12 +321,12 @@ function drawNotices() {
     const text = element("span");
     text.append(element("b", "", texts[news][0]), ` ${title} `, element("small", "", texts[news][1]));
     const seen = element("button", "quiet", "OK");
-    seen.setAttribute("aria-label", "Put this notice away");
+    seen.setAttribute("aria-label", "Dismiss this notice");
     seen.addEventListener("click", () => putAway((one) => one === notice));
     line.append(text, seen);
     return line;
   }));
-  // The keyboard goes on with the next one.
+  // The keyboard focus moves to the next notice.
   if (isFocused) $("notices").querySelector("button")?.focus();
 }
 
@@ -338,7 +338,7 @@ function putAway(/** @type {(notice: Notification<News>) => boolean} */ which) {
 }
 
 connection.on("notification", (/** @type {Notification<News>} */ notice) => {
-  // What is newer says it all: older news of the same lot are seen with it.
+  // A newer notice replaces older ones of the same lot, which count as seen.
   putAway((older) => older.data.lot === notice.data.lot);
   notices = [...notices, notice].slice(-MOST_NOTICES);
   drawNotices();
@@ -348,7 +348,7 @@ connection.on("acked", ({ notification_id }) => {
   drawNotices();
 });
 
-// To sell.
+// Selling.
 
 $("sell").addEventListener("click", () => $("offer").showModal());
 $("cancel").addEventListener("click", () => $("offer").close());

@@ -7,7 +7,7 @@
 //! bids    (lot, seq)   the bid, as JSON
 //! ```
 //!
-//! What returns was on the disk before: a commit costs the same for one bid as for a hundred. All of it blocks.
+//! When a method returns, its data is on disk. A commit costs the same for one bid as for a hundred. All methods block.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -23,22 +23,22 @@ const BIDS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("bids");
 const VERSION: &str = "auction_version";
 const LAST_LOT: &str = "last_lot";
 
-/// What this program writes.
+/// The version of the file that this program writes.
 const THIS_VERSION: u64 = 1;
-/// Pages that are kept in memory. redb would keep 1 GiB.
+/// The size of redb's page cache, in bytes. The default is 1 GiB.
 const CACHE: usize = 16 << 20;
 
 /// How many lots may be open at a time.
 pub(crate) const MOST_OPEN: usize = 50;
-/// How many of these one seller may have: nobody fills the house alone.
+/// How many of these one seller may have, so that no seller fills the house alone.
 pub(crate) const MOST_OF_ONE: usize = 20;
-/// How many closed lots are kept, the newest ones.
+/// How many closed lots are kept: the newest.
 const MOST_CLOSED: usize = 12;
 
 #[derive(Debug)]
 pub(crate) struct Store(Database);
 
-/// A lot was opened, and these old ones had to go.
+/// A new lot, and the old ones removed to make room.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) lot: Lot,
@@ -46,18 +46,20 @@ pub(crate) struct Opened {
 }
 
 impl Store {
-    /// Opens the file, or makes it; true when it was made.
+    /// Opens or creates the file; true if it is new.
     pub(crate) fn open(path: &Path) -> Result<(Self, bool), fanfare::Error> {
         let database = builder().create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => "another process has it open; choose another file with DATA".into(),
+            DatabaseError::DatabaseAlreadyOpen => {
+                "another process has the file open; choose another file with DATA".into()
+            }
             error => fanfare::Error::from(error),
         })?;
         let store = Self(database);
-        let is_new = store.prepare()?.ok_or("is no file of this auction; choose another one with DATA")?;
+        let is_new = store.prepare()?.ok_or("is not a file of this auction; choose another file with DATA")?;
         Ok((store, is_new))
     }
 
-    /// Makes the tables of a new file, and looks whether an old one is of this program: true when it is new.
+    /// Makes the tables of a new file and returns `Some(true)`; `None` if an existing file is not this program's.
     fn prepare(&self) -> Result<Option<bool>, fanfare::Error> {
         let transaction = self.0.begin_write()?;
         let is_new = transaction.list_tables()?.next().is_none();
@@ -90,7 +92,7 @@ impl Store {
         lots.iter()?.map(|row| with_bids(row?.1.value())).collect()
     }
 
-    /// Opens a lot under a number of its own; `None` when too many are open.
+    /// Opens a lot under a new number; `None` if too many are open.
     pub(crate) fn add(&self, mut lot: Lot) -> Result<Option<Opened>, fanfare::Error> {
         let transaction = self.0.begin_write()?;
         let mut closed = Vec::new();
@@ -108,7 +110,7 @@ impl Store {
             if open >= MOST_OPEN || (lot.seller.is_some() && of_one >= MOST_OF_ONE) {
                 return Ok(None);
             }
-            // A new file begins behind the numbers of one that was deleted: pages and notices may still know those.
+            // A new file starts above the numbers of a deleted one, which pages and notices may still have.
             lot.id = meta.get(LAST_LOT)?.map_or_else(seconds, |last| last.value()) + 1;
             meta.insert(LAST_LOT, lot.id)?;
         }
@@ -123,7 +125,7 @@ impl Store {
         Ok(Some(Opened { lot, gone: closed }))
     }
 
-    /// Writes what has changed of a lot, and the bids that are new.
+    /// Writes a lot and its new bids.
     pub(crate) fn save(&self, lot: &Lot, new: &[Bid]) -> Result<(), fanfare::Error> {
         let transaction = self.0.begin_write()?;
         put(&transaction, lot, new)?;
@@ -131,14 +133,14 @@ impl Store {
     }
 }
 
-/// Since 1970.
+/// Returns the seconds since 1970.
 fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn builder() -> Builder {
     let mut builder = Database::builder();
-    // The newer file format: later versions of redb read no other.
+    // The newer file format: later versions of redb read only this one.
     builder.create_with_file_format_v3(true).set_cache_size(CACHE);
     builder
 }
@@ -167,7 +169,7 @@ pub(crate) mod tests {
     use crate::money::Cents;
 
     impl Store {
-        /// A store in memory, and what breaks it.
+        /// Returns a store in memory, and a flag that makes its writes fail.
         pub(crate) fn in_memory() -> (Self, Arc<AtomicBool>) {
             let is_broken = Arc::new(AtomicBool::new(false));
             let disk = Disk { memory: InMemoryBackend::new(), is_broken: Arc::clone(&is_broken) };
@@ -176,7 +178,7 @@ pub(crate) mod tests {
             (store, is_broken)
         }
 
-        /// Keeps everybody else from writing: a disk that is slow.
+        /// Blocks all other writes, as a slow disk does.
         pub(crate) fn hold(&self) -> WriteTransaction {
             self.0.begin_write().expect("the disk works")
         }
@@ -257,7 +259,7 @@ pub(crate) mod tests {
         let file = folder.join("notices.redb");
         drop(RedbStore::open(&file).expect("it can be made"));
         let error = Store::open(&file).expect_err("it is another program's").to_string();
-        assert!(error.contains("is no file of this auction; choose another one with DATA"), "{error}");
+        assert!(error.contains("is not a file of this auction; choose another file with DATA"), "{error}");
         RedbStore::open(&file).expect("nothing was done to it");
         std::fs::write(&file, "something else").expect("it can be written");
         Store::open(&file).expect_err("it is no database");

@@ -1,7 +1,7 @@
 //! A chat with rooms. `cargo run --release -p chat`, then open the printed address in two windows.
 //!
-//! What it teaches: the route emits events, and listeners do the rest. A room is a group that keeps what was said:
-//! who joins sees the end of it, who comes back gets what it missed. Who is here, and who is typing, is presence.
+//! What it teaches: the route emits events, and listeners do the rest. A room is a group with a history: a new member
+//! gets the last messages, a returning member the ones it missed. Presence says which users are here, and which type.
 
 mod person;
 mod recent;
@@ -27,13 +27,13 @@ const MESSAGE: Key<ChatMessage> = Key::new("chat.message");
 /// Once per connection, on the channel's own dispatcher.
 const INIT: Key<Sender> = Key::new("connection.init");
 
-/// A client is here.
+/// A client has connected.
 struct Connected {
     id: ChannelId,
     client: Option<SocketAddr>,
 }
 
-/// Somebody says something.
+/// A user sends a message to a room.
 struct ChatMessage {
     room: String,
     id: UserId,
@@ -42,7 +42,7 @@ struct ChatMessage {
     nonce: Option<Nonce>,
 }
 
-/// What a client sends.
+/// A message from a client.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum FromClient {
@@ -50,14 +50,14 @@ enum FromClient {
     Typing { typing: bool },
 }
 
-/// A text of so many characters: anything else is malformed, and the client is told.
+/// A text of 1 to `MOST` characters. Any other length is malformed, and the client gets an `error` message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 struct Bounded<const MOST: usize>(String);
 
 /// A message: 1 to 8000 characters.
 type Text = Bounded<8000>;
-/// What its author calls a message, to know it again.
+/// The sender's own id for a message, by which the sender recognises it.
 type Nonce = Bounded<40>;
 
 impl<const MOST: usize> TryFrom<String> for Bounded<MOST> {
@@ -66,18 +66,18 @@ impl<const MOST: usize> TryFrom<String> for Bounded<MOST> {
     fn try_from(text: String) -> Result<Self, String> {
         match text.chars().count() {
             length if (1..=MOST).contains(&length) => Ok(Self(text)),
-            length => Err(format!("it has {length} characters, and may have 1 to {MOST}")),
+            length => Err(format!("it has {length} characters instead of 1 to {MOST}")),
         }
     }
 }
 
-/// What a client receives, beside what the library sends: see `messages.d.ts`.
+/// A message to a client, besides the library's own: see `messages.d.ts`.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Reply<'a> {
-    /// Who it is to the others.
+    /// The id under which the other members see this client.
     Welcome { id: &'a UserId },
-    /// All that it has missed has come.
+    /// The client has received all messages that it missed.
     Ready,
     Message {
         room: &'a str,
@@ -91,7 +91,7 @@ enum Reply<'a> {
     },
 }
 
-/// What is known of somebody who is here.
+/// The presence info of a user.
 #[derive(Serialize)]
 struct Info<'a> {
     name: &'a str,
@@ -104,11 +104,11 @@ struct App {
     channels: ChannelBox,
 }
 
-/// How many messages a newcomer sees.
+/// How many messages a new member gets.
 const SHOWN: usize = 50;
-/// How many messages a room keeps. Those of empty rooms are bounded all together, by the library.
+/// How many messages a room keeps. The library bounds the total kept by empty rooms.
 const KEPT: usize = 500;
-/// How long clients have to answer the close, once the program is told to end.
+/// How long clients have to answer the close at shutdown.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 #[tokio::main]
@@ -127,10 +127,10 @@ async fn main() -> Result<(), fanfare::Error> {
     Ok(())
 }
 
-/// Registers who listens to what.
+/// Registers the listeners.
 fn listen(app: &App) -> Result<(), EventError> {
     let (channels, recent) = (app.channels.clone(), Recent::default());
-    // What is said a second time, by a page that could not know that it had arrived, goes no further.
+    // A page repeats a message when it cannot know whether the first one arrived. Repetitions stop here.
     let is_new = move |said: &ChatMessage| said.nonce.as_ref().is_none_or(|nonce| recent.insert(&said.id, nonce));
     app.events.listen(MESSAGE)?.filter(is_new).on(move |said| {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;

@@ -1,27 +1,27 @@
-/** What goes over the wire between the chat and its page. */
+/** The messages between the chat server and its page. */
 
 import type { Joined, PresenceDiff, PresencePage, PresenceState, ServerError, Skip } from "./fanfare.js";
 
-/** The connection begins, and who this is: the id that stands at its own messages. */
+/** The first message of a connection: the id that this client's own messages carry. */
 export interface Welcome {
   type: "welcome";
   id: string;
 }
 
-/** All that was missed has come. What was said before, and is not among it, has not arrived. */
+/** All missed messages have been sent. A message of this client that is not among them did not arrive. */
 export interface Ready {
   type: "ready";
 }
 
-/** Somebody has said something. */
+/** A user has sent a message to the room. */
 export interface Message {
   type: "message";
   room: string;
-  /** Who: the same for all tabs of a browser. */
+  /** The sender's id, the same for all tabs of a browser. */
   id: string;
   from: string;
   text: string;
-  /** What its author called it. */
+  /** The sender's own id for the message. */
   nonce?: string;
   /** Unix time, in milliseconds. */
   time: number;
@@ -29,7 +29,7 @@ export interface Message {
   offset: number;
 }
 
-/** What is known of somebody who is here. */
+/** The presence info of a user. */
 export interface Info {
   name: string;
   typing: boolean;
@@ -46,15 +46,15 @@ export type ServerMessage =
   | PresencePage<Info>
   | ServerError;
 
-/** Says something to the room: 1 to 8000 characters. */
+/** Sends a message of 1 to 8000 characters to the room. */
 export interface Say {
   type: "say";
   text: string;
-  /** Any name for it of 1 to 40 characters: it comes back with it, and is not said twice by that name. */
+  /** An id of 1 to 40 characters. It comes back with the message; a second message with the same id is dropped. */
   nonce?: string;
 }
 
-/** Begins to type, or ends. */
+/** The user has started or stopped typing. */
 export interface Typing {
   type: "typing";
   typing: boolean;

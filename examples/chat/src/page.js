@@ -9,24 +9,24 @@ import { $, clock, element, face, showState } from "./start.js";
 
 /** How many messages stay on the page. */
 const KEPT = 500;
-/** How long somebody who types nothing more is still shown as typing, in milliseconds. */
+/** How long a user is shown as typing after the last key, in milliseconds. */
 const STILL_TYPING = 3000;
-/** How many messages may be on their way. */
+/** How many sent messages may wait for their echo. */
 const MOST_PENDING = 50;
 
 /** @type {Connection} */
 let connection = null;
-/** Who this is, once the server has said so. */
+/** This user's id, once the server has sent it. */
 let me = null;
-/** All that was missed has come. */
+/** Whether all missed messages have arrived. */
 let ready = false;
 /** The author of the last message on the page. */
 let last = null;
-/** What was said here and has not come back: by its nonce. @type {Map<string, { text: string, line: HTMLElement }>} */
+/** Sent messages that have not come back, by nonce. @type {Map<string, { text: string, line: HTMLElement }>} */
 const pending = new Map();
 let typing = null;
 
-// Who somebody is: whoever has the key. All tabs of this browser have one.
+// The key is the user's identity. All tabs of this browser share it.
 function key() {
   const known = localStorage.getItem("chat.key");
   if (/^[\w-]{32}$/.test(known)) return known;
@@ -64,7 +64,7 @@ function said(/** @type {Message} */ message) {
   const sent = mine && pending.get(message.nonce);
   if (sent && pending.delete(message.nonce)) sent.line.remove();
   bubble(message, mine);
-  // What is not there yet stays below what is.
+  // Pending messages stay below those that have arrived.
   for (const { line } of pending.values()) $("log").append(line);
 }
 
@@ -73,14 +73,14 @@ function say(/** @type {string} */ text) {
   const before = last;
   const line = bubble({ id: me, from: $("name").value, text, time: Date.now() }, true);
   line.classList.add("pending");
-  // It is read aloud when it has arrived.
+  // A screen reader reads it when it comes back from the server.
   line.setAttribute("aria-hidden", "true");
   last = before;
   pending.set(nonce, { text, line });
   if (ready) tell({ type: "say", text, nonce });
 }
 
-/** What is not taken now is said again when the connection is back. */
+/** A message that cannot be sent now is sent again when the connection is back. */
 function tell(/** @type {ClientMessage} */ message) {
   try {
     connection.send(message);
@@ -96,7 +96,7 @@ function present(/** @type {Presence<Info>} */ { count, users }) {
   const item = (/** @type {string} */ id, /** @type {Info} */ { name }) => {
     const made = element("li");
     made.append(face(name, id), element("span", "", id === me ? `${name} (you)` : name));
-    // Two people of one name are told apart by their ids.
+    // The ids distinguish two users of the same name.
     if (isShared(name)) made.append(element("small", "", id.slice(0, 4)));
     return made;
   };
@@ -135,13 +135,13 @@ function enter(/** @type {string} */ name, /** @type {string} */ room) {
   });
   connection.on("ready", () => {
     ready = true;
-    // What has not come back may still be on its way by the connection before: the server says nothing twice.
+    // These may have arrived over the previous connection: the server drops repetitions.
     for (const [nonce, { text }] of pending) tell({ type: "say", text, nonce });
   });
   connection.on("presence", present);
   connection.on("gap", ({ from, to }) => {
-    if (from.epoch === to.epoch) note(`${to.offset - from.offset} messages were missed, and are gone.`);
-    else note("The server has begun anew. What was said before is not kept.");
+    if (from.epoch === to.epoch) note(`${to.offset - from.offset} messages were missed and cannot be recovered.`);
+    else note("The server has restarted. Earlier messages are not kept.");
   });
   connection.on("error", ({ error }) => note(`Not sent: ${error}`));
 }
@@ -169,7 +169,7 @@ $("say").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value.trim().toWellFormed();
   if (!text) return;
-  if (pending.size === MOST_PENDING) return note(`${MOST_PENDING} messages are on their way: wait for these to arrive.`);
+  if (pending.size === MOST_PENDING) return note(`${MOST_PENDING} messages have not arrived yet: wait for them.`);
   types(false);
   say(text);
   $("text").value = "";
@@ -189,7 +189,7 @@ if (location.hash.length > 1) {
   try {
     $("room").value = decodeURIComponent(location.hash.slice(1));
   } catch {
-    // A hash that is no room.
+    // The hash is not a room.
   }
 }
 ($("name").value ? $("room") : $("name")).focus();

@@ -1,4 +1,4 @@
-//! Who somebody is: whoever has the key, which a browser makes at random and keeps.
+//! A user's identity: a random key, which the browser makes and keeps.
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
@@ -10,9 +10,9 @@ use fanfare::channel::UserId;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// Somebody who talks. All tabs of a browser are one person, and two people may have one name.
+/// A user. All tabs of a browser are one person; two persons may have the same name.
 pub(crate) struct Person {
-    /// Made of the key by a one-way function: all may know it, and nobody can take it.
+    /// A hash of the key: it is public, and does not reveal the key.
     pub(crate) id: UserId,
     pub(crate) name: String,
 }
@@ -45,14 +45,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Person {
     }
 }
 
-/// A browser's socket sets no headers, and an address is logged: the key comes as a subprotocol, behind `bearer`.
+/// The key comes as a subprotocol after `bearer`: a browser's socket cannot set headers, and addresses get logged.
 fn key(parts: &Parts) -> Option<&str> {
     let (bearer, key) = parts.headers.get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?.split_once(',')?;
     let key = key.trim();
     (bearer == "bearer" && (22..=64).contains(&key.len())).then_some(key)
 }
 
-/// One of dots alone would be lost in an address.
+/// A name of dots alone would be lost: browsers resolve `.` and `..` in an address.
 fn is_name(text: &str) -> bool {
     let length = text.chars().count();
     (1..=64).contains(&length) && !text.chars().any(char::is_control) && text.chars().any(|letter| letter != '.')

@@ -1,4 +1,4 @@
-//! What was said last, by the names that its authors gave it.
+//! The last messages, by the ids (nonces) that their senders gave them.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,10 @@ use fanfare::channel::UserId;
 
 use crate::Nonce;
 
-/// How many are known. A page that says something again does so within seconds.
+/// How many messages are remembered. A page repeats a message within seconds.
 const KNOWN: usize = 4096;
 
-/// Who said what last.
+/// The nonces of the last messages, with their senders.
 #[derive(Default)]
 pub(crate) struct Recent(Mutex<Known>);
 
@@ -22,7 +22,7 @@ struct Known {
 }
 
 impl Recent {
-    /// Takes note of a message; false when it was said before.
+    /// Remembers a message; returns false if it is a repetition.
     pub(crate) fn insert(&self, id: &UserId, nonce: &Nonce) -> bool {
         let said = Arc::new((id.clone(), nonce.clone()));
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,14 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_said_is_known_for_a_while_and_to_its_author_alone() {
+    fn a_nonce_is_remembered_for_a_while_and_for_its_sender_alone() {
         let recent = Recent::default();
         let [ada, bob] = ["ada", "bob"].map(|name| UserId::new(name).expect("the id is good"));
         let nonce = |n: usize| Nonce::try_from(n.to_string()).expect("it is short");
         assert!(recent.insert(&ada, &nonce(0)) && !recent.insert(&ada, &nonce(0)) && recent.insert(&bob, &nonce(0)));
         assert!((1..KNOWN - 1).all(|n| recent.insert(&ada, &nonce(n))));
-        assert!(!recent.insert(&ada, &nonce(0)), "the last of all that are known");
-        assert!(recent.insert(&ada, &nonce(KNOWN)) && recent.insert(&ada, &nonce(0)), "and then no more");
-        assert_eq!(recent.0.lock().expect("nobody panics with it").all.len(), KNOWN);
+        assert!(!recent.insert(&ada, &nonce(0)), "the oldest that is remembered");
+        assert!(recent.insert(&ada, &nonce(KNOWN)) && recent.insert(&ada, &nonce(0)), "forgotten, and so new again");
+        assert_eq!(recent.0.lock().expect("no thread panics with the lock held").all.len(), KNOWN);
     }
 }

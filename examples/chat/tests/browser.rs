@@ -139,7 +139,7 @@ fn a_page_comes_back_says_what_was_typed_meanwhile_and_tells_that_the_rest_is_go
     wait_for_messages(&bob, &["before", "said while offline"]);
     wait_for_messages(&ada, &["before", "said while offline"]);
     for tab in [&ada, &bob] {
-        tab.wait_for("return document.querySelector('.note')?.textContent.includes('begun anew') === true");
+        tab.wait_for("return document.querySelector('.note')?.textContent.includes('has restarted') === true");
         wait_for_users(tab, 2);
     }
 }

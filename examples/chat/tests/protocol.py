@@ -64,7 +64,7 @@ async def what_is_malformed_is_answered_and_what_is_too_large_closed(chat):
             await receive(ada, "error")
         await send(ada, type="say", text="")
         refused = (await receive(ada, "error"))["error"]
-        is_same("it has 0 characters, and may have 1 to 8000" in refused, True, refused)
+        is_same("it has 0 characters instead of 1 to 8000" in refused, True, refused)
         await ada.send("x" * (64 << 10) + "x")
         is_same(await closed(ada), 1009, "the close code")
         await send(bob, type="say", text="still here")

@@ -1,19 +1,19 @@
-//! A document as a plain value: what an edit becomes, who may make it, and what the text was.
+//! A document as a plain value: it checks edits, merges them, and keeps the text's old versions.
 //!
 //! **Every session has a replica.** A browser says "at position 5 of version 12, delete 3, insert this". Its replica is
-//! a copy of the document that has seen exactly what that browser has: the edit is checked and made there, and comes
-//! out as an update, which the main copy merges. What others get is what the merge did to the latest text. Nobody moves
-//! positions by hand: that copies with the same updates agree is what yrs is for.
+//! a copy of the document with exactly the updates that the browser has seen. The edit is checked and made there, and
+//! becomes an update, which the main copy merges. The other clients get the changes that the merge made in the
+//! latest text. No code here shifts positions: yrs makes copies with the same updates have the same text.
 //!
 //! | copy | has seen | writes under |
 //! |---|---|---|
 //! | main | all versions | nothing: it only merges |
-//! | a session's replica | versions up to the one of its last edit, and that edit | a number that is its own meanwhile |
+//! | a session's replica | versions up to the one of its last edit, and that edit | a number of its own meanwhile |
 //!
-//! A number may write in a replica only if that has all that was ever written under it; else two edits would have one
-//! name. So a replica that begins at an old version takes a number that has written nothing since.
+//! A replica may write under a number only if it has all earlier edits under that number; otherwise two edits would
+//! have one name. So a replica that starts at an old version takes a number that has written nothing since.
 //!
-//! Figures that decided, from `benches/peers/text`, for a client that is ten edits behind:
+//! The figures behind the choice of yrs, from `benches/peers/text`, for a client that is ten edits behind:
 //!
 //! | | a text of 1 KB | 100 KB | for each edit that a replica gets | an update |
 //! |---|---|---|---|---|
@@ -38,66 +38,65 @@ use yrs::{
 const LONGEST: i64 = 64 << 10;
 /// The most changes in one edit.
 const CHANGES: usize = 32;
-/// How many versions can be looked at. Past it the older half becomes one state.
+/// How many versions are kept. Past it the older half becomes one state.
 pub(crate) const VERSIONS: usize = 20_000;
 /// The same in bytes of updates.
 pub(crate) const BYTES: usize = 8 << 20;
-/// How long one state may be, in bytes: it knows what was deleted, too. Past it the document begins anew with its text.
+/// The largest state in bytes; it includes deleted text. Past it the document restarts with its current text.
 pub(crate) const STATE: usize = 1 << 20;
 
-/// One change: at this position so many code units go, and this comes. `[position, deleted, inserted]` as JSON.
-/// In a list each one is made in what the one before has left.
+/// One change: at a position, deletes a number of code units and inserts a text. `[position, deleted, inserted]` as
+/// JSON. In a list, each change applies to the result of the one before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Splice(pub(crate) u32, pub(crate) u32, pub(crate) String);
 
-/// One page that is open, of one person.
+/// One open page of one user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Author {
     pub(crate) user: UserId,
     pub(crate) session: String,
 }
 
-/// What an edit leaves: the difference between its version and the one before.
+/// The record of an edit: the difference between its version and the one before.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) author: Author,
-    /// Its number in the session; 0 where the server made it.
+    /// Its number in the session; 0 for an edit by the server.
     pub(crate) edit: u64,
     /// Unix time, in milliseconds.
     pub(crate) time: u64,
     pub(crate) update: Vec<u8>,
 }
 
-/// An edit, as a browser asks for it.
+/// An edit, as a browser requests it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Edit {
     /// Its number in the session, from 1 on.
     pub(crate) edit: u64,
-    /// Which text it was made in.
+    /// The version of the text in which it was made.
     pub(crate) version: u64,
     pub(crate) changes: Vec<Splice>,
 }
 
-/// What became of an edit: what the new version did to the one before; nothing, if the edit was here already; or why it
-/// is refused.
+/// The outcome of an edit: its changes to the version before; `None` if it was made already; or why it is refused.
 pub(crate) type Outcome = Result<Option<Vec<Splice>>, String>;
 
 #[derive(Debug)]
 pub(crate) struct Document {
     main: Replica,
-    /// What the last merges did to the main copy.
+    /// The changes that the last merges made in the main copy.
     merged: mpsc::Receiver<Vec<Splice>>,
     /// The version before the first row, and its text as one update.
     pub(crate) base: (u64, Vec<u8>),
     pub(crate) rows: Vec<Row>,
-    /// For each number, from 1 on, the version of the last edit under it.
+    /// For each replica number, from 1 on, the version of the last edit under it.
     wrote: Vec<u64>,
     sessions: HashMap<Author, Session>,
 }
 
 #[derive(Debug, Default)]
 struct Session {
-    /// The number of its last edit, and the version that made.
+    /// The number of its last edit, and the version that this edit made.
     edit: u64,
     version: u64,
     replica: Option<Replica>,
@@ -108,13 +107,13 @@ struct Session {
 struct Replica {
     doc: Doc,
     text: TextRef,
-    /// Under which it writes.
+    /// The number under which it writes.
     number: u64,
-    /// All versions up to this one are in it.
+    /// The latest version that it includes.
     version: u64,
 }
 
-/// Numbers of copies that do not write.
+/// The numbers of copies that do not write.
 const MAIN: u64 = u32::MAX as u64;
 const READER: u64 = 0;
 
@@ -146,7 +145,7 @@ impl Document {
         self.sessions.get(author).map_or(0, |session| session.edit)
     }
 
-    /// Forgets the replicas of those who are gone.
+    /// Drops the replicas of pages that are gone.
     pub(crate) fn keep_replicas(&mut self, is_here: impl Fn(&Author) -> bool) {
         for (author, session) in &mut self.sessions {
             session.replica.take_if(|_| !is_here(author));
@@ -154,7 +153,7 @@ impl Document {
         self.sessions.retain(|_, session| session.edit > 0 || session.replica.is_some());
     }
 
-    /// Makes an edit of a browser.
+    /// Applies a browser's edit.
     pub(crate) fn edit(&mut self, author: &Author, asked: &Edit, time: u64) -> Outcome {
         let (latest, oldest) = (self.latest(), self.base.0);
         let Edit { edit, version, .. } = asked;
@@ -164,7 +163,7 @@ impl Document {
         } else if *edit < next {
             return Ok(None);
         } else if *edit > next {
-            return Err(format!("edit {edit} skips some: the next one of this session is {next}"));
+            return Err(format!("edit {edit} skips numbers: the next one of this session is {next}"));
         } else if *version > latest {
             return Err(format!("there is no version {version}: the latest is {latest}"));
         } else if *version < least {
@@ -172,12 +171,10 @@ impl Document {
                 "version {version} lacks this session's last edit: wait for its answer, version {least}"
             ));
         } else if *version < oldest {
-            return Err(format!(
-                "version {version} is too old to be edited: what is kept begins with version {oldest}"
-            ));
+            return Err(format!("version {version} is too old to be edited: the oldest kept version is {oldest}"));
         }
         let replica = self.sessions.get_mut(author).and_then(|session| session.replica.take());
-        // An edit that was refused may have brought it further than this one begins.
+        // A refused edit may have advanced the replica beyond this edit's version.
         let replica = replica.filter(|replica| replica.version <= *version);
         let mut replica = replica.unwrap_or_else(|| Replica::new(self.free_number(*version)));
         let made = self.make(author, &mut replica, asked, time);
@@ -189,7 +186,7 @@ impl Document {
         made
     }
 
-    /// Makes the latest text what it was at an old version.
+    /// Restores the text of an old version, by an edit of the latest one.
     pub(crate) fn restore(&mut self, author: &Author, version: u64, time: u64) -> Outcome {
         let (oldest, latest) = (self.base.0, self.latest());
         let kept = || format!("there is no version {version}: {oldest} to {latest} are kept");
@@ -199,7 +196,7 @@ impl Document {
         self.make(author, &mut replica, &Edit { edit: 0, version: latest, changes: vec![change] }, time)
     }
 
-    /// Returns the text of a version; `None` when it is not kept.
+    /// Returns the text of a version; `None` if the version is not kept.
     pub(crate) fn text_at(&self, version: u64) -> Option<String> {
         (self.base.0..=self.latest()).contains(&version).then(|| self.reader(version).text())
     }
@@ -210,17 +207,17 @@ impl Document {
         reader
     }
 
-    /// Makes an edit in a replica, merges it, and keeps its row. What is refused has left no trace.
+    /// Makes an edit in a replica, merges it, and keeps its row. A refused edit changes nothing.
     fn make(&mut self, author: &Author, replica: &mut Replica, asked: &Edit, time: u64) -> Outcome {
         let Edit { edit, version, changes } = asked;
         if replica.version == 0 && *version == self.latest() {
-            // All at once: it lacks everything.
+            // A new replica takes the whole state at once.
             replica.merge(&self.main.state());
             replica.version = *version;
         }
         replica.bring(&self.base, &self.rows, *version);
         let (longer, inserted) = check(&replica.text(), changes)?;
-        // What was deleted since an old version may be what this deletes: nothing is counted on that.
+        // In an old version, other edits may have deleted the same text since: then only the insertions count.
         let longer = if *version == self.latest() { longer } else { inserted };
         if inserted > 0 && self.main.len() + longer > LONGEST {
             return Err(format!("the text would have more than {LONGEST} UTF-16 code units: delete something first"));
@@ -234,7 +231,7 @@ impl Document {
         Ok(Some(self.merged.try_iter().flatten().collect()))
     }
 
-    /// Returns a number that nobody has, and that has written nothing since that version.
+    /// Returns a number that no replica has, and under which nothing was written since `version`.
     fn free_number(&self, version: u64) -> u64 {
         let is_taken = |number| {
             let mut replicas = self.sessions.values().filter_map(|session| session.replica.as_ref());
@@ -244,7 +241,7 @@ impl Document {
         (1..).find(|number| wrote(*number) <= version && !is_taken(*number)).expect("numbers do not run out")
     }
 
-    /// Makes one state of the older half of the versions, when there are too many; true when it did.
+    /// Merges the older half of the versions into one state while there are too many; returns whether it did.
     pub(crate) fn fold(&mut self, versions: usize, bytes: usize, state: usize) -> bool {
         let mut folded = false;
         while self.rows.len() > versions || self.rows.iter().map(|row| row.update.len()).sum::<usize>() > bytes {
@@ -261,7 +258,7 @@ impl Document {
         folded
     }
 
-    /// Forgets all versions but the latest, and what was ever deleted.
+    /// Drops all versions except the latest, and all deleted text.
     fn begin_anew(&mut self) {
         let text = Replica::new(1);
         text.make(&[Splice(0, 0, self.text())]);
@@ -279,7 +276,7 @@ impl Replica {
         Self { doc, text, number, version: 0 }
     }
 
-    /// Gives it what it lacks of a version.
+    /// Applies the updates up to `version` that the replica lacks.
     fn bring(&mut self, (oldest, state): &(u64, Vec<u8>), rows: &[Row], version: u64) {
         if self.version < *oldest {
             self.merge(state);
@@ -295,7 +292,7 @@ impl Replica {
         self.text.get_string(&self.doc.transact())
     }
 
-    /// Returns one update that makes all of it.
+    /// Returns the whole state as one update.
     fn state(&self) -> Vec<u8> {
         self.doc.transact().encode_state_as_update_v1(&StateVector::default())
     }
@@ -309,7 +306,7 @@ impl Replica {
         self.doc.transact_mut().apply_update(update).expect("an update of this document");
     }
 
-    /// Makes changes that were checked: the update that makes them elsewhere.
+    /// Makes changes that were checked, and returns the update that makes them in other copies.
     fn make(&self, changes: &[Splice]) -> Vec<u8> {
         let mut txn = self.doc.transact_mut();
         for Splice(position, deleted, inserted) in changes {
@@ -324,7 +321,7 @@ impl Replica {
     }
 }
 
-/// Checks changes against the text that they are made in: how much longer they make it, and how much they insert.
+/// Checks changes against their text; returns by how much they lengthen it, and how much they insert.
 fn check(text: &str, changes: &[Splice]) -> Result<(i64, i64), String> {
     if !(1..=CHANGES).contains(&changes.len()) {
         return Err(format!("an edit has 1 to {CHANGES} changes"));
@@ -342,7 +339,7 @@ fn check(text: &str, changes: &[Splice]) -> Result<(i64, i64), String> {
             return Err(format!("a change from {from} to {to} splits a character: count UTF-16 code units"));
         }
         if inserted.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\t')) {
-            return Err("a text has no control characters but tabs and line feeds".into());
+            return Err("a text has no control characters except tabs and line feeds".into());
         }
         units.splice(from..to, inserted.encode_utf16());
         inserts += inserted.encode_utf16().count() as i64;
@@ -350,7 +347,7 @@ fn check(text: &str, changes: &[Splice]) -> Result<(i64, i64), String> {
     Ok((units.len() as i64 - before as i64, inserts))
 }
 
-/// What makes the second text of the first, by what both begin and end with.
+/// Returns the change from one text to the other, between their common start and common end.
 fn difference(from: &str, to: &str) -> Option<Splice> {
     let same = |(a, b): &(char, char)| a == b;
     let start = from.chars().zip(to.chars()).take_while(same).map(|(letter, _)| letter.len_utf8()).sum::<usize>();
@@ -362,7 +359,7 @@ fn difference(from: &str, to: &str) -> Option<Splice> {
     (deleted != inserted).then(|| Splice(units(&from[..start]), units(deleted), inserted.to_owned()))
 }
 
-/// What yrs says of a merge, as changes one after another.
+/// Converts yrs's report of a merge to a list of changes.
 fn splices(delta: &[Delta]) -> Vec<Splice> {
     let mut at = 0;
     let mut changes: Vec<Splice> = Vec::new();
@@ -410,7 +407,7 @@ mod tests {
         String::from_utf16(&units).expect("no half of a character")
     }
 
-    /// xorshift: every run throws the same.
+    /// xorshift: every run draws the same numbers.
     struct Dice(u64);
 
     impl Dice {
@@ -421,7 +418,7 @@ mod tests {
             (self.0 % limit as u64) as usize
         }
 
-        /// A change of this text that splits no character.
+        /// Returns a change of this text that does not split a character.
         fn change(&mut self, text: &str) -> Splice {
             let letters: Vec<char> = text.chars().collect();
             let units = |letters: &[char]| letters.iter().map(|letter| letter.len_utf16() as u32).sum();
@@ -433,11 +430,11 @@ mod tests {
     }
 
     #[test]
-    fn edits_at_old_versions_become_what_is_told_and_survive_a_restart_and_a_fold() {
+    fn edits_at_old_versions_match_the_changes_sent_and_survive_a_restart_and_a_fold() {
         let mut dice = Dice(7);
         let mut document = empty();
         let mut mirror = String::new();
-        // What each of five has seen: a version and its text.
+        // The version and text that each of five pages has seen.
         let mut pages: Vec<(Author, u64, u64, String)> =
             ["ada", "bob", "cleo", "dan", "eve"].map(|name| (author(name), 0, 0, String::new())).into();
         for round in 1..=1500_u64 {
@@ -452,8 +449,8 @@ mod tests {
             if *version >= document.base.0 {
                 let told = document.edit(who, &asked, round).expect("it is good").expect("it is new");
                 mirror = apply(&mirror, &told);
-                assert_eq!(mirror, document.text(), "what was told is what happened");
-                assert_eq!(document.edit(who, &asked, round), Ok(None), "once is enough");
+                assert_eq!(mirror, document.text(), "the changes sent lead to the same text");
+                assert_eq!(document.edit(who, &asked, round), Ok(None), "the same edit is made once");
                 *last += 1;
             }
             (*version, *text) = (document.latest(), mirror.clone());
@@ -467,7 +464,7 @@ mod tests {
             assert_eq!(document.text(), mirror);
         }
         let (version, text) = (pages[0].2, pages[0].3.clone());
-        assert_eq!(again(&document).text_at(version), Some(text), "the past");
+        assert_eq!(again(&document).text_at(version), Some(text), "an old version");
     }
 
     #[test]
@@ -484,13 +481,13 @@ mod tests {
         assert!(document.base.1.len() < 100, "{} bytes", document.base.1.len());
         let asked = edit(201, 201, &[(4, 0, "!")]);
         assert_eq!(document.edit(&ada, &asked, 0), Ok(Some(vec![Splice(4, 0, "!".into())])));
-        assert_eq!(document.edit(&ada, &asked, 0), Ok(None), "her edits are still known");
+        assert_eq!(document.edit(&ada, &asked, 0), Ok(None), "ada's edits are still known");
         document.restore(&bob, 201, 0).expect("it is kept");
         assert_eq!((document.text().as_str(), again(&document).text().as_str()), ("kept", "kept"));
     }
 
     #[test]
-    fn what_cannot_be_is_refused_and_changes_nothing() {
+    fn an_invalid_edit_is_refused_and_changes_nothing() {
         let ada = author("ada");
         let mut document = empty();
         let mut refused = |asked: Edit, why: &str| {
@@ -510,7 +507,7 @@ mod tests {
         let error = document.edit(&ada, &edit(2, 0, &[(0, 0, "x")]), 0).expect_err("it is too early");
         assert!(error.contains("wait for its answer"), "{error}");
         assert_eq!((document.text(), document.latest()), ("x".to_owned(), 1));
-        // A refused edit is no step back for the ones that follow it.
+        // A refused edit does not disturb the edits after it.
         assert!(document.edit(&author("bob"), &edit(1, 1, &[(1, 0, "y")]), 0).is_ok());
         assert!(document.edit(&ada, &edit(2, 2, &[(9, 0, "x")]), 0).is_err());
         assert!(document.edit(&ada, &edit(2, 1, &[(1, 0, "z")]), 0).is_ok());
@@ -518,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_replace_the_same_text_do_not_exceed_its_length() {
+    fn two_users_replacing_the_same_text_do_not_exceed_the_limit() {
         let (ada, bob) = (author("ada"), author("bob"));
         let mut document = empty();
         let (a, b, c) = ("a".repeat(LONGEST as usize), "b".repeat(LONGEST as usize), "c".repeat(LONGEST as usize));
@@ -533,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_version_is_restored_by_an_edit_as_any_other() {
+    fn an_old_version_is_restored_by_an_ordinary_edit() {
         let ada = author("ada");
         let mut document = empty();
         assert!(document.edit(&ada, &edit(1, 0, &[(0, 0, "one \u{1f600} two")]), 0).is_ok());
@@ -542,7 +539,7 @@ mod tests {
         let told = document.restore(&ada, 1, 0);
         assert_eq!(told, Ok(Some(vec![Splice(4, 2, String::new()), Splice(4, 0, "\u{1f600}".into())])));
         assert_eq!((document.text(), document.latest()), ("one \u{1f600} two".to_owned(), 3));
-        // It has no number: the session's own go on.
+        // A restore has no edit number: the session's own numbers go on.
         assert!(document.edit(&ada, &edit(3, 3, &[(0, 4, "")]), 0).is_ok());
     }
 }

@@ -1,10 +1,10 @@
-//! A text that several people write at once. `cargo run --release -p collab`, then open the printed address in two
+//! A text that several users write at once. `cargo run --release -p collab`, then open the printed address in two
 //! browsers.
 //!
-//! What it teaches: a page shows what is typed at once, and the server decides what it becomes; a task that owns a
-//! document in place of a lock around it; edits that are on the disk before anybody hears of them, and are made once
-//! whatever the network does. What an edit is stands in `document.rs`, plain values with the figures that decided;
-//! `owner.rs` has the tasks, `store.rs` the file.
+//! What it teaches: a page shows typed text at once, and the server decides the result; a task owns each document, in
+//! place of a lock; an edit is on disk before any client gets it, and is made exactly once even if the page repeats it.
+//! `document.rs` has the edits, as plain values, and the figures behind the design; `owner.rs` has the tasks,
+//! `store.rs` the file.
 
 mod document;
 mod owner;
@@ -28,7 +28,7 @@ use crate::document::{Author, Edit, Splice};
 use crate::owner::{Ask, Documents, What};
 use crate::store::{Entry, Store};
 
-/// What a page sends.
+/// A message from a page.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum FromClient {
@@ -41,11 +41,11 @@ enum FromClient {
     Restore {
         version: u64,
     },
-    /// Asks for the text: something was missed.
+    /// Asks for the whole text, because the page has missed a message.
     Reload,
 }
 
-/// What a page receives, beside what the library sends: see `messages.d.ts`.
+/// A message to a page, besides the library's own: see `messages.d.ts`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum ToClient {
@@ -90,11 +90,11 @@ struct App {
 
 const PAGE: start::Page =
     start::Page { html: include_str!("page.html"), script: include_str!("page.js"), style: include_str!("page.css") };
-/// The longest message: all of the longest text, escaped.
+/// The longest message: the longest text, escaped.
 const MESSAGE: usize = 512 << 10;
 /// The most entries of the history in one answer.
 const ENTRIES: usize = 200;
-/// How long clients have to answer the close, once the program is told to end.
+/// How long clients have to answer the close at shutdown.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 #[tokio::main]
@@ -117,13 +117,13 @@ async fn main() -> Result<(), fanfare::Error> {
 
 #[derive(Deserialize)]
 struct Page {
-    /// What the page calls itself: who sends an edit again is known by it.
+    /// The page's own random id: it identifies a repeated edit.
     session: String,
 }
 
 type Refusal = (StatusCode, String);
 
-/// A document's name is that of its group, too.
+/// Checks a document's name, which is also the name of its group.
 fn check(document: &str) -> Result<(), Refusal> {
     let length = document.chars().count();
     let is_name = document.chars().any(|letter| letter != '.') && !document.chars().any(char::is_control);
@@ -166,11 +166,11 @@ async fn talk(
     let ask = async |from, what| {
         let (turn, answered) = oneshot::channel();
         inbox.send(Ask { from, author: author.clone(), what, turn }).await?;
-        // It ends with the answer, whatever that is.
+        // The sender is dropped after the answer, whatever that is.
         _ = answered.await;
         Ok::<_, fanfare::Error>(())
     };
-    // From the join on it hears of every edit, and of those before in the answer.
+    // The answer includes every edit before the join; each later edit reaches the page through the group.
     ask(channel.sender(), What::Initial).await?;
     let id = channel.id();
     let cursor = |position, anchor, version| {
@@ -199,11 +199,11 @@ struct Wanted {
 #[derive(Serialize)]
 struct History {
     entries: Vec<Entry>,
-    /// What was before this version is one text, whose steps are gone.
+    /// The oldest kept version: the steps before it are merged into one text.
     oldest: u64,
 }
 
-/// Who wrote what, and when: the latest first.
+/// The authors and times of the edits, latest first.
 async fn history(
     _token: Jwt,
     Path(document): Path<String>,
@@ -223,7 +223,7 @@ struct At {
     version: u64,
 }
 
-/// The text as it was.
+/// The text of an old version.
 async fn at(
     _token: Jwt,
     Path((document, version)): Path<(String, u64)>,

@@ -1,21 +1,21 @@
-/** What goes over the wire between a document and its page. */
+/** The messages between the server and the page of a document. */
 
 import type { PresenceDiff, PresencePage, PresenceState, ServerError } from "./fanfare.js";
 
 /**
- * One change: at this position so many UTF-16 code units go, and this comes. In a list each one is made in what the one
- * before has left.
+ * One change: at a position, deletes a number of UTF-16 code units and inserts a text. In a list, each change applies
+ * to the result of the one before.
  */
 export type Change = [position: number, deleted: number, inserted: string];
 
 /**
- * The text as it is: for who connects, after `reload`, and after `refused`. What comes before it, on a connection that is
- * new or has asked for it, is in it.
+ * The current text: the first message of a connection, and the answer after `reload` and `refused`. It includes all
+ * edits that arrive before it on the same connection.
  */
 export interface Initial {
   type: "initial";
   content: string;
-  /** One more with every edit. */
+  /** Increases by one with every edit. */
   version: number;
   /** The number of this session's last edit that is in it; 0 before the first. */
   edit: number;
@@ -26,11 +26,11 @@ export interface Applied {
   type: "applied";
   edit: number;
   version: number;
-  /** What it has become in the version before. */
+  /** The edit's changes, relative to the version before. */
   changes: Change[];
 }
 
-/** Somebody else has edited, or somebody has restored an old version. */
+/** Another session has edited, or any session has restored an old version. */
 export interface Edited {
   type: "edit";
   user: string;
@@ -41,14 +41,14 @@ export interface Edited {
   timestamp: number;
 }
 
-/** An edit was not taken, or with the number 0 something else that was asked for. The text follows. */
+/** An edit was refused or, with number 0, another request. The current text follows. */
 export interface Refused {
   type: "refused";
   edit: number;
   error: string;
 }
 
-/** Where somebody else's caret is, and the other end of what is selected; null when the page is gone. */
+/** The caret of another session and the other end of its selection; null when the page is gone. */
 export interface TheirCursor {
   type: "cursor";
   user: string;
@@ -69,7 +69,7 @@ export type ServerMessage =
   | PresencePage
   | ServerError;
 
-/** Edits the text of a version: one edit at a time, numbered from 1 on. The same one twice is made once. */
+/** Edits the text of a version: one edit at a time, numbered from 1 on. A repeated edit is made once. */
 export interface Edit {
   type: "edit";
   edit: number;
@@ -78,7 +78,7 @@ export interface Edit {
   changes: Change[];
 }
 
-/** Where the caret is, in the text of a version. */
+/** The caret's position in the text of a version. */
 export interface Cursor {
   type: "cursor";
   position: number;
@@ -86,13 +86,13 @@ export interface Cursor {
   version: number;
 }
 
-/** Makes the text what it was at a version. */
+/** Restores the text of a version. */
 export interface Restore {
   type: "restore";
   version: number;
 }
 
-/** Asks for the text. */
+/** Asks for the current text. */
 export interface Reload {
   type: "reload";
 }
@@ -101,7 +101,7 @@ export type ClientMessage = Edit | Cursor | Restore | Reload;
 
 // Over HTTP, with a token.
 
-/** What one person did in one go: the versions `from` to `to`. */
+/** Consecutive edits of one user without a long pause: the versions `from` to `to`. */
 export interface Entry {
   user: string;
   from: number;
@@ -114,7 +114,7 @@ export interface Entry {
 /** `GET /collab/{document}/history?before=&limit=`: the latest first. */
 export interface History {
   entries: Entry[];
-  /** The first version that can be looked at: those before are one text. */
+  /** The oldest kept version: those before it are merged into one text. */
   oldest: number;
 }
 

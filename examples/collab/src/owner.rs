@@ -1,6 +1,6 @@
-//! One task owns each document that is open: what it is asked waits in a bounded inbox, and there is no lock around
-//! a text. It takes what waits as one batch, merges it, commits it once, and only then answers and tells: what was
-//! answered is on the disk. Its messages to one and to all go out in the order of the versions.
+//! One task owns each open document: requests wait in a bounded inbox, and no text is behind a lock. The owner takes
+//! all waiting requests as one batch, merges them, commits once, and only then answers and sends to the group: an
+//! answered edit is on disk. Its answers and its messages to the group go out in the order of the versions.
 
 use std::collections::HashMap;
 use std::mem;
@@ -16,32 +16,32 @@ use crate::ToClient;
 use crate::document::{Author, BYTES, Document, Edit, STATE, VERSIONS};
 use crate::store::Store;
 
-/// How many questions may wait for a document, and are answered by one commit.
+/// How many requests may wait for a document, and share one commit.
 const BATCH: usize = 64;
 /// How many documents may be open.
 const OPEN: usize = 100;
 /// How many pages may be open on one document.
 const EDITORS: usize = 64;
 
-/// What a page asks of a document.
+/// A page's request to a document.
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) from: Sender,
     pub(crate) author: Author,
     pub(crate) what: What,
-    /// Dropped when it is answered: a page asks one question at a time, so that none waits for all of another one's.
+    /// Dropped after the answer: a page has one request in the inbox at a time, so that no page fills it alone.
     pub(crate) turn: oneshot::Sender<()>,
 }
 
 #[derive(Debug)]
 pub(crate) enum What {
-    /// The text as it is.
+    /// The current text.
     Initial,
     Edit(Edit),
     Restore(u64),
 }
 
-/// The documents that are open, by their names.
+/// The open documents, by name.
 #[derive(Debug)]
 pub(crate) struct Documents {
     store: Arc<Store>,
@@ -60,7 +60,7 @@ impl Documents {
         Self { store: Arc::new(store), channels: channels.clone(), open: Mutex::default() }
     }
 
-    /// Asks the file, which blocks.
+    /// Reads from the file, on a thread that may block.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Store) -> Result<T, fanfare::Error> + Send + 'static,
@@ -69,8 +69,7 @@ impl Documents {
         spawn_blocking(move || question(&store)).await?
     }
 
-    /// Returns the inbox of a document, whose owner stays for as long as somebody has one; `None` where too many are
-    /// open.
+    /// Returns the inbox of a document; `None` if too many are open. The owner task runs while any page holds an inbox.
     pub(crate) fn open(&self, name: &str) -> Option<mpsc::Sender<Ask>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inbox) = open.get(name).and_then(|owner| owner.inbox.upgrade()).filter(|inbox| !inbox.is_closed()) {
@@ -90,7 +89,7 @@ impl Documents {
             here: HashMap::new(),
         };
         let task = tokio::spawn(async move {
-            // The owner before may still be writing.
+            // The previous owner may still be writing.
             if let Some(before) = before {
                 drop(before.await);
             }
@@ -101,24 +100,24 @@ impl Documents {
     }
 }
 
-/// What an owner works with.
+/// The state of an owner.
 struct Desk {
     name: String,
     store: Arc<Store>,
     channels: ChannelBox,
-    /// There from the first question on.
+    /// Loaded by the first request.
     document: Option<Document>,
     here: HashMap<Author, Sender>,
 }
 
 impl Desk {
-    /// Answers until all have left, or something is wrong with the file. Pages that come back then find another owner.
+    /// Answers until all pages have left, or the file fails. Pages that reconnect then get a new owner.
     async fn own(mut self, mut asked: mpsc::Receiver<Ask>) {
         let mut batch = Vec::new();
         while asked.recv_many(&mut batch, BATCH).await > 0 {
             let asks = mem::take(&mut batch);
             let from: Vec<_> = asks.iter().map(|ask| ask.from.clone()).collect();
-            // Merging takes its time, and a commit waits for the disk.
+            // Merging takes time, and a commit waits for the disk.
             let answered = spawn_blocking(move || self.answer(asks).map(|()| self)).await;
             let problem: fanfare::Error = match answered {
                 Ok(Ok(desk)) => {
@@ -130,7 +129,7 @@ impl Desk {
             };
             eprintln!("collab: {problem}");
             for page in from {
-                page.close(CloseCode::INTERNAL_ERROR, "the document cannot be kept");
+                page.close(CloseCode::INTERNAL_ERROR, "the document cannot be saved");
             }
             break;
         }
@@ -140,13 +139,13 @@ impl Desk {
         let Some(mut document) = self.document.take().map_or_else(|| self.store.load(&self.name), |it| Ok(Some(it)))?
         else {
             for ask in asks {
-                ask.from.close(CloseCode::POLICY, "there are too many documents: edit one that is there");
+                ask.from.close(CloseCode::POLICY, "there are too many documents: edit an existing one");
             }
             return Ok(());
         };
         let since = document.latest();
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        // To whom what is told, and what to all others.
+        // Each answer with its recipient, and the message to all others.
         let mut told: Vec<(Sender, ToClient, Option<ToClient>)> = Vec::new();
         let mut turns = Vec::new();
         for Ask { from, author, what, turn } in asks {
@@ -175,7 +174,7 @@ impl Desk {
             self.store.save(&self.name, &document, since)?;
         }
         for (page, answer, news) in told {
-            // A page that is gone gets nothing, and asks when it comes back.
+            // A page that is gone misses this, and asks for the text when it reconnects.
             drop(page.send(&answer));
             if let Some(news) = news {
                 self.channels.group(&self.name).except(page.id()).send(&news)?;
@@ -185,7 +184,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Lets a page in, if there is room.
+    /// Adds a page, if there is room.
     fn enter(&mut self, document: &mut Document, from: &Sender, author: &Author) -> bool {
         self.here.retain(|_, page| page.is_active());
         document.keep_replicas(|author| self.here.contains_key(author));
@@ -195,7 +194,7 @@ impl Desk {
         }
         let before = self.here.insert(author.clone(), from.clone());
         if let Some(before) = before.filter(|before| before.id() != from.id()) {
-            before.close(CloseCode::POLICY, "the page is here by another connection");
+            before.close(CloseCode::POLICY, "the page has another connection");
         }
         true
     }

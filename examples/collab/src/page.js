@@ -1,5 +1,5 @@
 /**
- * The page of the editor: what is typed is shown at once, and kept in a `Draft` until the server has it.
+ * The editor's page: typed text is shown at once, and kept in a `Draft` until the server has it.
  *
  * @import { Connection, Presence } from "./fanfare.js"
  * @import { Applied, At, ClientMessage, Edited, Entry, History, Initial, Refused, TheirCursor } from "./messages.js"
@@ -9,14 +9,14 @@ import { connect } from "./fanfare.js";
 import { $, clock, colour, element, face, signIn } from "./start.js";
 import { diff, Draft, move } from "./text.js";
 
-/** How often others hear of the caret, in milliseconds. */
+/** The least time between two `cursor` messages, in milliseconds. */
 const CURSOR_EVERY = 80;
-/** How long a name stands at a caret that has moved, in milliseconds. */
+/** How long the name is shown at a caret that has moved, in milliseconds. */
 const NAMED = 4000;
 /** How many faces there is room for. */
 const FACES = 5;
 
-/** What the server takes for a document's name. */
+/** Whether the server accepts a document's name. */
 const isName = (/** @type {string} */ name) => [...name].length <= 64 && /[^.]/.test(name);
 
 const wanted = () => {
@@ -31,11 +31,11 @@ const name = wanted();
 const path = `/collab/${encodeURIComponent(name)}`;
 const text = $("text");
 const draft = new Draft();
-/** Where others are, in what is shown. @type {Map<string, { user: string, position: number, anchor: number, moved: number }>} */
+/** The other users' carets, as positions in the shown text. @type {Map<string, { user: string, position: number, anchor: number, moved: number }>} */
 const cursors = new Map();
-/** What came while a word was being composed, which nothing may disturb. @type {(() => void)[] | null} */
+/** Messages held back while a word is being composed, which must not be disturbed. @type {(() => void)[] | null} */
 let composing = null;
-/** Whether the server knows that this page is here, and this page its text. */
+/** Whether this page has the server's text on this connection. */
 let synced = false;
 let lost = "";
 
@@ -49,7 +49,7 @@ $("document").value = name;
 /** @type {Connection} */
 const connection = connect(`${path}?session=${sessionId}`, { token: session.token, queue: false });
 
-/** What cannot be sent now is sent, or not needed any more, when the connection is back. */
+/** A message that cannot be sent now is sent again, or is obsolete, when the connection is back. */
 function tell(/** @type {ClientMessage} */ message) {
   try {
     connection.send(message);
@@ -58,7 +58,7 @@ function tell(/** @type {ClientMessage} */ message) {
   }
 }
 
-// What is seen: the light, notices, the text, and who is where in it.
+// Display: the indicator, notices, the text, and the carets in it.
 
 function light() {
   const state = connection.state !== "open" || !synced ? connection.state : draft.isSaved ? "saved" : "saving";
@@ -74,7 +74,7 @@ function notice(/** @type {string} */ what, had = "") {
   $("copy").hidden = !had;
 }
 
-/** Shows the draft, after these changes by others. */
+/** Shows the draft, after these changes of other users. */
 function show(/** @type {Change[]} */ changes) {
   if (text.value !== draft.view) {
     const { selectionStart, selectionEnd, selectionDirection } = text;
@@ -111,7 +111,7 @@ function paint() {
     }
     return [...carets, part];
   });
-  // An empty last line has a height, too.
+  // Gives an empty last line its height.
   $("mirror").replaceChildren(...pieces, "\u200b");
   for (const caret of $("mirror").querySelectorAll(".caret")) {
     const { left } = caret.getBoundingClientRect();
@@ -137,14 +137,14 @@ function present(/** @type {Presence<null>} */ { users }) {
   $("users").replaceChildren(...items);
   for (const [key, { user }] of cursors) if (!users.has(user)) cursors.delete(key);
   paint();
-  // Who is new does not know where this caret is.
+  // A new user does not know this caret yet.
   told = "";
   point();
 }
 
-// What comes from the server.
+// Messages from the server.
 
-/** Takes a message when nothing is being composed, or at once when it changes nothing that is seen. */
+/** Handles a message when no word is being composed, or at once if it does not change the shown text. */
 function on(/** @type {string} */ type, /** @type {(message: any) => void} */ take) {
   connection.on(type, (message) => {
     const isAsSent = type === "applied" && JSON.stringify(message.changes) === JSON.stringify(draft.sent?.changes);
@@ -157,7 +157,7 @@ function on(/** @type {string} */ type, /** @type {(message: any) => void} */ ta
   });
 }
 
-/** Shows what a message has changed, or asks for the text where something was missed. */
+/** Shows a message's changes, or asks for the text if a message was missed. */
 function becomes(/** @type {Change[] | null} */ changes) {
   if (changes) return show(changes);
   synced = false;
@@ -180,10 +180,10 @@ on("initial", (/** @type {Initial} */ message) => {
 });
 on("applied", (/** @type {Applied} */ message) => synced && becomes(draft.applied(message)));
 on("edit", (/** @type {Edited} */ message) => {
-  // What comes before the text is in it.
+  // The text will include this edit.
   if (!synced) return;
   becomes(draft.edited(message));
-  // Who writes stands behind what was written: heard of before the caret is.
+  // The author's caret is behind the new text: show it there before its `cursor` message comes.
   const [cursor, last] = [cursors.get(message.session), message.changes.at(-1)];
   if (cursor && last) {
     cursor.position = cursor.anchor = draft.place(last[0] + last[2].length);
@@ -195,7 +195,7 @@ on("edit", (/** @type {Edited} */ message) => {
 on("refused", (/** @type {Refused} */ message) => {
   const had = draft.refused(message);
   show([]);
-  notice(`Not taken: ${message.error}.`, had ?? "");
+  notice(`Edit refused: ${message.error}.`, had ?? "");
 });
 on("cursor", (/** @type {TheirCursor} */ { user, session: key, position, anchor }) => {
   if (position === null) cursors.delete(key);
@@ -204,7 +204,7 @@ on("cursor", (/** @type {TheirCursor} */ { user, session: key, position, anchor 
   paint();
 });
 connection.on("presence", present);
-connection.on("error", ({ error }) => notice(`Not taken: ${error}`));
+connection.on("error", ({ error }) => notice(`Refused: ${error}`));
 connection.onState((state, { reason }) => {
   if (state !== "open") {
     synced = false;
@@ -217,12 +217,12 @@ connection.onState((state, { reason }) => {
   light();
 });
 
-// What is done here.
+// The user's input.
 
 let told = "";
 let pointing = 0;
 
-/** Tells where the caret is, when the server knows the text that it is in. */
+/** Sends the caret's position, if the server has the text that it refers to. */
 function point() {
   if (pointing || !synced || !draft.isSaved || draft.version === null) return;
   const { selectionStart, selectionEnd, selectionDirection } = text;
@@ -238,7 +238,7 @@ function point() {
 }
 
 function typed() {
-  // A text has no control characters but tabs and line feeds: what is pasted may.
+  // The server refuses control characters other than tabs and line feeds; pasted text may have some.
   const clean = text.value.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, "").toWellFormed();
   if (clean !== text.value) text.value = clean;
   const before = draft.view;
@@ -294,14 +294,14 @@ $("document").addEventListener("change", () => $("go").requestSubmit());
 $("dismiss").addEventListener("click", () => notice(""));
 $("copy").addEventListener("click", () => navigator.clipboard.writeText(lost).then(() => notice("")));
 
-// The past.
+// The history.
 
 /** @type {Entry[]} */
 let entries = [];
 let oldest = 0;
-/** The version that is looked at. */
+/** The version that is shown. */
 let looked = 0;
-/** Texts of the past, which do not change. @type {Map<number, Promise<string>>} */
+/** The texts of old versions, which do not change. @type {Map<number, Promise<string>>} */
 const texts = new Map();
 
 const textAt = (/** @type {number} */ version) => {
@@ -392,7 +392,7 @@ async function showHistory(/** @type {boolean} */ on) {
     await listHistory();
     await look(looked, (entryOf(looked)?.from ?? looked) - 1);
   } catch (error) {
-    notice(`The history cannot be read: ${error.message}`);
+    notice(`The history cannot be loaded: ${error.message}`);
   }
 }
 
@@ -403,7 +403,7 @@ $("on").addEventListener("click", () => look(looked + 1));
 $("older").addEventListener("click", () => listHistory(entries.at(-1).from));
 $("restore").addEventListener("click", () => {
   if (synced) tell({ type: "restore", version: looked });
-  else notice("Not restored: do it again when the connection is back.");
+  else notice("Not restored: try again when the connection is back.");
   showHistory(false);
 });
 light();

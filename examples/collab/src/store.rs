@@ -1,4 +1,4 @@
-//! The file of documents, by redb.
+//! The documents' file, by redb.
 //!
 //! ```text
 //! table   key              value
@@ -6,7 +6,7 @@
 //! rows    document, version   user, session, edit number, time, update
 //! ```
 //!
-//! What returns is on the disk: a commit costs the same for one row as for a hundred. All of it blocks.
+//! When a method returns, its data is on disk. A commit costs the same for one row as for a hundred. All methods block.
 
 use std::path::Path;
 
@@ -21,25 +21,25 @@ const ROWS: TableDefinition<(&str, u64), Kept> = TableDefinition::new("rows");
 
 type Kept = (&'static str, &'static str, u64, u64, &'static [u8]);
 
-/// Pages that are kept in memory. redb would keep 1 GiB.
+/// The size of redb's page cache, in bytes. The default is 1 GiB.
 const CACHE: usize = 16 << 20;
-/// How many documents there may be.
+/// The most documents in the file.
 const DOCUMENTS: u64 = 1000;
-/// Edits of one person with less time between them are one entry of the history, in milliseconds.
+/// Edits of one user with less time than this between them are one entry of the history, in milliseconds.
 const PAUSE: u64 = 10_000;
 
 #[derive(Debug)]
 pub(crate) struct Store(Database);
 
-/// What one person did in one go: the versions `from` to `to`.
+/// Consecutive edits of one user without a long pause: the versions `from` to `to`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry {
     pub(crate) user: String,
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// Unix time of the last of them, in milliseconds.
+    /// Unix time of the last edit, in milliseconds.
     pub(crate) time: u64,
-    /// The same of the first.
+    /// Unix time of the first edit, in milliseconds.
     pub(crate) begun: u64,
 }
 
@@ -54,7 +54,7 @@ impl Store {
         Ok(Self(database))
     }
 
-    /// Reads a document, or begins an empty one; `None` where there are too many.
+    /// Reads a document, or starts an empty one; `None` if there are too many.
     pub(crate) fn load(&self, name: &str) -> Result<Option<Document>, fanfare::Error> {
         let transaction = self.0.begin_read()?;
         let (bases, rows) = (transaction.open_table(BASES)?, transaction.open_table(ROWS)?);
@@ -73,7 +73,7 @@ impl Store {
         Ok(Some(Document::new(base, kept)))
     }
 
-    /// Keeps what a document has had since a version, in one commit. Rows that were folded go.
+    /// Writes a document's rows since a version, in one commit, and removes folded rows.
     pub(crate) fn save(&self, name: &str, document: &Document, since: u64) -> Result<(), fanfare::Error> {
         let transaction = self.0.begin_write()?;
         {
@@ -93,7 +93,7 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Returns who did what before a version, latest first, and the first version that can be looked at.
+    /// Returns the history before a version, latest first, and the oldest kept version.
     pub(crate) fn history(&self, name: &str, before: u64, limit: usize) -> Result<(Vec<Entry>, u64), fanfare::Error> {
         let transaction = self.0.begin_read()?;
         let (bases, rows) = (transaction.open_table(BASES)?, transaction.open_table(ROWS)?);
@@ -121,7 +121,7 @@ mod tests {
     use crate::document::{Edit, Splice};
 
     #[test]
-    fn what_is_folded_goes_and_the_rest_is_found_again() -> Result<(), fanfare::Error> {
+    fn folded_rows_are_removed_and_the_rest_is_read_back() -> Result<(), fanfare::Error> {
         let file = std::env::temp_dir().join(format!("collab-store-{}.redb", std::process::id()));
         let store = Store::open(&file)?;
         let mut document = store.load("notes")?.ok_or("there is room")?;
@@ -138,7 +138,7 @@ mod tests {
         let again = store.load("notes")?.ok_or("it is there")?;
         assert_eq!((again.text(), again.latest(), again.rows.len()), (document.text(), 20, document.rows.len()));
         assert!(oldest > 0 && again.text_at(oldest - 1).is_none() && again.last_edit(&author) == 20);
-        // Its neighbours by name are others.
+        // A document whose name is a prefix is another document.
         assert_eq!(store.load("note")?.ok_or("there is room")?.latest(), 0);
         std::fs::remove_file(file)?;
         Ok(())

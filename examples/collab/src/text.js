@@ -1,13 +1,13 @@
 /**
- * Texts and their changes, as plain values: nothing here knows of a page or a server.
+ * Texts and their changes, as plain values, independent of the page and the server.
  *
- * A change is `[position, deleted, inserted]`, counted in UTF-16 code units, as JavaScript does. In a list each one is
- * made in what the one before has left.
+ * A change is `[position, deleted, inserted]`, counted in UTF-16 code units, as JavaScript does. In a list, each change
+ * applies to the result of the one before.
  *
  * @typedef {[position: number, deleted: number, inserted: string]} Change
  */
 
-/** Makes changes, one after another. */
+/** Applies changes one after another. */
 export function apply(/** @type {string} */ text, /** @type {Change[]} */ changes) {
   for (const [at, deleted, inserted] of changes) text = text.slice(0, at) + inserted + text.slice(at + deleted);
   return text;
@@ -18,8 +18,8 @@ const splits = (/** @type {string} */ text, /** @type {number} */ at) =>
   /^[\udc00-\udfff]/.test(text.slice(at, at + 1)) && /[\ud800-\udbff]$/.test(text.slice(0, at).slice(-1));
 
 /**
- * What makes one text of another: at most one change, between what both begin and what both end with. With a `caret`,
- * which stands behind what was typed, it is found there: of "aa" and "aaa" nobody else knows where the new one is.
+ * Returns the change from one text to another: at most one, between their common start and common end. A `caret` behind
+ * the typed text resolves ambiguity: from "aa" to "aaa", only the caret says which "a" is new.
  *
  * @returns {Change[]}
  */
@@ -45,8 +45,8 @@ const parts = (/** @type {Change[]} */ changes) =>
   ]);
 
 /**
- * One change moved past another one that was made in the same text. What others wrote into a deleted text stays. Where
- * both insert at one place, `first` says whether this one is to stand before.
+ * Moves one change past another that was made in the same text. Text that others inserted into a deleted range stays.
+ * If both insert at one position, `first` says whether this one comes before.
  *
  * @returns {Change[]}
  */
@@ -68,8 +68,9 @@ function past(/** @type {Change} */ [at, deleted, inserted], /** @type {Change} 
 }
 
 /**
- * Two lists of changes that were made in the same text: the first as it is after the second, and the second as it is
- * after the first. Where both insert at one place, the second stands before, unless `first`.
+ * Transforms two lists of changes that were made in the same text: returns the first as it applies after the second,
+ * and the second as it applies after the first. If both insert at one position, the second comes before,
+ * unless `first`.
  *
  * @returns {[Change[], Change[]]}
  */
@@ -91,13 +92,13 @@ export function cross(/** @type {Change[]} */ ours, /** @type {Change[]} */ thei
   return [become, others];
 }
 
-/** As above, of the few pieces that changes become on the way. @returns {[Change[], Change[]]} */
+/** Does the same for the few pieces into which a change is split on the way. @returns {[Change[], Change[]]} */
 function walk(/** @type {Change[]} */ ours, /** @type {Change[]} */ theirs, /** @type {boolean} */ first) {
   if (!ours.length || !theirs.length) return [ours, theirs];
   if (ours.length === 1 && theirs.length === 1) {
     return [past(ours[0], theirs[0], first), past(theirs[0], ours[0], !first)];
   }
-  // The first of a list, and then the rest of it past what the others have become.
+  // Transforms the first of the list, then the rest against the transformed others.
   const [long, isOurs] = ours.length > 1 ? [ours, true] : [theirs, false];
   const [head, tail] = [long.slice(0, 1), long.slice(1)];
   const [ours1, theirs1] = isOurs ? walk(head, theirs, first) : walk(ours, head, first);
@@ -105,7 +106,7 @@ function walk(/** @type {Change[]} */ ours, /** @type {Change[]} */ theirs, /** 
   return isOurs ? [[...ours1, ...ours2], theirs2] : [ours2, [...theirs1, ...theirs2]];
 }
 
-/** A position moved past changes: behind what is inserted at it only where it `follows`. */
+/** Moves a position past changes. Text inserted exactly there comes before the position only if it `follows`. */
 export function move(/** @type {number} */ position, /** @type {Change[]} */ changes, follows = false) {
   for (const [at, deleted, inserted] of changes) {
     if (position < at || (position === at && !deleted && !follows)) continue;
@@ -114,14 +115,14 @@ export function move(/** @type {number} */ position, /** @type {Change[]} */ cha
   return position;
 }
 
-/** Adds a change to a list: to its last one where it goes on there, as somebody does who types. */
+/** Adds changes to a list, merging a change into the last one if it continues it, as typing does. */
 export function join(/** @type {Change[]} */ changes, /** @type {Change[]} */ more) {
   const joined = [...changes];
   for (const [at, deleted, inserted] of more) {
     const last = joined.at(-1);
     const typed = last && at - last[0];
     if (last && typed >= 0 && typed + deleted <= last[2].length) {
-      // Within what was inserted.
+      // Within the inserted text.
       const text = last[2].slice(0, typed) + inserted + last[2].slice(typed + deleted);
       joined[joined.length - 1] = [last[0], last[1], text];
     } else if (last && !last[2] && !inserted && at + deleted === last[0]) {
@@ -134,7 +135,7 @@ export function join(/** @type {Change[]} */ changes, /** @type {Change[]} */ mo
   return joined.filter(([, deleted, inserted]) => deleted || inserted);
 }
 
-/** What takes changes back. @returns {Change[]} */
+/** Returns the changes that undo these. @returns {Change[]} */
 export function inverse(/** @type {string} */ text, /** @type {Change[]} */ changes) {
   /** @type {Change[]} */
   const back = [];
@@ -146,7 +147,7 @@ export function inverse(/** @type {string} */ text, /** @type {Change[]} */ chan
   return back;
 }
 
-/** Where the only text that changes insert is in what they leave; null when there is none, or more than one. */
+/** Returns the only insertion among changes and its position in the result; null if there is none or more than one. */
 function inserted(/** @type {Change[]} */ changes) {
   const all = parts(changes);
   const index = all.findIndex(([, , text]) => text);
@@ -154,49 +155,49 @@ function inserted(/** @type {Change[]} */ changes) {
   return { at: move(all[index][0], all.slice(index + 1)), text: all[index][2] };
 }
 
-/** The most changes in one edit, as the server has it. */
+/** The most changes in one edit: the server's limit. */
 const MOST_CHANGES = 32;
 /** How many steps can be undone. */
 const MOST_STEPS = 500;
-/** What is typed in one place with less time between is one step, in milliseconds. */
+/** Keys typed in one place with shorter pauses than this are one undo step, in milliseconds. */
 const PAUSE = 800;
 
 /**
- * A text that is edited here and elsewhere.
+ * A text that is edited here and by others.
  *
- * What is shown is the text that the server has confirmed, then what was sent and not answered, then what waits. What
- * others write is moved past both for the eye alone: the answer to an edit says what it has become, and that is taken.
- * So nothing depends on the arithmetic above but what is seen for a moment, and where a caret stands.
+ * The shown text is the text confirmed by the server, plus the changes sent but not answered, plus the changes not yet
+ * sent. Others' changes are moved past both only for display: the answer to an edit has its final changes, which are
+ * applied. So the arithmetic above decides only what is shown for a moment, and where a caret is.
  *
- * A method that takes a message returns what it did to the text that is shown; `null` where something was missed, and
- * the text has to be asked for.
+ * A method that takes a message returns the changes to the shown text; `null` if a message was missed and the page has
+ * to ask for the text.
  *
  * @typedef {{ edit: number, version: number, changes: Change[] }} Edit
  */
 export class Draft {
-  /** As it is shown. */
+  /** The shown text. */
   view = "";
-  /** The last version that is known; null before the first. @type {number | null} */
+  /** The last known version; null before the first. @type {number | null} */
   version = null;
   /** The edit that waits for its answer. @type {Edit | null} */
   sent = null;
 
   #text = "";
-  /** The number of the last edit that the server has taken. */
+  /** The number of the last edit that the server has accepted. */
   #last = 0;
-  /** What was sent, as it is shown. @type {Change[]} */
+  /** The changes sent, relative to the confirmed text. @type {Change[]} */
   #shown = [];
-  /** What was not sent. @type {Change[]} */
+  /** The changes not yet sent. @type {Change[]} */
   #waiting = [];
-  /** What can be taken back, and taken back again: the last one is next. @type {{ changes: Change[], time: number, end: number }[][]} */
+  /** The steps to undo and to redo, the next one last. @type {{ changes: Change[], time: number, end: number }[][]} */
   #steps = [[], []];
 
-  /** Whether the server has all of it. */
+  /** Whether the server has all changes. */
   get isSaved() {
     return !this.sent && !this.#waiting.length;
   }
 
-  /** Somebody has typed here. */
+  /** Takes in the user's typing. */
   typed(/** @type {string} */ value, caret = value.length, now = Date.now()) {
     const changes = diff(this.view, value, caret);
     if (!changes.length) return;
@@ -210,7 +211,7 @@ export class Draft {
     this.#change(changes);
   }
 
-  /** Takes back what was typed here last; with `again`, what was taken back. @returns {Change[]} */
+  /** Undoes the last step typed here; with `again`, redoes the last undone one. @returns {Change[]} */
   undo(again = false) {
     const [from, to] = again ? [...this.#steps].reverse() : this.#steps;
     const step = from.pop();
@@ -225,7 +226,7 @@ export class Draft {
     this.#waiting = join(this.#waiting, changes);
   }
 
-  /** The next edit to send, if there is one, and none waits for its answer. */
+  /** Returns the next edit to send; null if there is none, or one waits for its answer. */
   next() {
     if (this.sent || !this.#waiting.length) return null;
     this.#send(this.#last + 1);
@@ -238,28 +239,28 @@ export class Draft {
     this.sent = { edit, version: this.version, changes: this.#shown };
   }
 
-  /** The text as it is. What was sent before it, and is not in it, is to be sent again. */
+  /** Takes in the current text. An edit that was sent and is not in it has to be sent again. */
   initial(/** @type {{ content: string, version: number, edit: number }} */ { content, version, edit }) {
     let before = this.#text;
     if (this.sent && this.sent.edit <= edit) {
       before = apply(before, this.#shown);
       this.#answered();
     } else if (!this.sent && this.#waiting.length && this.version !== null) {
-      // Made in the version that is known here: the server merges it better than this page could.
+      // Sent relative to the version known here: the server merges it better than this page could.
       this.#send(edit + 1);
     }
     this.#last = edit;
     return this.#becomes(content, version, diff(before, content));
   }
 
-  /** Somebody else has edited. */
+  /** Takes in another session's edit. */
   edited(/** @type {{ changes: Change[], version: number }} */ { changes, version }) {
     if (this.version === null || version <= this.version) return [];
     if (version !== this.version + 1) return null;
     return this.#becomes(apply(this.#text, changes), version, changes);
   }
 
-  /** What was sent is in the text, and has become this. */
+  /** Takes in the answer to the sent edit: its final changes. */
   applied(/** @type {Edit} */ { edit, changes, version }) {
     if (version <= this.version) return [];
     if (this.sent?.edit !== edit || version !== this.version + 1) return null;
@@ -269,7 +270,7 @@ export class Draft {
     this.#answered();
     this.#last = edit;
     if (guess?.text !== truth?.text || !guess) return this.#becomes(text, version, diff(shown, text));
-    // What was typed stays where it is for who typed it, and goes on there: others' words move around it.
+    // The typed text stays in place for its author; others' text moves around it.
     const before = diff(shown.slice(0, guess.at), text.slice(0, truth.at));
     const after = diff(shown.slice(guess.at), text.slice(truth.at)).map(
       ([at, deleted, came]) => /** @type {Change} */ ([at + truth.at, deleted, came]),
@@ -278,7 +279,7 @@ export class Draft {
     return [...this.#becomes(between, version, before), ...this.#becomes(text, version, after, true)];
   }
 
-  /** What was sent is not taken: the text that was shown and now is not, or null. */
+  /** Takes in a refusal of the sent edit: returns the shown text, which is dropped, or null. */
   refused(/** @type {{ edit: number }} */ { edit }) {
     if (this.sent?.edit !== edit) return null;
     const lost = this.view;
@@ -294,7 +295,7 @@ export class Draft {
     this.#shown = [];
   }
 
-  /** Below what is shown the text becomes another one, by these changes. */
+  /** Replaces the confirmed text by another one, which these changes lead to. */
   #becomes(/** @type {string} */ text, /** @type {number} */ version, /** @type {Change[]} */ changes, first = false) {
     this.#text = text;
     this.version = version;
@@ -310,7 +311,7 @@ export class Draft {
     return changes;
   }
 
-  /** A place in the text that the server has, in what is shown. */
+  /** Converts a position in the confirmed text to one in the shown text. */
   place(/** @type {number} */ position) {
     return Math.min(move(move(position, this.#shown), this.#waiting), this.view.length);
   }

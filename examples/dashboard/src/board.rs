@@ -1,4 +1,4 @@
-//! What the dashboard shows, as a plain value: readings, posted metrics, thresholds and alerts, each with a cap.
+//! The dashboard's data, as a plain value: readings, posted metrics, thresholds and alerts, each bounded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::SystemTime;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::sensors::{Machine, Reading};
 
-/// Readings that a newcomer's charts begin with: two minutes.
+/// How many readings a new viewer's charts start with: two minutes.
 pub(crate) const READINGS: usize = 120;
-/// Names that may be posted under.
+/// How many metrics may be posted.
 pub(crate) const METRICS: usize = 64;
 pub(crate) const THRESHOLDS: usize = 32;
-/// Alerts that are kept. The oldest make room.
+/// How many alerts are kept: the latest.
 pub(crate) const ALERTS: usize = 50;
 
-/// A moment, as ISO 8601 in UTC.
+/// A time, as ISO 8601 in UTC.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time(pub(crate) SystemTime);
 
@@ -32,14 +32,14 @@ impl Serialize for Time {
     }
 }
 
-/// What is measured at one moment.
+/// A reading and its time.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Taken {
     pub(crate) data: Reading,
     pub(crate) timestamp: Time,
 }
 
-/// The latest value of a metric that is not measured here, but posted.
+/// The latest value of a posted metric.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Metric {
     pub(crate) name: String,
@@ -48,7 +48,7 @@ pub(crate) struct Metric {
     pub(crate) timestamp: Time,
 }
 
-/// What a value should not be.
+/// The limit of a threshold.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Limit<T> {
@@ -57,8 +57,8 @@ pub(crate) enum Limit<T> {
 }
 
 impl Limit<f64> {
-    /// Whether it is passed. What has passed it has not come back before it is a twentieth of the limit away from it:
-    /// a value that trembles there raises one alert.
+    /// Returns whether a value is past the limit. A value that was past it is back only at a distance of a twentieth of
+    /// the limit, so that a value that fluctuates around the limit raises one alert.
     fn is_passed(self, value: f64, was_passed: bool) -> bool {
         let (Self::Above(limit) | Self::Below(limit)) = self;
         let margin = if was_passed { limit.abs() / 20.0 } else { 0.0 };
@@ -78,7 +78,7 @@ pub(crate) struct Threshold {
     raised: bool,
 }
 
-/// A threshold was passed, or its metric has come back.
+/// A metric has crossed its threshold, in either direction.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Alert {
     pub(crate) metric: String,
@@ -89,7 +89,7 @@ pub(crate) struct Alert {
     pub(crate) timestamp: Time,
 }
 
-/// Why something is not shown, in words for whoever asked.
+/// Why a request is refused, as a text for its sender.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) String);
 
@@ -109,14 +109,14 @@ pub(crate) struct Board {
     watch: Watch,
 }
 
-/// What is watched, and what came of it. The latest alert comes first.
+/// The thresholds and the alerts, the latest alert first.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Watch {
     thresholds: Vec<Threshold>,
     alerts: VecDeque<Alert>,
 }
 
-/// All that is shown.
+/// The whole board.
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot<'a> {
     machine: &'a Machine,
@@ -140,7 +140,7 @@ impl Board {
         &self.watch
     }
 
-    /// Somebody is to be told when a value is wrong, whether or not anybody looks.
+    /// Returns whether there is a threshold, which needs readings even without viewers.
     pub(crate) fn is_watching(&self) -> bool {
         !self.watch.thresholds.is_empty()
     }
@@ -153,18 +153,18 @@ impl Board {
 
     pub(crate) fn post(&mut self, metric: Metric) -> Result<&Metric, Refused> {
         if self.metrics.len() == METRICS && !self.metrics.contains_key(&metric.name) {
-            return Err(Refused(format!("there are {METRICS} metrics already: post under one of their names")));
+            return Err(Refused(format!("there are {METRICS} metrics already: use one of their names")));
         }
         let place = self.metrics.entry(metric.name.clone()).or_insert_with(|| metric.clone());
         *place = metric;
         Ok(place)
     }
 
-    /// Watches a metric, or no longer. A new threshold takes the place of the one before.
+    /// Sets, replaces or removes the threshold of a metric.
     pub(crate) fn set(&mut self, metric: &str, limit: Option<Limit<f64>>, by: &UserId) -> Result<(), Refused> {
         if limit.is_some() && self.value(metric).is_none() {
             return Err(Refused(format!(
-                "nothing named {metric:?} is known yet: watch what was posted, or a figure such as machine.cpu"
+                "nothing named {metric:?} is known yet: use a posted metric, or a figure such as machine.cpu"
             )));
         }
         self.watch.thresholds.retain(|threshold| threshold.metric != metric);
@@ -176,7 +176,7 @@ impl Board {
         Ok(())
     }
 
-    /// Returns which thresholds have been passed, or left again, since the last call: each crossing once.
+    /// Returns the crossings of thresholds, in either direction, since the last call.
     pub(crate) fn crossed(&mut self) -> Vec<Alert> {
         let values: Vec<_> = self.watch.thresholds.iter().map(|threshold| self.value(&threshold.metric)).collect();
         let mut crossed = Vec::new();

@@ -1,5 +1,5 @@
-//! What the library says about itself: a recorder of the crate `metrics`, as small as it can be. A program that has
-//! Prometheus installs that one's instead.
+//! The library's own figures, through a minimal recorder of the crate `metrics`. A program that uses Prometheus would
+//! install its recorder instead.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use metrics::atomics::AtomicU64;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-/// Counts all channels of the process. Its clones share them.
+/// Totals over all channels of the process. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     sent: Arc<AtomicU64>,
@@ -18,7 +18,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Messages to channels, each counted for each channel: written, or in its outbox.
+    /// Messages to channels, counted once per channel: written, or in its outbox.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
@@ -28,7 +28,7 @@ impl Counts {
         self.received.load(Relaxed)
     }
 
-    /// Messages that a channel did not get: for slow viewers, values with a later one behind them.
+    /// Messages that a channel did not get: for slow viewers, values replaced by later ones.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
@@ -37,17 +37,17 @@ impl Counts {
         f64::from_bits(self.connections.load(Relaxed))
     }
 
-    /// Messages that wait for slow viewers, as `ChannelBox::record_metrics` last saw it.
+    /// Messages that wait for slow viewers, as of the last `ChannelBox::record_metrics`.
     pub(crate) fn waiting(&self) -> f64 {
         f64::from_bits(self.waiting.load(Relaxed))
     }
 }
 
-/// Called for each message: it finds its place by a comparison of names, and allocates nothing.
+/// Called for each message: compares names, and does not allocate.
 impl Recorder for Counts {
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         let counter = match key.name() {
-            // What a full outbox refuses at once is counted with all others that are dropped.
+            // A message that a full outbox refuses is counted with the other dropped ones.
             "fanfare_deliveries_total" if key.labels().all(|label| label.value() != "dropped") => &self.sent,
             "fanfare_received_total" => &self.received,
             "fanfare_messages_dropped_total" => &self.dropped,

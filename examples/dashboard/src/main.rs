@@ -1,10 +1,10 @@
 //! A dashboard: the machine, this process and the library, live. `cargo run --release -p dashboard`, then open the
 //! printed address in two browsers.
 //!
-//! One timer takes a reading each second and emits it; a listener frames it once for all who look. A viewer that is too
-//! slow gets the latest of each value instead of a backlog, and one that looks away is not sent anything. Other programs
-//! post values of their own; what passes a threshold is an event, too. All of that is in memory: a new process begins
-//! with an empty board, which its viewers get as they come back. Only the key for signing in is on disk.
+//! One timer takes a reading each second and emits it; a listener frames it once for all viewers. A slow viewer gets
+//! the latest of each value instead of a backlog; a hidden page gets nothing. Other programs post their own values;
+//! crossing a threshold is an event, too. All data is in memory: a new process starts with an empty board, which
+//! viewers get when they reconnect. Only the key of the login is on disk.
 
 mod board;
 mod counts;
@@ -35,17 +35,17 @@ use crate::counts::Counts;
 use crate::sensors::Sensors;
 use crate::wall::Wall;
 
-/// The timer's word, once per second.
+/// The timer has taken a reading, once per second.
 const READING: Key<Taken> = Key::new("reading.taken");
-/// Any part of the program emits this, and all who look see it at once.
+/// A value was posted. Any part of the program may emit this; all viewers get it at once.
 const POSTED: Key<Metric> = Key::new("metric.posted");
-/// Somebody sets a threshold, or removes one.
+/// A user sets or removes a threshold.
 const SET: Key<Set> = Key::new("threshold.set");
-/// A threshold is passed, or no longer: told once for each crossing.
+/// A metric has crossed its threshold, in one direction or the other: emitted once for each crossing.
 const RAISED: Key<Alert> = Key::new("alert.raised");
 const CLEARED: Key<Alert> = Key::new("alert.cleared");
 
-/// What somebody asks: to know when a metric is above or below a value; of `None`, no longer.
+/// A request for alerts when a metric is above or below a value; `None` removes the threshold.
 #[derive(Deserialize, Serialize)]
 struct Threshold {
     metric: String,
@@ -58,17 +58,17 @@ struct Set {
     by: UserId,
 }
 
-/// What a client sends, besides the library's own requests.
+/// A message from a client, besides the library's own requests.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum FromClient {
-    /// It shows another page.
+    /// The client shows another page.
     Page { page: Page },
-    /// Somebody moves the mouse, or types.
+    /// The user moves the mouse, or types.
     Active,
-    /// Nobody sees it: no more updates.
+    /// The page is hidden: no more updates.
     Pause,
-    /// It is seen again: a new snapshot, and updates.
+    /// The page is visible again: a new snapshot, then updates.
     Resume,
 }
 
@@ -80,7 +80,7 @@ enum Page {
     Alerts,
 }
 
-/// What everybody sees of a user. How long somebody has been idle follows from it.
+/// The presence info of a user. The idle time follows from `active`.
 #[derive(Serialize)]
 struct Activity {
     page: Page,
@@ -88,7 +88,7 @@ struct Activity {
     hidden: bool,
 }
 
-/// The group of all who are connected, whether or not they look.
+/// The group of all connected clients, including hidden pages.
 const PEOPLE: &str = "people";
 
 #[derive(Clone)]
@@ -100,7 +100,7 @@ struct App {
 
 #[tokio::main]
 async fn main() -> Result<(), fanfare::Error> {
-    // Before the first channel, or the gauges begin in the middle.
+    // Before the first channel; otherwise the gauges would miss some.
     let counts = Counts::default();
     metrics::set_global_recorder(counts.clone())?;
     let login = start::Login::open("dashboard", &start::data("dashboard")?)?;
@@ -129,12 +129,12 @@ async fn main() -> Result<(), fanfare::Error> {
     Ok(())
 }
 
-/// Whoever is slow skips to the latest value of each key, in all groups.
+/// Slow members of all groups skip to the latest value of each key.
 fn channels() -> ChannelBox {
     ChannelBox::builder().groups(|_group| GroupOptions::default().overflow(Overflow::Conflate)).build()
 }
 
-/// Registers who listens to what.
+/// Registers the listeners.
 fn listen(app: &App) -> Result<(), EventError> {
     let wall = app.wall.clone();
     app.events.on(READING, move |reading| wall.take(reading))?;
@@ -149,7 +149,7 @@ fn listen(app: &App) -> Result<(), EventError> {
         wall.set(&set.threshold.metric, limit, &set.by)
     })?;
 
-    // When the board has what is new. A crossing is told once, whoever looks first.
+    // Low priority: after the board is updated. Each crossing is emitted once, by the first check that finds it.
     let wall = app.wall.clone();
     let (raised, cleared) = (app.events.event(RAISED)?, app.events.event(CLEARED)?);
     let check = move || {
@@ -171,7 +171,7 @@ fn listen(app: &App) -> Result<(), EventError> {
     Ok(())
 }
 
-/// The one timer, for all who look. While nobody does, and no threshold waits for a value, it takes no readings.
+/// The one timer, for all viewers. Without viewers and thresholds it takes no readings.
 async fn take_readings(app: App, mut sensors: Sensors) -> Result<(), EventError> {
     loop {
         app.wall.needed().await;
@@ -188,7 +188,7 @@ async fn take_readings(app: App, mut sensors: Sensors) -> Result<(), EventError>
 }
 
 async fn dashboard(upgrade: Upgrade, token: Jwt, State(app): State<App>) -> Response {
-    // Small buffers: what the kernel holds for a slow viewer is old when it is read, and cannot be replaced.
+    // Small buffers: messages in the kernel's buffer get old, and cannot be replaced by later ones.
     let upgrade =
         upgrade.max_message_size(1 << 10).rate_limit(RateLimit::per_second(10, 10 << 10)).send_buffer_size(4 << 10);
     upgrade.signed_in(&token).run(async move |channel| look(channel, &app).await)
@@ -232,7 +232,10 @@ async fn post_metric(
     let Json(Posted { name, value }) = posted.map_err(|error| bad(r#"{"name":"orders","value":3}"#, &error))?;
     check_name(&name)?;
     if ["machine.", "process.", "library."].iter().any(|own| name.starts_with(own)) {
-        return Err(refused(StatusCode::CONFLICT, format!("{name:?} is a name of what the dashboard measures itself")));
+        return Err(refused(
+            StatusCode::CONFLICT,
+            format!("{name:?} is the name of a figure that the dashboard measures itself"),
+        ));
     }
     let metric = Metric { name, value, by: token.user().clone(), timestamp: Time::now() };
     answer(app.events.emit(POSTED, &metric))?;
@@ -255,11 +258,11 @@ fn check_name(name: &str) -> Result<(), (StatusCode, String)> {
     if (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control) && name.trim() == name {
         return Ok(());
     }
-    let rule = "a metric's name has 1 to 64 characters, no control characters, and no space at its ends";
+    let rule = "a metric's name has 1 to 64 characters, no control characters, and no space at either end";
     Err(refused(StatusCode::BAD_REQUEST, rule.into()))
 }
 
-/// What the listeners made of an event: whoever emitted it hears of a failure.
+/// Returns the first failure of an event's listeners as an answer to the request.
 fn answer(emitted: Result<Report, EventError>) -> Result<(), (StatusCode, String)> {
     let report = emitted.map_err(|error| refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     match report.failures().first().map(Failure::cause) {
@@ -272,7 +275,7 @@ fn answer(emitted: Result<Report, EventError>) -> Result<(), (StatusCode, String
 }
 
 fn bad(example: &str, error: &JsonRejection) -> (StatusCode, String) {
-    refused(error.status(), format!("this takes {example}: {}", error.body_text()))
+    refused(error.status(), format!("the body looks like {example}: {}", error.body_text()))
 }
 
 fn refused(status: StatusCode, why: String) -> (StatusCode, String) {

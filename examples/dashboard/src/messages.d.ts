@@ -1,11 +1,11 @@
-// What the dashboard's server and page send one another, besides the library's own messages.
+// The messages between the dashboard's server and page, besides the library's own.
 
 import type { PresenceDiff, PresencePage, PresenceState, Refreshed, ServerError } from "./fanfare.js";
 
-/** A moment, as ISO 8601 in UTC, with milliseconds. */
+/** A time, as ISO 8601 in UTC, with milliseconds. */
 export type Time = string;
 
-/** What does not change. */
+/** Constant facts about the machine. */
 export interface Machine {
   name: string | null;
   system: string | null;
@@ -14,12 +14,12 @@ export interface Machine {
   memory: number;
 }
 
-/** All figures of one moment. One of them is named as it is reached: `machine.cpu`. */
+/** All figures at one time. A figure is named by its path: `machine.cpu`. */
 export interface Reading {
   machine: {
     /** Percent of all cores. */
     cpu: number;
-    /** Percent that is not available to programs. */
+    /** Percent not available to programs. */
     memory: number;
     /** Programs that want to run, on average over a minute. */
     load: number;
@@ -38,14 +38,14 @@ export interface Reading {
   library: {
     /** Open WebSockets. */
     connections: number;
-    /** Those of them that look: a hidden page does not. */
+    /** Connections with a visible page. */
     viewers: number;
     /** Messages per second, to and from all connections. */
     sent: number;
     received: number;
     /** Messages that wait for slow viewers now. */
     waiting: number;
-    /** Messages that slow viewers did not get since the server began: there was a later value behind each. */
+    /** Messages that slow viewers did not get since the server started, each replaced by a later value. */
     dropped: number;
   };
 }
@@ -56,16 +56,16 @@ export interface Taken {
   timestamp: Time;
 }
 
-/** The latest value of a metric that is not measured here. */
+/** The latest value of a posted metric. */
 export interface Metric {
   name: string;
   value: number;
-  /** Who posted it, as its token said. */
+  /** The user who posted it. */
   by: string;
   timestamp: Time;
 }
 
-/** What a value should not be: one of the two is there. */
+/** The limit of a threshold: one of the two fields is present. */
 export interface Limit {
   above?: number;
   below?: number;
@@ -74,11 +74,11 @@ export interface Limit {
 export interface Threshold extends Limit {
   metric: string;
   by: string;
-  /** It is passed now. */
+  /** Whether the limit is passed now. */
   raised: boolean;
 }
 
-/** A threshold was passed, or its metric has come back. */
+/** A metric has crossed its threshold, in either direction. */
 export interface Alert extends Limit {
   metric: string;
   value: number;
@@ -86,16 +86,16 @@ export interface Alert extends Limit {
   timestamp: Time;
 }
 
-/** What is watched, and the last 50 alerts, the latest first. */
+/** The thresholds, and the last 50 alerts, latest first. */
 export interface Watch {
   thresholds: Threshold[];
   alerts: Alert[];
 }
 
-/** All that is shown. */
+/** The whole board. */
 export interface Snapshot extends Watch {
   machine: Machine;
-  /** Of the last two minutes in which anybody looked, the latest first. */
+  /** The readings of the last two minutes with viewers, latest first. */
   readings: Taken[];
   metrics: Metric[];
 }
@@ -112,26 +112,26 @@ export interface Update extends Taken {
   type: "update";
 }
 
-/** Somebody posted a value. */
+/** A value was posted. */
 export interface MetricPosted {
   type: "metric";
   data: Metric;
   timestamp: Time;
 }
 
-/** A threshold was set, removed, passed or left. It replaces all that was known of them. */
+/** A threshold was set, removed or crossed. Replaces all earlier thresholds and alerts. */
 export interface WatchChanged {
   type: "watch";
   data: Watch;
   timestamp: Time;
 }
 
-/** What the library's presence says of each user, in the group `people`. */
+/** The presence info of each user, in the group `people`. */
 export interface Activity {
   page: PageName;
-  /** The last sign of life. */
+  /** The time of the last input. */
   active: Time;
-  /** Its page is not seen. */
+  /** Whether the page is hidden. */
   hidden: boolean;
 }
 
@@ -154,17 +154,17 @@ export interface PageShown {
   page: PageName;
 }
 
-/** Somebody moves the mouse, or types. */
+/** The user moves the mouse, or types. */
 export interface Active {
   type: "active";
 }
 
-/** Nobody sees the page: no more updates. */
+/** The page is hidden: no more updates. */
 export interface Pause {
   type: "pause";
 }
 
-/** It is seen again: `initial`, and updates. */
+/** The page is visible again: `initial`, then updates. */
 export interface Resume {
   type: "resume";
 }

@@ -1,5 +1,5 @@
 /**
- * The dashboard's page: it shows what the server says, and says who looks, and whether.
+ * The dashboard's page: shows the server's figures, and reports the user's page and activity.
  *
  * @import { Activity, Alert, ClientMessage, Initial, Limit, Metric, MetricPosted, PageName, Reading, Taken, Threshold,
  *   Update, Watch, WatchChanged } from "./messages.js"
@@ -9,20 +9,20 @@
 import { connect } from "./fanfare.js";
 import { $, element, face, showState, signIn } from "./start.js";
 
-/** What a chart shows, in milliseconds: all that there is, at least so much and at most so much. */
+/** The least and the greatest time span of a chart, in milliseconds. */
 const [SHORTEST, LONGEST] = [30_000, 120_000];
-/** Nothing is drawn over a longer silence: nobody looked. */
+/** Lines are interrupted over longer gaps, in milliseconds: nobody was viewing then. */
 const GAP = 3_000;
-/** Who does nothing for so long is idle, in milliseconds. */
+/** A user without input for this long is idle, in milliseconds. */
 const IDLE = 15_000;
-/** A sign of life is told at most this often, in milliseconds. */
+/** The least time between two `active` messages, in milliseconds. */
 const SIGN = 5_000;
 
 /** @typedef {(value: number) => string} Format */
 /** @typedef {{ time: number, value: number }} Point */
-/** A colour is that of a variable, or any. @typedef {{ colour: string, points: Point[], area?: boolean, dashed?: boolean, sparse?: boolean }} Line */
+/** A colour is a CSS variable's name or a CSS colour. @typedef {{ colour: string, points: Point[], area?: boolean, dashed?: boolean, sparse?: boolean }} Line */
 
-/** Three digits are enough to look at, and all of a whole number. @type {Format} */
+/** Three significant digits; whole numbers in full. @type {Format} */
 const number = (value) =>
   Math.abs(value) >= 1e9 || (value && Math.abs(value) < 1e-3)
     ? value.toExponential(2)
@@ -40,7 +40,7 @@ const bytes = (value) => {
 const rate = (value) => `${bytes(value)}/s`;
 
 /**
- * The figures that have a tile, and may be watched.
+ * The figures that have a tile and can have a threshold.
  *
  * @type {[string, string, Format, (reading: Reading) => string][]}
  */
@@ -57,24 +57,24 @@ const FIGURES = [
 
 const session = await signIn();
 
-/** What the server said last. The readings are in the order in which they were taken. */
+/** The server's latest data. Readings are oldest first. */
 let here = { memory: 0 };
 /** @type {Taken[]} */
 let readings = [];
 /** @type {Watch} */
 let watch = { thresholds: [], alerts: [] };
-/** Posted metrics by name, with what was heard of them. @type {Map<string, { latest: Metric, points: Point[] }>} */
+/** Posted metrics by name, with their values so far. @type {Map<string, { latest: Metric, points: Point[] }>} */
 const metrics = new Map();
 /** @type {PageName} */
 let page = "overview";
 let heard = performance.now();
-/** What the lists of alerts show. @type {Watch | null} */
+/** The state that the lists of alerts show. @type {Watch | null} */
 let shown = null;
 
 const connection = connect("/dashboard", { token: session.token });
 showState(connection);
 
-/** What is only true now is not worth keeping for later. */
+/** Sends a message only while connected: it would be out of date later. */
 const tell = (/** @type {ClientMessage} */ message) => {
   if (connection.state === "open") connection.send(message);
 };
@@ -117,7 +117,7 @@ connection.on("watch", (/** @type {WatchChanged} */ { data }) => {
 
 connection.on("presence", showPeople);
 
-// Who looks.
+// The user's activity.
 
 document.addEventListener("visibilitychange", () => tell({ type: document.hidden ? "pause" : "resume" }));
 
@@ -141,9 +141,9 @@ for (const tab of document.querySelectorAll("nav button")) {
   });
 }
 
-// What is asked of the server.
+// Requests to the server.
 
-/** Asks for something that a form says, and shows beside it what the server has against it. */
+/** Sends a form's request, and shows a refusal beside the form. */
 function onSubmit(/** @type {HTMLFormElement} */ form, /** @type {(fields: any) => Promise<unknown>} */ ask) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -161,9 +161,9 @@ onSubmit($("post"), ({ name, value }) => session.ask("POST", "/metrics", { name,
 onSubmit($("threshold"), ({ metric, side, limit }) =>
   session.ask("POST", "/threshold", { metric, [side]: Number(limit) }));
 
-// What is shown.
+// Display.
 
-/** The server's clock, in milliseconds: this browser's may be wrong. */
+/** The server's time, in milliseconds: the browser's own clock may be wrong. */
 function now() {
   const latest = readings.at(-1);
   return latest ? Date.parse(latest.timestamp) + performance.now() - heard : Date.now();
@@ -186,7 +186,7 @@ function figure(/** @type {Reading} */ reading, /** @type {string} */ name) {
 const pointsOf = (/** @type {(reading: Reading) => number} */ value) =>
   readings.map(({ data, timestamp }) => ({ time: Date.parse(timestamp), value: value(data) }));
 
-/** What a metric is called, and how its values are written. @returns {[string, Format]} */
+/** A metric's label, and the format of its values. @returns {[string, Format]} */
 function named(/** @type {string} */ metric) {
   const known = FIGURES.find(([name]) => name === metric);
   return known ? [known[1], known[2]] : [metric, number];
@@ -194,7 +194,7 @@ function named(/** @type {string} */ metric) {
 
 let isDue = false;
 
-/** Draws the page anew with the next frame, however much comes before that. */
+/** Redraws the page with the next frame, once for all changes before it. */
 function show() {
   if (isDue) return;
   isDue = true;
@@ -245,7 +245,7 @@ function showOverview(/** @type {Set<string>} */ raised) {
   }
 }
 
-/** The tile of this name, made when it is new. @returns {HTMLElement} */
+/** Updates the tile of this name, or makes it. @returns {HTMLElement} */
 function tile(/** @type {HTMLElement} */ list, /** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ value, /** @type {string} */ more, /** @type {boolean} */ alarm) {
   let box = /** @type {HTMLElement[]} */ ([...list.children]).find((child) => child.dataset.name === name);
   if (!box) {
@@ -297,7 +297,7 @@ const mark = (/** @type {string} */ kind) => element("span", `mark ${kind}`);
 function showAlerts() {
   const select = $("threshold").elements.metric;
   const names = [...FIGURES.map(([name]) => name), ...metrics.keys()];
-  // Only when they have changed: a choice that is being made stays.
+  // Only if they have changed, so that an open selection stays.
   if (names.join("\n") !== [...select.options].map(({ value }) => value).join("\n")) {
     const chosen = select.value;
     select.replaceChildren(...names.map((name) => new Option(named(name)[0], name, false, name === chosen)));
@@ -306,9 +306,9 @@ function showAlerts() {
     shown = watch;
     $("thresholds").replaceChildren(...watch.thresholds.map(thresholdItem));
     $("log").replaceChildren(...watch.alerts.map(alertItem));
-    if (watch.alerts.length === 0) $("log").append(element("li", "", "Nothing yet."));
+    if (watch.alerts.length === 0) $("log").append(element("li", "", "No alerts yet."));
   }
-  // These change each second. The buttons beside them stay: one may be about to be clicked.
+  // Only the values change each second. The buttons stay, so that a click does not miss.
   const latest = readings.at(-1)?.data;
   for (const [index, { metric }] of watch.thresholds.entries()) {
     const known = FIGURES.some(([name]) => name === metric);
@@ -352,14 +352,14 @@ function side(/** @type {Limit & { metric: string }} */ { metric, above, below }
   return above === undefined ? `below ${format(below)}` : `above ${format(above)}`;
 }
 
-/** The next round number above a value: a few of its power of ten, and of its power of 1024 where those are units. */
+/** The next round number at or above a value, in its power of ten, and for bytes in its unit (a power of 1024). */
 function round(/** @type {number} */ value, /** @type {Format} */ format) {
   const unit = format === bytes || format === rate ? 1024 ** Math.floor(Math.log2(Math.max(value, 1)) / 10) : 1;
   const power = 10 ** Math.floor(Math.log10(value / unit));
   return [1, 2, 3, 4, 6, 8, 10].map((step) => step * power * unit).find((step) => step >= value) ?? value;
 }
 
-/** Draws lines up to now, as crisp as the screen is. A small chart has no axes. */
+/** Draws lines up to now, at the screen's resolution. A small chart has no axes. */
 function draw(/** @type {HTMLCanvasElement} */ canvas, /** @type {Line[]} */ lines, /** @type {Format} */ format, small = false, least = 0) {
   const { clientWidth: width, clientHeight: height } = canvas;
   if (width === 0) return;
@@ -427,7 +427,7 @@ function draw(/** @type {HTMLCanvasElement} */ canvas, /** @type {Line[]} */ lin
   pen.textAlign = "left";
 }
 
-/** Points between silences. */
+/** Splits points at gaps. */
 function runs(/** @type {Point[]} */ points, /** @type {number} */ gap) {
   /** @type {Point[][]} */
   const all = [];

@@ -1,4 +1,4 @@
-//! What is measured: the machine, this process, and the library within it.
+//! The measurements: of the machine, this process, and the library.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use sysinfo::{MemoryRefreshKind, Networks, Pid, ProcessRefreshKind, ProcessesToU
 use crate::counts::Counts;
 use crate::wall::VIEWERS;
 
-/// What does not change.
+/// Constant facts about the machine.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) name: Option<String>,
@@ -20,14 +20,14 @@ pub(crate) struct Machine {
     pub(crate) memory: u64,
 }
 
-/// Figures of one kind by name. What each is, and in which unit, is told in `messages.d.ts`.
+/// Figures of one kind, by name. `messages.d.ts` documents each, with its unit.
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
-/// All figures of one moment. One of them is named as it is reached in JSON: `machine.cpu`.
+/// All figures at one time. A figure is named by its path in JSON: `machine.cpu`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Reading {
     pub(crate) machine: Figures,
-    /// Percent of each.
+    /// Percent of each core.
     pub(crate) cores: Vec<f64>,
     pub(crate) process: Figures,
     pub(crate) library: Figures,
@@ -69,7 +69,7 @@ impl Sensors {
             channels,
             before,
         };
-        // A share of the time needs two looks: this is the first.
+        // CPU usage is a difference between two measurements: this is the first.
         sensors.refresh();
         sensors
     }
@@ -126,7 +126,7 @@ impl Sensors {
     }
 }
 
-/// More is not worth its letters.
+/// Rounds to tenths: more digits are not worth their bytes.
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }

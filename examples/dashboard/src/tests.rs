@@ -67,7 +67,7 @@ fn samples_are_what_is_sent_and_taken() {
 }
 
 #[test]
-fn a_crossing_is_told_once_and_a_tremble_not_at_all() {
+fn a_crossing_raises_one_alert_and_a_fluctuation_none() {
     for (limit, values) in [
         (Limit::Above(100.0), [50.0, 101.0, 99.0, 101.0, 94.0, 99.0, 101.0]),
         (Limit::Below(-100.0), [-50.0, -101.0, -99.0, -101.0, -94.0, -99.0, -101.0]),
@@ -131,19 +131,19 @@ fn a_viewer_that_does_not_read_gets_the_latest_of_each_value_and_no_backlog() {
 }
 
 #[test]
-fn what_the_listeners_refuse_is_heard_by_who_emitted() {
+fn a_listeners_refusal_reaches_the_sender() {
     let app = app();
     let set = |limit| Set { threshold: Threshold { metric: "orders".into(), limit }, by: ada() };
-    let refused = answer(app.events.emit(SET, &set(Limit::Above(Some(1.0))))).expect_err("nobody has posted it");
+    let refused = answer(app.events.emit(SET, &set(Limit::Above(Some(1.0))))).expect_err("it was not posted");
     assert_eq!(refused.0, StatusCode::CONFLICT);
     assert!(refused.1.starts_with("nothing named \"orders\" is known yet"), "{}", refused.1);
-    answer(app.events.emit(SET, &set(Limit::Above(None)))).expect("what is not watched can be watched no longer");
+    answer(app.events.emit(SET, &set(Limit::Above(None)))).expect("removing a missing threshold is allowed");
     answer(app.events.emit(POSTED, &orders(0.0))).expect("there is room");
     answer(app.events.emit(SET, &set(Limit::Above(Some(1.0))))).expect("now it is known");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_timer_waits_until_somebody_looks_or_a_threshold_is_set() {
+async fn the_timer_waits_for_a_viewer_or_a_threshold() {
     let app = app();
     let readings = app.events.event(READING).expect("the name is good");
     readings.enable_counts();
@@ -152,7 +152,7 @@ async fn the_timer_waits_until_somebody_looks_or_a_threshold_is_set() {
     let count = || readings.counts().expect("it counts").emits;
 
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(count(), 0, "nobody looks");
+    assert_eq!(count(), 0, "there is no viewer");
     let (channel, _viewer) = Channel::in_memory();
     let viewing = app.wall.show(&channel).expect("it is open");
     tokio::time::sleep(Duration::from_millis(9_500)).await;
@@ -160,7 +160,7 @@ async fn the_timer_waits_until_somebody_looks_or_a_threshold_is_set() {
     drop(viewing);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let seen = count();
-    assert!(seen <= 11, "nobody looks any more, but {seen} readings were taken");
+    assert!(seen <= 11, "the viewer has left, but {seen} readings were taken");
     let threshold = Threshold { metric: "machine.cpu".into(), limit: Limit::Above(Some(90.0)) };
     answer(app.events.emit(SET, &Set { threshold, by: ada() })).expect("a reading was taken");
     tokio::time::sleep(Duration::from_millis(4_500)).await;

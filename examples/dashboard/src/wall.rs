@@ -1,4 +1,4 @@
-//! The board in public: who looks gets a snapshot, and then whatever changes.
+//! The shared board: a viewer gets a snapshot, then each change.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 
 use crate::board::{Alert, Board, Limit, Metric, Snapshot, Taken, Time, Watch};
 
-/// The group of those who look.
+/// The group of the viewers.
 pub(crate) const VIEWERS: &str = "viewers";
 
-/// What a viewer receives.
+/// A message to a viewer.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum ToViewer<'a> {
@@ -22,10 +22,10 @@ pub(crate) enum ToViewer<'a> {
     Watch { data: &'a Watch, timestamp: Time },
 }
 
-/// Changes the board and tells the viewers, in one hold of its lock: they hear of changes in their order, and a
-/// newcomer's snapshot fits in between. A send never waits, so neither does anybody here.
+/// Changes the board and sends the change to the viewers, under one hold of the lock: viewers get changes in order, and
+/// a new viewer's snapshot fits between two of them. A send never waits, so the lock is held only briefly.
 ///
-/// What is sent is the latest state of its key, whole. So of two that wait for a slow viewer the older one can go.
+/// Each message is the complete latest state of its key. So of two waiting for a slow viewer the older can be dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Wall {
     board: Arc<Mutex<Board>>,
@@ -38,7 +38,7 @@ impl Wall {
         Self { board: Arc::new(Mutex::new(board)), channels, needed: Arc::default() }
     }
 
-    /// Has a channel look, until the membership is dropped.
+    /// Makes a channel a viewer, until the membership is dropped.
     pub(crate) fn show(&self, channel: &Channel) -> Result<Membership, fanfare::Error> {
         let board = self.board();
         channel.send(&ToViewer::Initial { data: board.snapshot(), timestamp: Time::now() })?;
@@ -71,20 +71,20 @@ impl Wall {
         self.tell_watch(&board)
     }
 
-    /// Which thresholds have been passed since the last call.
+    /// Returns the crossings of thresholds since the last call.
     pub(crate) fn crossed(&self) -> Vec<Alert> {
         self.board().crossed()
     }
 
-    /// Whether a reading is of use: somebody looks, or a threshold waits for values.
+    /// Returns whether a reading is needed: there is a viewer or a threshold.
     pub(crate) fn is_needed(&self) -> bool {
         self.channels.group(VIEWERS).member_count() > 0 || self.board().is_watching()
     }
 
-    /// Resolves when a reading is of use.
+    /// Resolves when a reading is needed.
     pub(crate) async fn needed(&self) {
         while !self.is_needed() {
-            // One that came since we looked is kept for us.
+            // `Notify` stores a notification that came after the check.
             self.needed.notified().await;
         }
     }
@@ -99,6 +99,6 @@ impl Wall {
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().expect("nothing panics with the board in hand")
+        self.board.lock().expect("no thread panics with the lock held")
     }
 }

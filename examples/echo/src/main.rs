@@ -15,7 +15,7 @@ async fn main() -> Result<(), fanfare::Error> {
 }
 
 async fn echo(mut channel: Channel) -> Result<(), fanfare::Error> {
-    // What ends a connection concerns its client, who has been told why.
+    // An error that ends the connection is the client's: the library has closed with a code and a reason.
     while let Some(Ok(message)) = channel.recv_message().await {
         channel.send_frame(&match message {
             Message::Text(text) => Frame::text(text),

@@ -1,4 +1,4 @@
-//! Sends every text to everybody. `PORT=3000 cargo run --release -p fanout`; clients connect to `/`.
+//! Sends every text to all clients. `PORT=3000 cargo run --release -p fanout`; clients connect to `/`.
 
 use axum::Router;
 use axum::routing::get;
@@ -20,7 +20,7 @@ async fn fan_out(mut channel: Channel, channels: ChannelBox) -> Result<(), fanfa
     let _membership = channels.join(&channel, "all")?;
     while let Some(Ok(message)) = channel.recv_message().await {
         if let Message::Text(text) = message {
-            // A group that is full slows its speakers down; nothing is lost.
+            // A full group slows its senders down; no message is lost.
             channels.group("all").send_frame_when_room(&Frame::text(text)).await;
         }
     }

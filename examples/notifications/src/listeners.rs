@@ -1,4 +1,4 @@
-//! Who listens to `notification.created`, in the order of their priorities: log, push, audit.
+//! The listeners of `notification.created`, in the order of their priorities: log, push, audit.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,21 +21,21 @@ pub(crate) fn register(app: &App) -> Result<(), EventError> {
     Ok(())
 }
 
-/// Prints who notifies whom; what they say is theirs.
+/// Logs the sender and the recipient, but not the text.
 fn log(created: &Created) {
     let Created { from, to, priority, text, .. } = created;
     let (to, priority, length) = (to.name(), priority.as_str(), text.chars().count());
     eprintln!("notifications: {from} to {to}, {priority}, {length} characters");
 }
 
-/// Puts it into the offline queue of each whom it is for, from where it goes to who is connected.
+/// Puts the notification into the offline queue of each recipient. The queue sends it to the connected ones.
 async fn push(app: App, created: Arc<Created>) -> Result<(), fanfare::Error> {
     let users = match &created.to {
         To::User(user) => vec![user.clone()],
         To::Everybody => app.people.all().await?,
     };
     let data = Data::of(&created);
-    // All at once, so that they share a commit. One that fails keeps none of the others.
+    // All at once, so that they share a commit. A failed send does not stop the others.
     let sends = users.iter().map(|user| app.channels.user(user).urgency(created.priority).send(&data));
     let (mut outcome, mut problem) = (Outcome::default(), None);
     for (user, result) in users.iter().zip(join_all(sends).await) {
@@ -56,7 +56,7 @@ async fn push(app: App, created: Arc<Created>) -> Result<(), fanfare::Error> {
     }
 }
 
-/// Tells everybody who is here what became of it, though not what it says, and keeps that for who comes later.
+/// Sends the outcome, without the text, to all connected clients. The group's history keeps it for later ones.
 fn audit(app: &App, created: &Created) -> Result<(), fanfare::Error> {
     let Created { from, to, priority, outcome, .. } = created;
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
@@ -64,7 +64,7 @@ fn audit(app: &App, created: &Created) -> Result<(), fanfare::Error> {
     Ok(app.channels.group_send(EVERYBODY, &told).map(drop)?)
 }
 
-/// Tells what was lost unread: there was no room for it, or it was too old.
+/// Sends to all connected clients that a notification was dropped unread: the queue was full, or it was too old.
 fn tell_dropped(app: &App, dropped: &Dropped) -> Result<(), fanfare::Error> {
     let reason = match dropped.reason() {
         DropReason::Evicted => "evicted",

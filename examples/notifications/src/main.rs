@@ -1,10 +1,10 @@
-//! Notifications that wait for who is away, until they are read.
+//! Notifications that wait for each user, connected or not, until they are read.
 //!
 //! `cargo run --release -p notifications`, then open the printed address in two browsers.
 //!
-//! What it teaches: a route that only emits, with listeners by priority that do the work and whose failures are in the
-//! answer; offline queues in a file, which a killed process does not lose and which drop what matters least; and a
-//! group for everybody who is here, with a history and presence.
+//! What it teaches: a route that only emits; listeners by priority, which do the work and whose failures are in the
+//! answer; offline queues in a file, which survive a kill and drop the least urgent first; and a group of all connected
+//! clients, with a history and presence.
 
 mod listeners;
 mod messages;
@@ -32,16 +32,16 @@ use start::{Login, Page, Problem};
 use crate::messages::{Created, FromClient, Notify, Outcome, Unread};
 use crate::people::People;
 
-/// Somebody notifies somebody. The listeners are in `listeners`, by priority.
+/// A user sends a notification. The listeners are in `listeners`, by priority.
 const CREATED: Key<Created> = Key::new("notification.created");
-/// The group of all who are connected. It keeps what the audit says, and knows who is here.
+/// The group of all connected clients. Its history is the audit; its presence lists the users.
 const EVERYBODY: &str = "everybody";
 
-/// What may wait for one person. Past that the low ones go first, the oldest before the others.
+/// How many notifications may wait for one user. Past that the least urgent are dropped first, oldest first.
 const WAITING: usize = 100;
-/// What the audit remembers.
+/// How many messages the audit keeps.
 const AUDITED: usize = 100;
-/// The most people who may ever come.
+/// The most users that may ever sign in.
 const PEOPLE: u64 = 1000;
 
 const PAGE: Page =
@@ -54,7 +54,7 @@ struct App {
     people: People,
 }
 
-/// What a route answers when it cannot do what it was asked for.
+/// A route's answer to a request that it refuses or cannot complete.
 type Refusal = (StatusCode, String);
 
 #[tokio::main]
@@ -85,15 +85,15 @@ async fn main() -> Result<(), fanfare::Error> {
     Ok(())
 }
 
-/// Whoever comes with a good token belongs to everybody from now on.
+/// Adds the user of a valid token to the list of users, which notifications to everyone go to.
 async fn remember(token: Jwt, State(app): State<App>, request: Request, next: Next) -> Result<Response, Refusal> {
     match app.people.meet(token.user()).await.map_err(failed)? {
         true => Ok(next.run(request).await),
-        false => Err((StatusCode::SERVICE_UNAVAILABLE, format!("there is room for {PEOPLE} people, who are here\n"))),
+        false => Err((StatusCode::SERVICE_UNAVAILABLE, format!("the limit of {PEOPLE} users is reached\n"))),
     }
 }
 
-/// Notifies one or everybody: emits, and answers with what the listeners made of it.
+/// Notifies one user or everyone: emits the event, and answers with its outcome.
 async fn notify(
     token: Jwt,
     State(app): State<App>,
@@ -105,17 +105,17 @@ async fn notify(
     })?;
     let created = Created::new(token.user(), asked);
     let outcome = created.outcome.clone();
-    // A task of its own: a client that hangs up does not keep the listeners behind from their turn.
+    // A task of its own: if the client hangs up, the remaining listeners still run.
     let emitted = tokio::spawn(async move { app.events.emit_async(CREATED, &created).await });
     let report = emitted.await.map_err(failed)?.map_err(failed)?;
     match (report.failures(), outcome.get()) {
         ([], Some(outcome)) => Ok(Json(outcome.clone())),
-        ([], None) => Err(failed("nobody has sent it")),
+        ([], None) => Err(failed("no listener has sent it")),
         (failures, _) => Err(failed(failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))),
     }
 }
 
-/// A WebSocket, or by plain HTTP what waits: all of it, or with `?unread` how much.
+/// A WebSocket; or, by plain HTTP, the waiting notifications, with `?unread` only their number.
 async fn notifications(
     token: Jwt,
     upgrade: Result<Upgrade, HandshakeError>,
@@ -138,14 +138,14 @@ async fn notifications(
     }
 }
 
-/// One connection: what was told to everybody, who is here, what waits for this one, and then what comes.
+/// One connection: sends the audit, the presence and the waiting notifications, then reads until the end.
 async fn attend(mut channel: Channel, app: &App, recover: &Recover) -> Result<(), fanfare::Error> {
     let since = Since::missed(recover.position(EVERYBODY), AUDITED);
     let (membership, _) = app.channels.group(EVERYBODY).join_since(&channel, since)?;
     let _here = membership.enter(&())?;
     let attached = app.channels.offline().attach(&channel).await?;
     let user = attached.user();
-    // The box takes each `ack` on the way, and tells the user's other connections.
+    // `recv` handles each `ack` itself, and sends `acked` to the user's other connections.
     while let Some(FromClient::ReadUpTo { notification_id }) = app.channels.recv(&mut channel).await.transpose()? {
         let waiting = user.pending().await?;
         let read = waiting.iter().filter(|one| one.id() <= notification_id);

@@ -1,4 +1,4 @@
-/** What goes over the socket of the notifications, beside what the client in `fanfare.js` takes care of. */
+/** The messages between the server and the page, besides those that the client in `fanfare.js` handles. */
 
 import type {
   ClientMessage as Request,
@@ -14,15 +14,15 @@ import type {
   Unread,
 } from "./fanfare.js";
 
-/** How much a notification matters: a low one goes first when there is no room for all. */
+/** The urgency of a notification: when a queue is full, low ones are dropped first. */
 export type Priority = "low" | "normal" | "high";
 
-/** What a notification says. */
+/** The content of a notification. */
 export interface Data {
-  /** Whose token it was sent with. */
+  /** The user who sent it. */
   from: string;
   text: string;
-  /** It was for everybody. */
+  /** Whether it was sent to everyone. */
   everybody: boolean;
 }
 
@@ -31,17 +31,17 @@ export interface Told extends Notification<Data> {
   priority: Priority;
 }
 
-/** What became of a notification, and the answer of `POST /notify`. */
+/** The outcome of a notification, and the answer of `POST /notify`. */
 export interface Outcome {
-  /** When it was for everybody, the lowest of their copies' ids; null when there was nobody. */
+  /** For a notification to everyone, the lowest id of the copies; null when there were no recipients. */
   notification_id: number | null;
-  /** How many connections took it. */
+  /** How many connections accepted it. */
   delivered: number;
-  /** It waits for somebody who is away. */
+  /** Whether it waits for a user who is away. */
   queued: boolean;
-  /** For how many people it waits. */
+  /** For how many users it waits. */
   waiting: number;
-  /** How many people do not get it. */
+  /** How many users do not get it. */
   failed: number;
 }
 
@@ -51,7 +51,7 @@ interface Place {
   offset: number;
 }
 
-/** To everybody who is here: who has notified whom, and what became of it. */
+/** To all connected clients: a user has sent a notification, with this outcome. */
 export interface Audit extends Place {
   type: "audit";
   from: string;
@@ -60,20 +60,20 @@ export interface Audit extends Place {
   priority: Priority;
   /** Unix time, in milliseconds. */
   time: number;
-  /** Null when sending it failed before anything was known. */
+  /** Null when sending failed before there was an outcome. */
   outcome: Outcome | null;
 }
 
-/** To everybody who is here: a notification has gone, and its user has not read it. */
+/** To all connected clients: a notification was dropped before its user read it. */
 export interface Dropped extends Place {
   type: "dropped";
   user: string;
   notification_id: number;
-  /** Its user's queue was full of what mattered as much or more, or its time was over. */
+  /** The user's queue was full of notifications at least as urgent, or the notification was too old. */
   reason: "evicted" | "expired";
 }
 
-/** All that waits, up to this one, is read. */
+/** The user has read all waiting notifications up to this one. */
 export interface ReadUpTo {
   type: "read_up_to";
   notification_id: number;

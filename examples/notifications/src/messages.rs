@@ -1,4 +1,4 @@
-//! What is asked, what happens, and what goes over the wire.
+//! Requests, the event, and the messages on the wire.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,12 +19,12 @@ pub(crate) struct Notify {
     text: Text,
 }
 
-/// Whom a notification is for.
+/// The recipient of a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) enum To {
     User(UserId),
-    /// Who has ever been here, connected or not.
+    /// All users who have ever signed in, connected or not.
     Everybody,
 }
 
@@ -35,13 +35,13 @@ impl TryFrom<String> for To {
         match UserId::new(&name) {
             Ok(_) if name == "*" => Ok(Self::Everybody),
             Ok(user) if start::is_name(&name) => Ok(Self::User(user)),
-            _ => Err(format!("it is \"*\" for everybody, or a name: {}", start::NAME_RULE)),
+            _ => Err(format!("it is \"*\" for everyone, or a name: {}", start::NAME_RULE)),
         }
     }
 }
 
 impl To {
-    /// Returns it as it is asked for.
+    /// Returns the recipient as a request names it.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::User(user) => user,
@@ -50,7 +50,7 @@ impl To {
     }
 }
 
-/// What a notification says.
+/// The text of a notification.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
 struct Text(String);
@@ -60,9 +60,9 @@ impl TryFrom<String> for Text {
 
     fn try_from(text: String) -> Result<Self, String> {
         match text.chars().count() {
-            _ if text.trim().is_empty() => Err("it is empty: say something".into()),
+            _ if text.trim().is_empty() => Err("it is empty".into()),
             0..=LONGEST_TEXT => Ok(Self(text)),
-            length => Err(format!("it has {length} characters, and may have {LONGEST_TEXT}")),
+            length => Err(format!("it has {length} characters instead of 1 to {LONGEST_TEXT}")),
         }
     }
 }
@@ -70,12 +70,12 @@ impl TryFrom<String> for Text {
 /// The event `notification.created`.
 #[derive(Clone, Debug)]
 pub(crate) struct Created {
-    /// Whose token it was.
+    /// The user of the sender's token.
     pub(crate) from: UserId,
     pub(crate) to: To,
     pub(crate) priority: Urgency,
     pub(crate) text: String,
-    /// The push listener says it, to the listeners after it and to who emits.
+    /// Set by the push listener, for the listeners after it and for the route.
     pub(crate) outcome: Arc<OnceLock<Outcome>>,
 }
 
@@ -85,19 +85,19 @@ impl Created {
     }
 }
 
-/// What became of a notification, and the answer of `POST /notify`.
+/// The outcome of a notification, and the answer of `POST /notify`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Outcome {
-    /// Each of everybody has a copy with an id of its own. Then this is the lowest of them: what was sent before has
-    /// lower ones, what is sent later has higher ones.
+    /// A notification to everyone is a copy for each user, each with its own id. This is then the lowest of them:
+    /// earlier notifications have lower ids, later ones higher ids.
     notification_id: Option<u64>,
-    /// How many connections took it.
+    /// How many connections accepted it.
     delivered: usize,
-    /// It waits for somebody who is away.
+    /// Whether it waits for a user who is away.
     queued: bool,
-    /// For how many people.
+    /// For how many users it waits.
     waiting: usize,
-    /// How many people do not get it.
+    /// How many users do not get it.
     pub(crate) failed: usize,
 }
 
@@ -115,7 +115,7 @@ impl Outcome {
 pub(crate) struct Data<'a> {
     from: &'a UserId,
     text: &'a str,
-    /// It was for everybody.
+    /// Whether it was sent to everyone.
     everybody: bool,
 }
 
@@ -125,21 +125,21 @@ impl<'a> Data<'a> {
     }
 }
 
-/// What everybody who is here is told, beside what the box tells by itself.
+/// A message to all connected clients, besides the library's own.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum FromServer<'a> {
-    /// What became of a notification; `None` when the push failed before it knew.
+    /// The outcome of a notification; `None` when the push failed before there was one.
     Audit { from: &'a UserId, to: &'a str, priority: Urgency, time: u128, outcome: Option<&'a Outcome> },
-    /// A notification has gone unread.
+    /// A notification was dropped unread.
     Dropped { user: &'a UserId, notification_id: u64, reason: &'a str },
 }
 
-/// What a client says, beside what the box takes by itself.
+/// A message from a client, besides the library's own requests.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum FromClient {
-    /// All that waits, up to this one, is read.
+    /// The user has read all waiting notifications up to this one.
     ReadUpTo { notification_id: u64 },
 }
 
@@ -164,7 +164,7 @@ mod tests {
         samples
     }
 
-    /// Without what the group adds to each message of its history.
+    /// Removes the fields that the group adds to each message of its history.
     fn without_place(mut sample: Value) -> Value {
         let fields = sample.as_object_mut().expect("a message is an object");
         assert!(fields.remove("group").is_some() && fields.remove("offset").is_some());
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_says_is_what_the_samples_say() {
+    fn server_messages_match_the_samples() {
         let ada = UserId::new("ada").expect("it is a name");
         let body = json!({"to": "bob", "priority": "high", "text": "The train leaves at six."});
         let mut created = Created::new(&ada, asked(body).expect("it is good"));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_samples_of_clients_say_is_understood() {
+    fn client_samples_are_parsed() {
         let read = serde_json::from_value(samples("client", "read_up_to").remove(0)).expect("it is one");
         assert!(matches!(read, FromClient::ReadUpTo { notification_id: 17 }));
         let ack = serde_json::from_value(samples("client", "ack").remove(0)).expect("it is one");
@@ -211,17 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn who_is_asked_for_and_what_is_said_have_bounds() {
+    fn recipient_and_text_are_bounded() {
         let longest = json!({"to": "n".repeat(32), "text": "ä".repeat(500)});
         assert_eq!(asked(longest).expect("it is good").priority, Urgency::Normal);
         assert_eq!(asked(json!({"to": "*", "text": "all"})).expect("it is good").to, To::Everybody);
         for (to, text, says) in [
             ("", "hello", "1 to 32 characters"),
-            (" bob", "hello", "no space at its ends"),
+            (" bob", "hello", "no space at either end"),
             ("b\u{7}b", "hello", "no control characters"),
             (&*"n".repeat(33), "hello", "1 to 32 characters"),
-            ("bob", " \n", "say something"),
-            ("bob", &*"t".repeat(501), "501 characters, and may have 500"),
+            ("bob", " \n", "it is empty"),
+            ("bob", &*"t".repeat(501), "501 characters instead of 1 to 500"),
         ] {
             let refused = asked(json!({"to": to, "text": text})).expect_err("it is out of bounds");
             assert!(refused.contains(says), "{refused}");

@@ -1,5 +1,5 @@
 /**
- * The page of the notifications: what waits for this one, a form to notify others, and what became of it.
+ * The page of the notifications: the user's own notifications, a form to send some, and a log of outcomes.
  *
  * @import { Audit, Dropped, Outcome, Told } from "./messages.js"
  */
@@ -7,11 +7,11 @@
 import { $, clock, element, face, showState, signIn } from "./start.js";
 import { connect } from "./fanfare.js";
 
-/** How much the page keeps; the oldest goes. */
+/** How many entries the page keeps; the oldest is removed. */
 const MOST_ITEMS = 200;
 const MOST_AUDITED = 100;
 const MOST_TOASTS = 3;
-/** How long a toast is there, in milliseconds. */
+/** How long a toast is shown, in milliseconds. */
 const TOAST = 8000;
 
 const session = await signIn();
@@ -20,34 +20,34 @@ showState(connection);
 $("me").append(face(session.user), element("span", "name", session.user));
 $("empty").querySelector(".name").textContent = session.user;
 
-// What waits for this one. Reading it is the acknowledgement, and any of the user's windows reads for all.
+// The user's notifications. Marking one as read acknowledges it, in all of the user's windows.
 
-/** The items of the list, by the ids of their notifications. @type {Map<number, HTMLElement>} */
+/** The items of the list, by notification id. @type {Map<number, HTMLElement>} */
 const items = new Map();
 const unread = () => [...items].filter(([, item]) => !item.classList.contains("read")).map(([id]) => id);
 
 connection.on("notification", (/** @type {Told} */ told) => {
   const item = show(told);
   items.set(told.notification_id, item);
-  // The latest on top.
+  // The newest is on top.
   $("list").prepend(item);
   for (const id of items.keys()) if (items.size > MOST_ITEMS) remove(id);
   if (told.priority === "high") toast(told);
   count();
 });
 connection.on("acked", ({ notification_id }) => read(notification_id));
-// It was read in another window, or has gone.
+// It was read in another window, or dropped.
 connection.on("error", ({ notification_id }) => read(notification_id));
 connection.on("dropped", (/** @type {Dropped} */ { user, notification_id }) => {
   if (user === session.user) remove(notification_id);
 });
 connection.onState(async (state) => {
   if (state !== "open" || unread().length === 0) return;
-  // What was read elsewhere while this window was away does not come again: ask what still waits.
+  // Notifications that were read elsewhere while this window was offline do not come again: ask which still wait.
   const shown = unread();
   /** @type {Told[] | null} */
   const waiting = await session.ask("GET", "/notifications").catch(() => null);
-  // A server that does not answer is one to come back to.
+  // Without an answer nothing changes: the next connection asks again.
   for (const id of shown) if (waiting?.every((told) => told.notification_id !== id)) read(id);
 });
 $("read-all").addEventListener("click", () => {
@@ -58,7 +58,7 @@ function show(/** @type {Told} */ { notification_id, priority, time, data }) {
   const item = element("li", `item ${priority}`);
   const head = element("p", "head");
   head.append(element("strong", "from", data.from), element("span", "mark", priority));
-  if (data.everybody) head.append(element("span", "all", "to everybody"));
+  if (data.everybody) head.append(element("span", "all", "to everyone"));
   head.append(element("time", "", clock(time)));
   const button = element("button", "quiet", "Mark read");
   button.addEventListener("click", () => connection.ack(notification_id));
@@ -123,13 +123,13 @@ function answer(/** @type {string} */ text, className = "") {
   $("answer").className = className;
 }
 
-/** What became of a notification, in words. */
+/** The outcome of a notification, as text. */
 function became(/** @type {Outcome | null} */ outcome, /** @type {string} */ to) {
   if (!outcome) return "Failed";
   const { delivered, waiting, failed } = outcome;
   const parts = [];
   if (delivered) parts.push(`delivered to ${delivered} tab${delivered > 1 ? "s" : ""}`);
-  if (waiting) parts.push(to === "*" ? `queued for ${waiting} who ${waiting > 1 ? "are" : "is"} away` : `queued until ${to} returns`);
+  if (waiting) parts.push(to === "*" ? `queued for ${waiting} offline user${waiting > 1 ? "s" : ""}` : `queued until ${to} returns`);
   if (failed) parts.push(`${failed} not notified`);
   const text = parts.join(", ");
   return text && text[0].toUpperCase() + text.slice(1);
@@ -146,26 +146,26 @@ connection.on("presence", ({ users }) => {
     return made;
   };
   const others = [...users.keys()].filter((user) => user !== session.user).slice(0, 12);
-  const chips = [chip("*", "Everybody"), ...others.map((user) => chip(user, user))];
+  const chips = [chip("*", "Everyone"), ...others.map((user) => chip(user, user))];
   // Whoever is on one of them with the keyboard stays there.
   const focused = $("here").contains(document.activeElement) && document.activeElement.textContent;
   $("here").replaceChildren(...chips);
   if (focused) chips.find((made) => made.textContent === focused)?.focus();
 });
 
-// What became of it, for all to see.
+// The log of outcomes, which all users see.
 
 connection.on("audit", (/** @type {Audit} */ { from, to, priority, time, outcome }) => {
   const line = element("p", "line");
-  line.append(element("strong", "", from), " to ", element("strong", "", to === "*" ? "everybody" : to));
+  line.append(element("strong", "", from), " to ", element("strong", "", to === "*" ? "everyone" : to));
   const entry = note(`entry ${priority}`, line, became(outcome, to));
   entry.prepend(face(from));
   entry.append(element("time", "", clock(time)));
 });
 connection.on("dropped", (/** @type {Dropped} */ { user, reason }) => {
   const line = element("p", "line");
-  line.append("One of ", element("strong", "", user), " is gone, unread");
-  note("entry dropped", line, reason === "evicted" ? "There was no room for it" : "It was too old");
+  line.append("A notification to ", element("strong", "", user), " was dropped unread");
+  note("entry dropped", line, reason === "evicted" ? "The queue was full" : "It was too old");
 });
 
 function note(/** @type {string} */ className, /** @type {HTMLElement} */ line, /** @type {string} */ became) {

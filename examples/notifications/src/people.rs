@@ -1,4 +1,4 @@
-//! Who has ever been here: a list in a file of its own, which outlasts the process, also one that is killed.
+//! The list of all users who have ever signed in, in a file of its own, which survives a restart and a kill.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use redb::{Database, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 const PEOPLE: TableDefinition<&str, ()> = TableDefinition::new("people");
 
-/// The list, up to its most. Cheap to clone.
+/// The list, of at most `most` users. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct People {
     database: Arc<Database>,
@@ -24,13 +24,13 @@ impl People {
         Ok(Self { database: Arc::new(database), most })
     }
 
-    /// Puts a user on the list, if there is room; tells whether they are on it.
+    /// Puts a user on the list, if there is room; returns whether the user is on it.
     pub(crate) async fn meet(&self, user: &UserId) -> Result<bool, fanfare::Error> {
         let (people, user) = (self.clone(), user.clone());
         tokio::task::spawn_blocking(move || people.add(&user)).await?
     }
 
-    /// Returns all who are on the list.
+    /// Returns all users on the list.
     pub(crate) async fn all(&self) -> Result<Vec<UserId>, fanfare::Error> {
         let people = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -41,11 +41,11 @@ impl People {
     }
 
     fn add(&self, user: &UserId) -> Result<bool, fanfare::Error> {
-        // Most are known: they do not wait for the disk.
+        // Most users are known: they do not wait for the disk.
         if self.database.begin_read()?.open_table(PEOPLE)?.get(user.as_str())?.is_some() {
             return Ok(true);
         }
-        // One such transaction at a time, so there never are more.
+        // Only one write transaction runs at a time, so the limit is exact.
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(PEOPLE)?;
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_was_here_is_known_later_and_nobody_past_the_most() {
+    async fn users_are_remembered_up_to_the_limit() {
         let path = std::env::temp_dir().join(format!("people-{}", std::process::id()));
         let [ada, bob, cleo] = ["ada", "bob", "cleo"].map(|name| UserId::new(name).expect("it is a name"));
         for _ in 0..2 {

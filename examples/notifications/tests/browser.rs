@@ -125,7 +125,7 @@ fn what_ada_says_waits_for_bob_until_he_reads_it_whatever_happens_to_the_server(
     bob.switch_to(&second);
     is_open(&bob);
     let _cleo = program.ask("GET", "/notifications", Some(&program.login("cleo")), None);
-    notify(&ada, "*", closed.0, closed.1, "Delivered to 3 tabs, queued for 1 who is away");
+    notify(&ada, "*", closed.0, closed.1, "Delivered to 3 tabs, queued for 1 offline user");
     wait_for_unread(&ada, &[closed]);
     wait_for_unread(&bob, &[closed, coffee, train, report]);
     bob.switch_to(&first);
@@ -195,7 +195,7 @@ fn names_and_texts_are_text_and_run_nothing() {
         assert!(seen.as_array().is_some_and(|seen| seen.contains(&json!(name))), "{selector}: {seen}");
     }
     let chips = ada.run("return [...document.querySelectorAll('.chip')].map((e) => e.textContent)");
-    assert_eq!(chips, json!(["Everybody", name]));
+    assert_eq!(chips, json!(["Everyone", name]));
     // What the server has against something is told, and what was typed is still there.
     ada.fill("#to", "bob");
     ada.fill("#text", " ");
@@ -226,7 +226,7 @@ fn what_had_no_room_leaves_the_page_and_what_was_read_elsewhere_does_not_stay() 
     }
     bob.wait_for("return document.title === '(100) Notifications'");
     bob.wait_for(&format!("return !{}", texts("goes first")));
-    bob.wait_for("return document.querySelector('.entry.dropped')?.textContent.includes('There was no room for it')");
+    bob.wait_for("return document.querySelector('.entry.dropped')?.textContent.includes('The queue was full')");
 
     // Read on another device while this one has no connection.
     let network = |offline: bool| {

@@ -1,4 +1,4 @@
-//! The program's files, when it cannot have them.
+//! Starts of the program with files that it cannot use.
 
 #![allow(missing_docs, reason = "tests")]
 
@@ -9,7 +9,7 @@ use stage::{Program, run_to_end};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_notifications");
 
-/// Starts it with this data, which it cannot have, and returns what it says.
+/// Starts the program with a data file that it cannot use, and returns its output.
 fn refused(data: &Path) -> String {
     let (status, said) = run_to_end(Command::new(BINARY).env("PORT", "0").env("DATA", data).env_remove("JWT_SECRET"));
     assert_eq!(status.code(), Some(1), "{said}");
@@ -17,7 +17,7 @@ fn refused(data: &Path) -> String {
 }
 
 #[test]
-fn a_file_that_cannot_be_had_is_named_with_the_reason() {
+fn an_unusable_file_is_named_with_the_reason() {
     let running = Program::start("notifications", BINARY);
     let data = running.data();
     let said = refused(&data);

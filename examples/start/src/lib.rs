@@ -1,5 +1,4 @@
-//! What the examples have in common: where they listen and keep their data, when they end, their page, and who signs
-//! in.
+//! Code that the examples share: the address, the data file, the shutdown signal, the page and the login.
 
 #[cfg(feature = "login")]
 mod login;
@@ -21,14 +20,14 @@ pub use login::{Login, NAME_RULE, is_name};
 #[cfg(feature = "page")]
 pub use page::{Page, script};
 
-/// Listens on `PORT` (by default the one given here; 0 is any that is free) of `HOST` (this machine alone, by default),
+/// Listens on the port `PORT` (default: `port`; 0 takes a free one) of the address `HOST` (default: this machine only),
 /// and prints the address as the first line.
 ///
-/// The future that comes with it resolves on Ctrl-C, and on SIGTERM where there is such a thing.
+/// The returned future resolves on Ctrl-C, and on Unix also on SIGTERM.
 ///
 /// # Errors
 ///
-/// When a variable is no port or address, or the port cannot be had.
+/// When a variable is not a port or address, or the port is not available.
 pub async fn listen(
     name: &str,
     port: u16,
@@ -44,17 +43,17 @@ pub async fn listen(
         None => IpAddr::from([127, 0, 0, 1]),
     };
     if !host.is_loopback() {
-        eprintln!("{name}: warning: everybody who reaches {host} can take part");
+        eprintln!("{name}: warning: everyone who can reach {host} can use this program");
     }
     let listener = TcpListener::bind((host, port)).await.map_err(|error| {
         Problem(match error.kind() {
             ErrorKind::AddrInUse => {
-                format!("port {port} is in use; choose another one, as in PORT={}", port.wrapping_add(1).max(1024))
+                format!("port {port} is in use; choose another, for example PORT={}", port.wrapping_add(1).max(1024))
             }
             _ => format!("cannot listen on {host} port {port}: {error}"),
         })
     })?;
-    // Before the address is known: nobody can end the program too early for it to notice.
+    // Before the address is printed: a signal sent after that is never missed.
     let told_to_end = told_to_end()?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{name} is at http://{}", listener.local_addr()?)?;
@@ -66,29 +65,28 @@ fn variable(name: &str) -> Result<Option<String>, Problem> {
     match env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(Problem(format!("{name} is no UTF-8"))),
+        Err(VarError::NotUnicode(_)) => Err(Problem(format!("{name} is not UTF-8"))),
     }
 }
 
-/// Returns the file for what is durable: `DATA`, or by default `data/NAME.redb` below the current folder, which is
-/// made where it is missing.
+/// Returns the data file: `DATA`, or by default `data/NAME.redb` below the current folder. Creates a missing folder.
 ///
 /// # Errors
 ///
-/// When it names no file, or the folder cannot be made.
+/// When `DATA` does not name a file, or the folder cannot be created.
 pub fn data(name: &str) -> Result<PathBuf, Problem> {
     let file = env::var_os("DATA").map_or_else(|| PathBuf::from(format!("data/{name}.redb")), PathBuf::from);
     if file.file_name().is_none() {
-        return Err(Problem(format!("DATA={} is no file", file.display())));
+        return Err(Problem(format!("DATA={} does not name a file", file.display())));
     }
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(|error| Problem(format!("DATA={}: {error}", file.display())))?;
     }
-    eprintln!("{name}: keeps its data in {}", file.display());
+    eprintln!("{name}: data is in {}", file.display());
     Ok(file)
 }
 
-/// Returns the file of this ending beside another one: `data/auction.redb.key`.
+/// Returns the path of `file` with another ending appended: `data/auction.redb.key`.
 #[must_use]
 pub fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
@@ -117,11 +115,11 @@ fn told_to_end() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
-/// Why an example cannot start. Readable both ways: `main` prints what it returns by `Debug`.
+/// Why an example cannot start. `Debug` prints the text of `Display`, because `main` prints its error by `Debug`.
 pub struct Problem(String);
 
 impl Problem {
-    /// Tells which file an error is about, and what caused it: `RedbStore::open(&file).map_err(Problem::with(&file))`.
+    /// Adds the file's name and the causes to an error: `RedbStore::open(&file).map_err(Problem::with(&file))`.
     pub fn with<E: Into<Box<dyn Error + Send + Sync>>>(file: &Path) -> impl FnOnce(E) -> Self {
         move |error| {
             let error = error.into();

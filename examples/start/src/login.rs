@@ -1,4 +1,4 @@
-//! Signing in: `POST /login {"user":..}` answers with a token.
+//! The login: `POST /login {"user":..}` answers with a token.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Problem, beside, variable};
 
-/// How long a token is good for. The page fetches a new one when it comes back later than that.
+/// How long a token is valid. A page that reconnects later fetches a new one.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// Which names may sign in, in words: see [`is_name`].
+/// The rule for names, as text: see [`is_name`].
 pub const NAME_RULE: &str =
-    "1 to 32 characters, a letter or digit among them, no control characters, and no space at its ends";
+    "1 to 32 characters, at least one letter or digit, no control characters, and no space at either end";
 
-/// Signs people in. Whoever says a name is believed: this is where an application looks at a password.
+/// Signs users in by name alone. A real application checks a password here.
 #[derive(Clone, Debug)]
 pub struct Login {
     signer: JwtSigner,
@@ -42,16 +42,16 @@ struct Answer {
 }
 
 impl Login {
-    /// Takes the key from `JWT_SECRET`, or else from the file beside `data`, which is made at the first start: tokens
-    /// are good for the next process, too.
+    /// Takes the key from `JWT_SECRET`, or else from a file beside `data`, created at the first start: tokens stay
+    /// valid after a restart.
     ///
     /// # Errors
     ///
-    /// When the key is too short, or its file cannot be read or made.
+    /// When the key is too short, or its file cannot be read or created.
     pub fn open(name: &str, data: &Path) -> Result<Self, Problem> {
         let key = match variable("JWT_SECRET")? {
             Some(secret) if secret.len() >= 32 => secret.into_bytes(),
-            Some(_) => return Err(Problem("JWT_SECRET is too short: take at least 32 random bytes".into())),
+            Some(_) => return Err(Problem("JWT_SECRET is too short: use at least 32 random bytes".into())),
             None => key_of(&beside(data, "key"))?,
         };
         let signer = JwtSigner::hs256(&key, name).map_err(|error| Problem(error.to_string()))?;
@@ -83,25 +83,25 @@ fn sign_in(signer: &JwtSigner, asked: Result<Json<Asked>, JsonRejection>) -> Res
     }
 }
 
-/// Tells whether somebody of this name may sign in.
+/// Returns whether `name` is valid: see [`NAME_RULE`].
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let fits = (1..=32).contains(&name.chars().count()) && name.trim() == name;
     fits && name.contains(char::is_alphanumeric) && !name.contains(char::is_control)
 }
 
-/// Reads the key, or makes one that nobody else can read.
+/// Reads the key, or creates one in a file that only this user can read.
 fn key_of(file: &Path) -> Result<Vec<u8>, Problem> {
     let problem = |what: String| Problem(format!("{}: {what}", file.display()));
     match fs::read(file) {
         Ok(key) if key.len() == 32 => return Ok(key),
-        Ok(_) => return Err(problem("is no key of 32 bytes; delete it, and everybody signs in again".into())),
+        Ok(_) => return Err(problem("is not a key of 32 bytes; delete it, and all users sign in again".into())),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(problem(error.to_string())),
     }
     let mut key = vec![0; 32];
     getrandom::fill(&mut key).map_err(|error| problem(error.to_string()))?;
-    // Under its name it is whole: a process that is killed here leaves no half of a key.
+    // Renamed once complete: a process that is killed here does not leave half a key under this name.
     let unfinished = beside(file, "unfinished");
     let written = private(&unfinished).and_then(|mut made| made.write_all(&key).and_then(|()| made.sync_all()));
     written.and_then(|()| fs::rename(&unfinished, file)).map_err(|error| problem(error.to_string()))?;

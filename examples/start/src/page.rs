@@ -1,4 +1,4 @@
-//! The page: embedded files, under a policy that runs these scripts and nothing else.
+//! The page: embedded files, under a policy that allows only these scripts.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -8,12 +8,11 @@ use axum::http::header::{
 use axum::routing::get;
 use fanfare::ws::CLIENT_JS;
 
-/// What somebody slips into a text does not run, and no script can make markup of one.
+/// Scripts injected through users' text do not run, and no script can turn text into markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// A page of three files. Beside them it finds `fanfare.js`, and what the examples' pages have in common: `start.js`
-/// and `start.css`.
+/// A page of three files. The server also offers it `fanfare.js`, and the shared files `start.js` and `start.css`.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
     /// At `/`.
@@ -44,7 +43,7 @@ impl Page {
     }
 }
 
-/// Returns the route of one more module of a page, such as `/text.js`.
+/// Returns the route of another module of a page, such as `/text.js`.
 pub fn script<S: Clone + Send + Sync + 'static>(path: &str, text: &'static str) -> Router<S> {
     Router::new().route(path, get(async move || (headers(SCRIPT), text)))
 }

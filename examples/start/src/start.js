@@ -1,5 +1,5 @@
 /**
- * What the pages of the examples have in common: elements, faces, signing in, and the light for the connection.
+ * Code that the examples' pages share: elements, faces, the login, and the connection indicator.
  *
  * @import { Connection, LastClose } from "./fanfare.js"
  */
@@ -11,7 +11,7 @@
  */
 export const $ = (/** @type {string} */ id) => document.getElementById(id);
 
-/** Makes an element. Foreign text gets onto a page here, as text, and nowhere else. */
+/** Makes an element. Users' text enters the page only here, and only as text. */
 export function element(/** @type {string} */ kind, className = "", text = "") {
   const made = document.createElement(kind);
   if (className) made.className = className;
@@ -29,7 +29,7 @@ export function hue(/** @type {string} */ name) {
 /** A name's own colour, dark enough for white letters. */
 export const colour = (/** @type {string} */ name) => `hsl(${hue(name)} 45% 42%)`;
 
-/** A round initial in the name's own colour, or in that of an id, where two people may have one name. */
+/** A round initial in the name's colour, or in the id's colour where two users may share a name. */
 export function face(/** @type {string} */ name, id = name) {
   const made = element("span", "face", [...name][0]?.toUpperCase());
   made.style.backgroundColor = colour(id);
@@ -37,7 +37,7 @@ export function face(/** @type {string} */ name, id = name) {
   return made;
 }
 
-/** When something was, by the clock on the wall, with the day unless that is today: from milliseconds since 1970. */
+/** Formats Unix milliseconds as local time, with the date unless it is today. */
 export function clock(/** @type {number} */ time) {
   const [then, today] = [new Date(time), new Date()];
   const hour = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
@@ -45,7 +45,7 @@ export function clock(/** @type {number} */ time) {
   return `${then.toLocaleDateString([], { month: "short", day: "numeric" })}, ${hour}`;
 }
 
-/** As `fetch`; a server that is not there is told in words. */
+/** Like `fetch`, with a readable error when the server cannot be reached. */
 async function reach(/** @type {string} */ path, /** @type {RequestInit} */ options) {
   try {
     return await fetch(path, options);
@@ -69,10 +69,10 @@ export function showState(/** @type {Connection} */ connection) {
   });
 }
 
-/** Where a browser keeps who is signed in. */
+/** The key in `localStorage` under which the browser keeps the session. */
 const KEPT = "fanfare.session";
 
-/** Somebody who is signed in. */
+/** The session of a signed-in user. */
 export class Session {
   #token;
 
@@ -81,23 +81,23 @@ export class Session {
     this.#token = token;
   }
 
-  /** Who is signed in in this browser, all its tabs. @returns {Session | null} */
+  /** The session of this browser, shared by all its tabs. @returns {Session | null} */
   static known() {
     try {
       const { user, token } = JSON.parse(localStorage.getItem(KEPT));
       return typeof user === "string" && typeof token === "string" ? new Session(user, token) : null;
     } catch {
-      return null; // Nobody, or another application has written there.
+      return null; // There is no session, or another application wrote the entry.
     }
   }
 
-  /** Signs in, and keeps that for the next tab. Throws what the server has against it. */
+  /** Signs in, and keeps the session for other tabs. Throws the server's refusal. */
   async enter() {
     await this.#signIn();
     localStorage.setItem(KEPT, JSON.stringify({ user: this.user, token: this.#token }));
   }
 
-  /** Fetches a token for this name. Another tab may have another name by now, and keeps it. */
+  /** Fetches a token for this user. If another tab has signed in another user meanwhile, that session is kept. */
   async #signIn() {
     const answer = await reach("/login", {
       method: "POST",
@@ -111,14 +111,14 @@ export class Session {
     }
   }
 
-  /** The token to connect with: the one that is there, or a new one when that was refused. */
+  /** The token to connect with: the current one, or a new one after a refusal. */
   token = async (/** @type {LastClose} */ { code, attempt }) => {
-    // A browser does not tell a refusal (401) from a server that is not there.
+    // A browser does not distinguish a refusal (401) from an unreachable server.
     if (!this.#token || code === 4401 || attempt % 4 === 2) await this.#signIn();
     return this.#token;
   };
 
-  /** Asks the server for something; the answer's JSON. Throws what it has against that. */
+  /** Sends a request with the token and returns the answer's JSON. Throws the server's refusal. */
   async ask(/** @type {string} */ method, /** @type {string} */ path, /** @type {unknown} */ body) {
     const ask = () =>
       reach(path, {
@@ -135,7 +135,7 @@ export class Session {
     return answer.json();
   }
 
-  /** Signs out, and goes back to the door. */
+  /** Signs out, and returns to the login form. */
   leave() {
     localStorage.removeItem(KEPT);
     location.reload();
@@ -143,8 +143,8 @@ export class Session {
 }
 
 /**
- * Who it is: whoever was here before in this browser, or who comes in by the form `#door` with its `#name` and
- * `.problem`. Then `#app` is shown in its place, whose `#leave` signs out.
+ * Returns the session of this browser, or waits until the user signs in with the form `#door` (`#name`, `.problem`).
+ * Then shows `#app` in place of the form; its button `#leave` signs out.
  */
 export async function signIn() {
   const session = Session.known() ?? (await comesIn());
