@@ -12,7 +12,9 @@ cd "$(dirname "$0")/.."
 VERSION=0.52.0
 FORMAT=57
 LISTINGS=${FANFARE_SURFACE:-.ci/surface}
-JSON=${CARGO_TARGET_DIR:-target}/doc/fanfare.json
+# Shared with the documentation that .ci/run builds with a nightly.
+TARGET=${CARGO_TARGET_DIR:-target}/nightly
+JSON=$TARGET/doc/fanfare.json
 export CARGO_TERM_COLOR=never
 
 skip() {
@@ -32,7 +34,7 @@ fi
 list() {
     local format
     rm -f "$JSON"
-    cargo +nightly rustdoc -p fanfare --lib --locked --quiet "$@" -- -Z unstable-options --output-format json --cap-lints allow || return
+    cargo +nightly rustdoc -p fanfare --lib --locked --quiet --target-dir "$TARGET" "$@" -- -Z unstable-options --output-format json --cap-lints allow || return
     format=$(grep -oE '"format_version":[0-9]+' "$JSON" | cut -d: -f2) || return
     [ "$format" = "$FORMAT" ] || return 3
     cargo public-api --rustdoc-json "$JSON" --omit blanket-impls \
