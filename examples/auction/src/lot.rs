@@ -192,7 +192,8 @@ impl Lot {
         &self.bids[self.bids.len().saturating_sub(SHOWN_BIDS)..]
     }
 
-    /// Returns who has to be told what, and has not been yet as far as is known: who was outbid, and the result.
+    /// Returns the notices that are due: to outbid users, and of the result. After a crash some may have been sent
+    /// before.
     pub(crate) fn notices(&self) -> Vec<Notice> {
         let outbid = self.bids.windows(2).skip(self.told.saturating_sub(1)).map(|pair| Notice::outbid(self, pair));
         let mut notices: Vec<_> = outbid.collect();
@@ -207,7 +208,7 @@ impl Lot {
         notices
     }
 
-    /// Notes that all of those were told.
+    /// Records that all these notices were sent.
     pub(crate) fn settle(&mut self) {
         (self.told, self.is_settled) = (self.bids.len(), self.is_closed);
     }

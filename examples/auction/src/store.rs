@@ -59,7 +59,7 @@ impl Store {
         Ok((store, is_new))
     }
 
-    /// Makes the tables of a new file and returns `Some(true)`; `None` if an existing file is not this program's.
+    /// Makes the tables of a new file. Returns whether the file is new; `None` if it is not this program's.
     fn prepare(&self) -> Result<Option<bool>, fanfare::Error> {
         let transaction = self.0.begin_write()?;
         let is_new = transaction.list_tables()?.next().is_none();

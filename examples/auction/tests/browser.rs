@@ -84,7 +84,7 @@ fn picture(tab: &Tab<'_>, name: &str) {
 
 #[test]
 #[ignore = "needs chromium and chromedriver"]
-fn two_people_bid_and_whoever_is_outbid_hears_of_it_here_or_away_and_across_a_crash() {
+fn two_users_bid_and_each_outbid_user_gets_a_notice_online_or_away_and_across_a_crash() {
     let mut auction = start();
     let driver = Driver::start();
     let (ada, bob) = (driver.tab(1280, 800), driver.tab(390, 844));
@@ -108,7 +108,7 @@ fn two_people_bid_and_whoever_is_outbid_hears_of_it_here_or_away_and_across_a_cr
     bid(&bob, lot, None);
     wait_for_price(&ada, lot, "12.50", "bob", "seller");
 
-    // What somebody has typed stays, though others bid: also on the way to the button.
+    // A typed amount stays when others bid, even just before the click.
     let telescope = lot_named(&ada, "A brass telescope");
     ada.fill(&format!("#lot-{telescope} form input"), "200.00");
     ada.run("document.querySelector('#sell').focus()");

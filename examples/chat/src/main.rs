@@ -142,7 +142,7 @@ fn listen(app: &App) -> Result<(), EventError> {
         None => println!("channel {} connected", connected.id),
     })?;
     app.events.on(DISCONNECTED, |id| println!("channel {id} disconnected"))?;
-    // Whatever goes wrong with a connection, it is told here and ends none but its own.
+    // An error of a connection is logged here, and ends only that connection.
     app.events.on(HANDLER_FAILED, |failed| eprintln!("{failed}"))?;
     Ok(())
 }

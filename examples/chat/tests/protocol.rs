@@ -14,12 +14,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// Who it is to the others.
+    /// The id under which other members see it.
     id: String,
 }
 
 impl Client {
-    /// Joins as the person with this key; returns what it has missed, too.
+    /// Joins as the user with this key; also returns the missed messages.
     async fn join(chat: &Program, room: &str, name: &str, key: &str) -> (Self, Vec<Value>) {
         let (socket, _) = try_join(chat, room, name, key).await.expect("the handshake is good");
         let (mut client, mut told) = (Self { socket, id: String::new() }, Vec::new());
@@ -82,7 +82,7 @@ fn key(of: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_message_reaches_everyone_in_its_room_and_nobody_else() {
+async fn a_message_reaches_everyone_in_its_room_and_no_other_room() {
     let chat = start();
     let (mut ada, _) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
     let (mut bob, _) = Client::join(&chat, "lobby", "Bob", &key("bob")).await;
@@ -104,7 +104,7 @@ async fn a_message_reaches_everyone_in_its_room_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn who_joins_sees_the_last_fifty_and_who_comes_back_all_it_has_missed() {
+async fn a_new_member_gets_the_last_fifty_and_a_returning_one_all_it_missed() {
     let chat = start();
     let (mut ada, told) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
     let epoch = told[0]["epoch"].clone();
@@ -128,7 +128,7 @@ async fn who_joins_sees_the_last_fifty_and_who_comes_back_all_it_has_missed() {
 }
 
 #[tokio::test]
-async fn a_key_is_one_person_whatever_the_names_and_nobody_else_learns_it() {
+async fn a_key_is_one_person_under_any_name_and_stays_secret() {
     let chat = start();
     let (mut first, _) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
     let (second, _) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
@@ -138,7 +138,7 @@ async fn a_key_is_one_person_whatever_the_names_and_nobody_else_learns_it() {
     if !told.iter().any(|message| message["type"] == "presence") {
         told.push(other.next_of("presence").await);
     }
-    assert_eq!(told.last().expect("a newcomer sees who is here")["count"], 2);
+    assert_eq!(told.last().expect("a new member sees the users")["count"], 2);
     assert!(!json!(told).to_string().contains(&key("ada")));
 
     let (second_id, other_id) = (second.id.clone(), other.id.clone());
@@ -154,7 +154,7 @@ async fn a_key_is_one_person_whatever_the_names_and_nobody_else_learns_it() {
 }
 
 #[tokio::test]
-async fn what_a_page_says_again_since_it_cannot_know_is_said_once() {
+async fn a_repeated_message_is_delivered_once() {
     let chat = start();
     let (mut bob, _) = Client::join(&chat, "lobby", "Bob", &key("bob")).await;
     let (mut before, _) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
@@ -163,7 +163,7 @@ async fn what_a_page_says_again_since_it_cannot_know_is_said_once() {
     for n in 0..10 {
         before.tell(said(n)).await;
     }
-    // It has come back by another connection, while the server still reads from the one before.
+    // The page has reconnected, while the server still reads from the previous connection.
     for n in 0..20 {
         after.tell(said(n)).await;
     }
@@ -180,12 +180,12 @@ async fn what_a_page_says_again_since_it_cannot_know_is_said_once() {
 }
 
 #[tokio::test]
-async fn who_types_is_told_to_all_and_forgotten_when_it_leaves() {
+async fn typing_is_presence() {
     let chat = start();
     let (mut ada, _) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
     let (mut bob, _) = Client::join(&chat, "lobby", "Bob", &key("bob")).await;
     bob.tell(r#"{"type":"typing","typing":true}"#).await;
-    // Changes that come close together are told as one: he may be typing as soon as he is here.
+    // Changes close together are one message: bob may be typing in the message of his join.
     let info = loop {
         let diff = ada.next_of("presence.diff").await;
         let users = ["joined", "updated"].map(|change| diff[change].as_array().expect("it is a list").clone());
@@ -197,7 +197,7 @@ async fn who_types_is_told_to_all_and_forgotten_when_it_leaves() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_gets_an_error_and_the_connection_lives_on() {
+async fn a_malformed_message_gets_an_error_and_the_connection_stays_open() {
     let chat = start();
     let (mut ada, _) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
     let deep = format!(r#"{{"type":"say","text":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
@@ -231,7 +231,7 @@ async fn names_rooms_and_keys_are_checked_before_the_upgrade() {
     ];
     for (room, name, key, says) in cases {
         let error = try_join(&chat, room, name, key).await.expect_err("it is refused");
-        let tungstenite::Error::Http(response) = error else { panic!("{error} is no answer") };
+        let tungstenite::Error::Http(response) = error else { panic!("{error} is not an answer") };
         assert_eq!(response.status(), 400);
         let body = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
         assert!(body.contains(says), "{body:?}");
@@ -274,7 +274,7 @@ fn the_page_is_served_under_a_policy_without_unsafe() {
 }
 
 #[test]
-fn an_ordinary_request_to_the_socket_is_told_what_it_is() {
+fn an_ordinary_request_to_the_socket_gets_a_426_with_the_fix() {
     let answer = start().ask("GET", "/chat/lobby?name=Ada", None, None);
     assert_eq!(answer.status, 426, "{answer:?}");
     assert!(answer.text().contains("websocket client"), "{answer:?}");

@@ -147,7 +147,7 @@ connection.on("presence", ({ users }) => {
   };
   const others = [...users.keys()].filter((user) => user !== session.user).slice(0, 12);
   const chips = [chip("*", "Everyone"), ...others.map((user) => chip(user, user))];
-  // Whoever is on one of them with the keyboard stays there.
+  // Keeps the keyboard focus on its button.
   const focused = $("here").contains(document.activeElement) && document.activeElement.textContent;
   $("here").replaceChildren(...chips);
   if (focused) chips.find((made) => made.textContent === focused)?.focus();
