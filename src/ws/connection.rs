@@ -32,7 +32,7 @@ use crate::sync::Arc;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes read at a time, on the stack: an idle connection keeps no buffer.
 const READ_SIZE: usize = 8 << 10;
-/// Messages and control frames between two yields: what a client sends does not keep its thread from others.
+/// Messages and control frames between two yields, so that a busy client does not block its thread for others.
 const EVENTS_PER_TURN: u32 = 64;
 
 pub(super) struct Connection {
@@ -47,7 +47,7 @@ pub(super) struct Connection {
     phase: Phase,
     /// Not reading because a message waits to be received.
     paused: bool,
-    /// What may still be taken in this turn of the task.
+    /// How many messages and control frames may still be taken in this turn of the task.
     events_left: u32,
     times: Times,
     alarm: Alarm,
@@ -63,7 +63,7 @@ enum Phase {
 }
 
 impl Connection {
-    /// Makes a connection whose client has sent `input` already, right behind its request.
+    /// Makes a connection whose client has sent `input` right after its request.
     pub(super) fn new(socket: Socket, input: &[u8], decoder: Decoder, pace: Pace, link: Arc<Link>) -> Self {
         Self {
             socket,
@@ -90,7 +90,7 @@ impl Connection {
         self.events_left = EVENTS_PER_TURN;
     }
 
-    /// Does what can be done now. Ready when the connection is over.
+    /// Makes progress as far as possible. Ready when the connection has ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.phase == Phase::Over {
             return Poll::Ready(());
@@ -103,8 +103,8 @@ impl Connection {
         if self.phase == Phase::Over { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Tells whether there is more to do since the handler has run: the message that reading waits for
-    /// was received, or the channel was dropped. If not, the task is woken when it is so.
+    /// Returns whether the handler's turn has made work: it received the message that reading waits for, or dropped
+    /// the channel. If not, the task is woken when that happens.
     pub(super) fn poll_more(&self, cx: &Context<'_>) -> bool {
         match self.mailbox.poll_state(cx) {
             MailboxState::Free => self.paused,
@@ -144,7 +144,7 @@ impl Connection {
             if !self.input.is_empty() {
                 let mut input = std::mem::take(&mut self.input);
                 self.decode(&mut input, cx);
-                // Nothing is kept for an idle client.
+                // An idle client keeps no buffer.
                 if !input.is_empty() {
                     self.input = input;
                 }
@@ -198,10 +198,10 @@ impl Connection {
                 }
             };
             if !matches!(self.phase, Phase::Talking | Phase::Leaving) {
-                // What a client sends after its close, or after it broke the protocol, is not looked at.
+                // Data after the client's close, or after it broke the protocol, is ignored.
                 return input.advance(input.remaining());
             }
-            // What it sends across our close is lost, as the protocol has it.
+            // Messages that cross our close are lost, as the protocol allows.
             if let Some(message) = message
                 && self.phase == Phase::Talking
             {
@@ -239,7 +239,7 @@ impl Connection {
         }
     }
 
-    /// Returns how many bytes a message has more than it took on the wire, which were counted as they came.
+    /// Returns by how many bytes a message exceeds its size on the wire, which was counted as it arrived.
     fn inflated(&mut self, event: &DecoderEvent) -> usize {
         match event {
             DecoderEvent::Text(payload) | DecoderEvent::Binary(payload) => {
@@ -249,7 +249,7 @@ impl Connection {
         }
     }
 
-    /// Counts what has come against the client's rate.
+    /// Counts received messages and bytes against the client's rate.
     fn charge(&mut self, messages: u32, bytes: usize, cx: &Context<'_>) {
         let Some(allowance) = &mut self.times.allowance else { return };
         if self.phase != Phase::Talking {
@@ -281,7 +281,7 @@ impl Connection {
         self.mailbox.end(error, cx);
     }
 
-    /// Looks at the clock, and has the task woken at the next time that matters.
+    /// Checks the clock, and sets the alarm to the next due time.
     fn poll_times(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while let Some(due) = self.next_time() {
             if self.alarm.poll(due, cx).is_pending() {
@@ -292,7 +292,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Returns the next time that matters.
+    /// Returns the next due time.
     fn next_time(&self) -> Option<Instant> {
         // Once a close is out the channel's own end is behind it.
         let end = if self.times.close_due.is_none() { self.link.end() } else { None };
@@ -320,7 +320,7 @@ impl Connection {
         }
         if self.times.idle_due().is_some_and(|due| due <= now) {
             if self.is_deaf() {
-                // What it has said since may lie unread: it is not the client that is idle.
+                // Messages sent since may lie unread: then the client is not idle.
                 self.times.spoke();
                 return Ok(());
             }
@@ -334,13 +334,13 @@ impl Connection {
         Ok(())
     }
 
-    /// The silence, or the wait for an answer, has lasted its time.
+    /// Handles the end of the silence, or of the wait for an answer.
     fn beat(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<()> {
         let Some(interval) = self.times.pace.heartbeat else { return Ok(()) };
         let timeout = self.times.pace.heartbeat_timeout;
-        // While no message is received no answer is read either; that the client has gone may still be seen.
+        // While no message is received, no answer is read either; a client's disconnect may still be noticed.
         let is_deaf = self.is_deaf();
-        // A throttled client is read to its end in time; nobody knows when a message will be received.
+        // A throttled client is read to its end in time; when the handler receives a message is unknown.
         if self.mailbox.state() == MailboxState::Taken && self.socket.has_hung_up(cx) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -359,13 +359,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Tells whether the client is not read now, whatever it says.
+    /// Returns whether reading from the client is stopped now.
     fn is_deaf(&self) -> bool {
         self.mailbox.state() == MailboxState::Taken || self.times.resume.is_some()
     }
 
     fn end(&mut self, error: io::Error, cx: &Context<'_>) {
-        // A client may go without a word once a close was begun.
+        // After a close has begun, a client may disconnect without an answer.
         let error = (self.phase == Phase::Talking).then_some(RecvError::Lost(error));
         self.mailbox.end(error, cx);
         self.finish(cx);
@@ -379,11 +379,11 @@ impl Connection {
         self.mailbox.end(None, cx);
         self.link.die();
         self.socket = Socket::Gone;
-        // Its groups need not wait for the handler to notice.
+        // Leaves its groups now, before the handler notices.
         self.link.retire();
     }
 
-    /// Begins the close; false when that was done before.
+    /// Begins the close; false if it has begun before.
     pub(super) fn close(&self, code: CloseCode, reason: &str) -> bool {
         self.link.close(code, reason)
     }

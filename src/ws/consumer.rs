@@ -18,12 +18,12 @@ use crate::frame::EncodeError;
 use crate::group::{ChannelBox, JoinError, JoinErrorReason, Membership, SendReport};
 use crate::sync::guard;
 
-/// Handles one connection: made anew by the route for each, from whatever it extracts.
+/// Handles one connection. The route makes a new consumer for each, from the values that it extracts.
 ///
 /// [`Upgrade::consume`] calls [`on_connect`](Self::on_connect) first, then
 /// [`on_receive`](Self::on_receive) with one message after the other, and
 /// [`on_disconnect`](Self::on_disconnect) last, in every case. All have `&mut self`: a consumer keeps
-/// what it knows of its client in its fields.
+/// its client's state in its fields.
 ///
 /// ```
 /// use axum::{Router, extract::{Path, State}, response::Response, routing::get};
@@ -80,7 +80,7 @@ pub trait Consumer: Send + 'static {
         message: Self::Message,
     ) -> impl Future<Output = Result<(), crate::Error>> + Send;
 
-    /// A message was not what [`Message`](Self::Message) asks for, or the connection broke.
+    /// A message was not a [`Message`](Self::Message), or the connection broke.
     ///
     /// By default, a wrong message closes the connection, with code 1003 for a wrong type and 1007 for wrong content,
     /// and a broken connection is left to `on_disconnect`. Neither is a failure of the handler:
@@ -105,13 +105,13 @@ pub trait Consumer: Send + 'static {
     }
 }
 
-/// What a [`Consumer`] can receive.
+/// A type that a [`Consumer`] can receive.
 pub trait Decode: Sized + Send {
-    /// Makes a value of what the client has sent.
+    /// Converts the client's message to a value.
     ///
     /// # Errors
     ///
-    /// When that is of another type, or its content is no such value.
+    /// When the message has another type, or its content is not such a value.
     fn decode(message: Message) -> Result<Self, RecvError>;
 }
 
@@ -155,7 +155,7 @@ impl Decode for Message {
     }
 }
 
-/// What a [`Consumer`] can do for its client, and with groups.
+/// A [`Consumer`]'s access to its client and to groups.
 pub struct Session {
     sender: Sender,
     channel: Channel,
@@ -181,7 +181,7 @@ impl Session {
         self.sender.peer_addr()
     }
 
-    /// Returns the way to the client from elsewhere: close, counts, text and bytes.
+    /// Returns a sender to the client, for other tasks and for text and bytes.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
@@ -205,7 +205,7 @@ impl Session {
         self.channels.send_to(channel, payload)
     }
 
-    /// Joins a group, until [`leave`](Self::leave) or the end. To be in it already is no error.
+    /// Joins a group, until [`leave`](Self::leave) or the end. Joining twice is not an error.
     ///
     /// # Errors
     ///
@@ -213,7 +213,7 @@ impl Session {
     pub fn join(&mut self, group: impl AsRef<str>) -> Result<(), JoinError> {
         let group = group.as_ref();
         match self.channels.join(&self.channel, group) {
-            // Somebody else may have made it leave since: then this replaces a membership that has ended.
+            // Another task may have removed it from the group since: then this replaces a membership that has ended.
             Ok(membership) => drop(self.memberships.insert(group.to_owned(), membership)),
             Err(error) if error.reason() == JoinErrorReason::AlreadyMember => {}
             Err(error) => return Err(error),
@@ -221,7 +221,7 @@ impl Session {
         Ok(())
     }
 
-    /// Leaves a group; false when the client is not in it.
+    /// Leaves a group; false if the client is not in it.
     pub fn leave(&mut self, group: &str) -> bool {
         self.memberships.remove(group).is_some_and(|membership| membership.leave())
     }
@@ -239,7 +239,7 @@ impl Session {
         self.channels.group_send(group, payload)
     }
 
-    /// As [`broadcast`](Self::broadcast), to all but this client.
+    /// As [`broadcast`](Self::broadcast), to all members except this client.
     ///
     /// # Errors
     ///
@@ -297,7 +297,7 @@ async fn serve<C: Consumer>(consumer: &mut C, session: &mut Session) -> Result<(
     Ok(())
 }
 
-/// Makes a panic an error, so that what comes after is done.
+/// Converts a panic to an error, so that the following steps still run.
 async fn unpanicked(future: impl Future<Output = Result<(), crate::Error>>) -> Result<(), crate::Error> {
     let mut future = pin!(future);
     poll_fn(|cx| match guard(|| future.as_mut().poll(cx)) {

@@ -1,4 +1,4 @@
-//! Runs a handler beside its connection, in one task: what it does wrong stays there.
+//! Runs a handler beside its connection, in one task: its errors and panics end only that connection.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -71,10 +71,10 @@ impl HandlerFailed {
         self.peer_addr
     }
 
-    /// Tells whether the error says something about the client, and nothing about the handler: any error of
-    /// `recv` (the client is gone, broke the protocol, or sent something else than was asked for), any of
-    /// `send` but a payload that cannot be serialised, any of `join` but being a member already; and those of `enter`
-    /// and `attach` which say that the channel is gone or may not.
+    /// Returns whether the error is the client's fault and not the handler's: any error of `recv` (the client is gone,
+    /// broke the protocol, or sent another type), any of `send` except a payload that cannot be serialised, any of
+    /// `join` except being a member already; and those of `enter` and `attach` which say that the channel is gone or
+    /// not allowed.
     #[must_use]
     pub fn is_clients_fault(&self) -> bool {
         let Cause::Error(error) = &self.cause else { return false };
@@ -102,7 +102,7 @@ impl HandlerFailed {
         }
     }
 
-    /// Returns what it is called in a label.
+    /// Returns its name in a metric's label.
     fn label(&self) -> &'static str {
         match &self.cause {
             _ if self.is_clients_fault() => "client",
@@ -111,7 +111,8 @@ impl HandlerFailed {
         }
     }
 
-    /// Returns what the handler had to say. An error of serde_json quotes what it could not take: that stays here.
+    /// Returns the handler's error as text. An error of serde_json quotes the client's data, so only its kind and
+    /// position are shown.
     fn words(&self) -> String {
         match &self.cause {
             Cause::Panic(panic) => panic.clone(),
@@ -122,7 +123,7 @@ impl HandlerFailed {
         }
     }
 
-    /// Tells whether the handler panicked.
+    /// Returns whether the handler panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
         matches!(self.cause, Cause::Panic(_))
@@ -197,7 +198,7 @@ where
         Ok(Poll::Ready(result)) => result.map_err(|error| Cause::Error(error.into())),
         Err(panic) => Err(Cause::Panic(panic)),
     };
-    // What the handler leaves behind may panic too, when it is dropped.
+    // Dropping the handler's values may panic, too.
     let dropped = guard(|| running.set(None)).map_err(Cause::Panic);
     Some(result.and(dropped))
 }
@@ -213,7 +214,7 @@ fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
         events.and_then(|events| events.emit(HANDLER_FAILED, &failed).ok()).is_some_and(|report| report.ran() > 0);
     let logged = observe::handler_failed(link.id(), failed.label(), reason, || failed.words());
     if !heard && !logged && !failed.is_clients_fault() {
-        // A closed stderr is no reason to panic.
+        // If stderr is closed, the line is lost; that must not panic.
         let _ = io::stderr().write_all(format!("fanfare: {failed}\n").as_bytes());
     }
 }

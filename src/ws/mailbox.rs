@@ -1,7 +1,7 @@
 //! [`Mailbox`]: one message on its way from a connection's driver to the receiver of its channel.
 //!
-//! The driver reads on only when the message is taken: one message is read ahead, and no more. Both sides
-//! are often the same task; then neither wakes the other, since the driver looks again after the
+//! The driver reads on only when the message is taken: it reads one message ahead, and no more. Both sides
+//! are often the same task; then neither wakes the other, since the driver checks again after the
 //! handler has run.
 
 use std::task::{Context, Poll, Waker};
@@ -17,7 +17,7 @@ pub(super) struct Mailbox(Mutex<Slot>);
 #[derive(Default)]
 struct Slot {
     message: Option<Message>,
-    /// How the connection ended, if that was no clean close: told after `message`.
+    /// How the connection ended, unless by a clean close: the receiver gets it after `message`.
     error: Option<RecvError>,
     /// Nothing comes after these.
     ended: bool,
@@ -28,13 +28,13 @@ struct Slot {
     driver: Option<Waker>,
 }
 
-/// What the driver sees of it.
+/// The mailbox as the driver sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MailboxState {
     Free,
     /// A message waits to be received.
     Taken,
-    /// The channel is gone: messages that come are dropped.
+    /// The channel is gone: further messages are dropped.
     Abandoned,
 }
 
@@ -43,7 +43,7 @@ impl Mailbox {
         lock(&self.0).state()
     }
 
-    /// As `state`, when the driver is about to sleep: it is woken when that changes.
+    /// As `state`, for a driver about to sleep: a change wakes it.
     pub(super) fn poll_state(&self, cx: &Context<'_>) -> MailboxState {
         let mut slot = lock(&self.0);
         if !slot.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
@@ -61,7 +61,7 @@ impl Mailbox {
         });
     }
 
-    /// Nothing will come after what is in it, but perhaps an error. The first end counts.
+    /// Ends the mailbox, perhaps with an error, after the message in it. The first end counts.
     pub(super) fn end(&self, error: Option<RecvError>, cx: &Context<'_>) {
         self.change(cx, |slot| {
             if !slot.ended {
@@ -105,7 +105,7 @@ impl Inbox for Receiver {
             let mut slot = lock(&self.0.0);
             match (slot.message.take(), slot.ended) {
                 (Some(message), _) => {
-                    // In the driver's own task it looks again when the handler has run.
+                    // In its own task the driver checks again when the handler has run.
                     (Some(Ok(message)), slot.driver.take_if(|driver| !driver.will_wake(cx.waker())))
                 }
                 (None, true) => (slot.error.take().map(Err), None),

@@ -8,10 +8,10 @@
 //! [`serve`] runs a router that has such routes, with the bounds and the orderly end that a public
 //! port needs. A [`Consumer`] is a handler as a type with a method per event.
 //!
-//! A token says whose connection it is: `Jwt`, with the feature `jwt`.
+//! A token identifies the user of a connection: `Jwt`, with the feature `jwt`.
 //!
-//! axum's types stand in the signatures of this module only, of all of fanfare: in routes, extractors and responses.
-//! What `decoder`, `handshake` and `deflate` offer needs the crates `http` and `bytes` alone, for other servers.
+//! axum's types appear only in the signatures of this module: in routes, extractors and responses. `decoder`,
+//! `handshake` and `deflate` need only the crates `http` and `bytes`, for use with other servers.
 //!
 //! All bounds with their defaults, the close codes, and where TLS differs, are in
 //! [`docs::groups`](crate::docs::groups); the [tutorial](crate::docs::tutorial) goes there step by step.
@@ -44,10 +44,10 @@ pub use rate::{Excess, RateLimit};
 pub use serve::{Counters, Server, ShutdownReport, serve};
 pub use upgrade::Upgrade;
 
-/// The client for browsers, as the text of an ES module: what a route of yours hands out to pages.
+/// The client for browsers, as the text of an ES module, for a route to serve.
 ///
-/// It depends on nothing, and works under a Content-Security-Policy of `default-src 'self'`. How it is used is told in
-/// its own comments and in [`docs::protocol`](crate::docs::protocol).
+/// It has no dependencies, and works under a Content-Security-Policy of `default-src 'self'`. Its own comments and
+/// [`docs::protocol`](crate::docs::protocol) explain its use.
 ///
 /// ```
 /// use axum::{Router, http::header, routing::get};

@@ -1,7 +1,7 @@
 //! [`Opening`]: a connection between the answer to its handshake and the first turn of its handler.
 //!
-//! hyper hands the socket over when the response is written. Then the socket is unwrapped, and a channel and a
-//! decoder are put on top of it.
+//! hyper hands over the socket when the response is written. Then this unwraps the socket, and builds a channel and a
+//! decoder on it.
 
 use std::future::Future;
 use std::io;
@@ -34,7 +34,7 @@ pub(super) struct Opening {
     pub(super) on_upgrade: OnUpgrade,
     pub(super) peer_addr: Option<SocketAddr>,
     pub(super) deflate: Deflate,
-    /// Boxed: in place, they would be in the future of each connection for as long as that lives.
+    /// Boxed: stored inline, they would enlarge each connection's future for its whole life.
     pub(super) options: Box<Options>,
     pub(super) events: Option<Dispatcher>,
     pub(super) permit: Option<Arc<ConnectionPermit>>,
@@ -47,12 +47,12 @@ impl Opening {
         F: FnOnce(Channel) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), crate::Error>> + Send + 'static,
     {
-        // A block, and no async function of its own: that would hold its arguments twice, as long as the connection
-        // lives. The task ends with its connection.
+        // A block instead of an async function, whose future would hold its arguments twice for the connection's
+        // whole life. The task ends with its connection.
         tokio::spawn(async move {
             let opened = self.on_upgrade.await.map_err(io::Error::other);
             let opened = opened.and_then(|io| open(io, self.peer_addr, self.deflate, self.options));
-            // Otherwise the client went away between its request and our answer: nobody is left to answer.
+            // Otherwise the client disconnected before our answer: there is nothing to do.
             if let Ok(connection) = opened {
                 let _listed = self.permit.map(|permit| permit.enlist(connection.link()));
                 let span = observe::Connection::new(&request, connection.link().id(), connection.link().peer_addr());
@@ -62,7 +62,7 @@ impl Opening {
     }
 }
 
-/// How a connection is treated once it is one.
+/// The settings of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) limits: Limits,
@@ -73,19 +73,19 @@ pub(super) struct Options {
     pub(super) user: Option<UserId>,
     /// The moment of the request: the user was not known before it.
     asked: Moment,
-    /// What a token proves. It overrules the user that is set otherwise.
+    /// The token's user and expiry. It overrides a user set otherwise.
     pub(super) signed: Option<Signed>,
     pub(super) send_buffer_size: usize,
     pub(super) pace: Pace,
 }
 
-/// What a token says about a connection.
+/// What a token determines about a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Signed {
     pub(super) user: UserId,
     /// The moment when the token was checked.
     pub(super) checked: Moment,
-    /// `None` is further away than the clock reaches.
+    /// `None` if the expiry is beyond the clock's range.
     pub(super) until: Option<Instant>,
     pub(super) refresh: Arc<dyn Refresh>,
 }
@@ -111,7 +111,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Brings together in `channel` what was set apart from it; returns until when the client is signed in.
+    /// Merges the separate settings into `channel`; returns until when the client is signed in.
     pub(super) fn settle(&mut self) -> Option<Instant> {
         let channel = &mut self.channel;
         channel.identified = Some(self.asked);
@@ -129,14 +129,14 @@ impl Options {
     }
 }
 
-/// What of permessage-deflate was agreed.
+/// The agreed use of permessage-deflate.
 #[derive(Clone, Copy)]
 pub(super) struct Deflate {
     pub(super) reads: bool,
     pub(super) writes: bool,
 }
 
-/// Puts a connection on top of the upgraded io.
+/// Builds a connection on the upgraded io.
 fn open(
     upgraded: Upgraded,
     peer_addr: Option<SocketAddr>,

@@ -1,5 +1,5 @@
 //! How much a client may send over time: a token bucket (Turner, "New directions in communications",
-//! IEEE Communications Magazine 24(10), 1986). Plain values; the time is given to them.
+//! IEEE Communications Magazine 24(10), 1986). Plain values; the caller passes the time.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ const LEAST_BURST: Duration = Duration::from_secs(1);
 /// How much one client may send over time: [`Upgrade::rate_limit`](super::Upgrade::rate_limit).
 ///
 /// Pings, pongs and closes count as messages too, a message once it is complete; bytes count as they
-/// arrive, headers and fragments included, so that no flood is free. What a compressed message is longer
-/// than it was on the wire counts when it is complete. One client's messages amplified to a large group
+/// arrive, headers and fragments included, so that no flood is free. The bytes by which a compressed message
+/// exceeds its size on the wire count when it is complete. One client's messages amplified to a large group
 /// cost the server most: the limit is per connection.
 ///
 /// ```
@@ -36,7 +36,7 @@ pub struct RateLimit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Excess {
-    /// It is read no faster than the limit: its own sends begin to wait, and nothing is lost.
+    /// It is read no faster than the limit: its own sends begin to wait, and no message is lost.
     #[default]
     Throttle,
     /// Its channel is closed with code 1008.
@@ -44,12 +44,12 @@ pub enum Excess {
 }
 
 impl RateLimit {
-    /// Limits a client to so many messages and bytes per second; either at least 1.
+    /// Limits a client to these numbers of messages and bytes per second; each at least 1.
     pub fn per_second(messages: u32, bytes: usize) -> Self {
         Self { messages: messages.max(1), bytes: bytes.max(1), burst: LEAST_BURST, excess: Excess::Throttle }
     }
 
-    /// Sets how much may come at once: as much as the rate allows in this time; 1 s by default, and at least.
+    /// Sets how much may come at once: as much as the rate allows in this time; 1 s by default and at the least.
     pub fn burst(mut self, time: Duration) -> Self {
         self.burst = time.max(LEAST_BURST);
         self
@@ -62,7 +62,7 @@ impl RateLimit {
     }
 }
 
-/// What a client may send now.
+/// The remaining allowance of a client.
 #[derive(Debug)]
 pub(super) struct Allowance {
     pub(super) limit: RateLimit,
@@ -71,7 +71,7 @@ pub(super) struct Allowance {
     last: Instant,
 }
 
-/// A debt is allowed: what has arrived is taken, and what follows waits.
+/// It may become a debt: data that has arrived is accepted, and later data waits.
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
@@ -88,7 +88,7 @@ impl Allowance {
         Self { limit, messages: bucket(limit.messages.into()), bytes: bucket(limit.bytes as f64), last: now }
     }
 
-    /// Takes what has come; how long the client has to wait then, if it has come too fast.
+    /// Subtracts received messages and bytes; returns how long the client has to wait, if it has sent too fast.
     pub(super) fn take(&mut self, messages: u32, bytes: usize, now: Instant) -> Option<Duration> {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
@@ -100,7 +100,7 @@ impl Allowance {
 }
 
 impl Bucket {
-    /// Returns after how many seconds the debt is paid.
+    /// Returns the seconds until the debt is paid.
     fn take(&mut self, amount: f64, passed: f64) -> f64 {
         self.tokens = (self.tokens + passed * self.per_second).min(self.most) - amount;
         -self.tokens / self.per_second

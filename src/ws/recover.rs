@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::group::{Recover, RecoverError};
 
-/// Takes what a client has seen from the query parameter `recover`; nothing where there is none.
+/// Reads the client's positions from the query parameter `recover`; empty without one.
 ///
 /// ```
 /// use axum::{Router, extract::Path, response::Response, routing::get};
@@ -38,7 +38,7 @@ impl IntoResponse for RecoverError {
     }
 }
 
-/// Returns the value of `recover`, decoded as a browser encodes it.
+/// Returns the value of `recover`, decoded.
 fn parameter(query: &str) -> Result<Option<String>, RecoverError> {
     let mut found = query.split('&').filter_map(|pair| match pair.split_once('=') {
         Some(("recover", value)) => Some(value),

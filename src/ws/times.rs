@@ -9,7 +9,7 @@ use tokio::time::{Instant, Sleep};
 use super::rate::{Allowance, RateLimit};
 use crate::channel::Link;
 
-/// What a connection may take, in time.
+/// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// The client is pinged after a silence of this time.
@@ -20,14 +20,14 @@ pub(super) struct Pace {
     pub(super) rate_limit: Option<RateLimit>,
 }
 
-/// When what is due.
+/// The due times of a connection.
 pub(super) struct Times {
     pub(super) pace: Pace,
-    /// Something has come since the last look.
+    /// Bytes have arrived since the last check.
     pub(super) heard: bool,
-    /// A ping is out that nothing has followed yet.
+    /// A ping was sent, and nothing has arrived since.
     pub(super) asked: bool,
-    /// How much had left the outbox at the last beat, if more waited in it then.
+    /// How much had left the outbox at the last check, if more waited in it then.
     stalled_at: Option<u64>,
     pub(super) beat_due: Option<Instant>,
     /// When the last message came; kept only for an idle timeout.
@@ -56,7 +56,7 @@ impl Times {
         }
     }
 
-    /// Something has come from the client. The answer to a ping begins the silence anew.
+    /// Records that bytes have arrived from the client. An answer to a ping restarts the silence.
     pub(super) fn hear(&mut self) {
         self.heard = true;
         if std::mem::take(&mut self.asked) {
@@ -64,7 +64,7 @@ impl Times {
         }
     }
 
-    /// Tells whether some of what waited at the last look is out.
+    /// Returns whether some messages that waited at the last check have been written since.
     pub(super) fn see_reading(&mut self, link: &Link) -> bool {
         let progress = link.progress();
         let before = std::mem::replace(&mut self.stalled_at, (!progress.is_empty).then_some(progress.taken));
@@ -83,20 +83,20 @@ impl Times {
 
     pub(super) fn next(&self) -> Option<Instant> {
         match self.close_due {
-            // Nothing else matters to a connection that is about to end.
+            // For a connection about to end, no other time matters.
             Some(due) => Some(due),
             None => [self.beat_due, self.idle_due(), self.resume].into_iter().flatten().min(),
         }
     }
 }
 
-/// Returns the time after `wait`; one that no clock shows is as good as never.
+/// Returns the time after `wait`; 30 years from now, which means never, if that is beyond the clock's range.
 pub(super) fn later(now: Instant, wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     now.checked_add(wait).unwrap_or_else(|| now + FAR)
 }
 
-/// Wakes the task at a time. Set anew only for an earlier one, or when it has rung: times mostly move on.
+/// Wakes the task at a time. Reset only for an earlier time or after it has fired: due times mostly move later.
 #[derive(Default)]
 pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,

@@ -19,7 +19,7 @@ use crate::sync::Arc;
 /// Bytes that go out in one write where the driver writes.
 const STAGE: usize = 60 << 10;
 
-/// What a connection that is not plain TCP can do.
+/// The interface of a connection that is not plain TCP.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
@@ -29,9 +29,9 @@ pub(super) enum Socket {
     Tcp(Arc<Tcp>),
     Io {
         io: Box<dyn Io>,
-        /// Taken out of the outbox, not yet written.
+        /// Bytes taken out of the outbox, not yet written.
         staged: Bytes,
-        /// Something was written since the last flush.
+        /// Whether bytes were written since the last flush.
         dirty: bool,
     },
     /// The connection is over, and its descriptor given back.
@@ -55,7 +55,7 @@ impl Socket {
         }
     }
 
-    /// Reads what is there; 0 at the end.
+    /// Reads the available bytes; 0 at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(tcp) => loop {
@@ -75,7 +75,7 @@ impl Socket {
         }
     }
 
-    /// Writes what waits in the outbox; ready when nothing does.
+    /// Writes the outbox; ready when it is empty.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Arc<Link>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(tcp) => {
@@ -113,7 +113,7 @@ impl Socket {
     /// Ends our side of the stream. Called again until it is ready.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            // A peer that is gone makes either fail, and needs it no more.
+            // If the peer is gone, either fails, and neither is needed.
             Self::Tcp(tcp) => drop(SockRef::from(&tcp.0).shutdown(Shutdown::Write)),
             Self::Io { io, .. } => drop(ready!(Pin::new(io).poll_shutdown(cx))),
             Self::Gone => {}
@@ -121,9 +121,9 @@ impl Socket {
         Poll::Ready(())
     }
 
-    /// Tells whether the peer has said that it will send nothing more, though that may not be read yet.
+    /// Returns whether the peer has ended its side of the stream, even if unread bytes come before the end.
     ///
-    /// Only TCP can tell. The readiness that it looks at is of the socket, not of this call.
+    /// Only TCP knows. The readiness that it looks at is of the socket, not of this call.
     pub(super) fn has_hung_up(&self, cx: &mut Context<'_>) -> bool {
         let Self::Tcp(tcp) = self else { return false };
         let ready = std::pin::pin!(tcp.0.ready(tokio::io::Interest::READABLE)).poll(cx);

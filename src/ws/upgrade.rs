@@ -69,16 +69,16 @@ pub struct Upgrade {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
     peer_addr: Option<SocketAddr>,
-    /// The headers of what the client offers: subprotocols and extensions.
+    /// The headers of the client's offers: subprotocols and extensions.
     offers: HeaderMap,
     /// The subprotocol that was chosen, for the answer.
     protocol: Option<HeaderValue>,
-    /// Its token came behind the subprotocol `bearer`, which is the answer when no other is chosen.
+    /// Whether its token came after the subprotocol `bearer`, which is the answer if no other is chosen.
     bearer: bool,
     extensions: Option<HeaderValue>,
     /// The client takes compressed frames.
     compresses: bool,
-    /// Not in place: they would be in the future of each connection for as long as that lives.
+    /// Boxed: stored inline, they would enlarge each connection's future for its whole life.
     options: Box<Options>,
     events: Option<Dispatcher>,
     /// The connection's permit from its server, where that is [`serve`](super::serve()).
@@ -121,18 +121,19 @@ impl Upgrade {
         self
     }
 
-    /// Sets whose connection it is: what [`Channel::user`] returns, and
-    /// [`User::channels`](crate::group::offline::User::channels) finds its channels by.
+    /// Sets the user of the connection, which [`Channel::user`] returns, and by which
+    /// [`User::channels`](crate::group::offline::User::channels) finds its channels.
     pub fn user(mut self, user: UserId) -> Self {
         self.options.user = Some(user);
         self
     }
 
-    /// Sets whose connection it is, as its token says, and until when: with the token it ends, by code
+    /// Sets the user and the end of the connection from its token: when the token expires, it closes with code
     /// [4401](crate::channel::CloseCode::UNAUTHORIZED), unless a [refresh](super::JwtVerifier::refresh) extends it.
     ///
-    /// This overrules [`user`](Self::user) and [`channel`](Self::channel), called before or after it. A browser that offers its token as a
-    /// subprotocol is answered `bearer`, unless [`protocols`](Self::protocols) choose another one that it offers.
+    /// This overrides [`user`](Self::user) and [`channel`](Self::channel), called before or after it. A browser that
+    /// offers its token as a subprotocol is answered `bearer`, unless [`protocols`](Self::protocols) choose another one
+    /// that it offers.
     ///
     /// With the feature `jwt`.
     ///
@@ -160,10 +161,10 @@ impl Upgrade {
         self
     }
 
-    /// Sets the options of the channel. Of two calls the last one counts, whole.
+    /// Sets the options of the channel. Of two calls, the last one replaces all options.
     ///
-    /// What [`outbox`](Self::outbox), [`user`](Self::user) and `signed_in` set counts more than these options,
-    /// whether it is set before or after them.
+    /// What [`outbox`](Self::outbox), [`user`](Self::user) and `signed_in` set overrides these options,
+    /// in either order of the calls.
     ///
     /// ```
     /// use std::time::Duration;
@@ -184,18 +185,18 @@ impl Upgrade {
 
     /// Sets the size of the kernel's send buffer, in bytes; 64 KiB by default.
     ///
-    /// It adds to what may wait for a client: by itself, the kernel of Linux buffers up to 4 MiB for a client that does
+    /// It adds to the outbox's limits: by itself, the kernel of Linux buffers up to 4 MiB for a client that does
     /// not read. It is set for plain TCP only; for a socket behind TLS, the program sets it where it listens.
     pub fn send_buffer_size(mut self, bytes: usize) -> Self {
         self.options.send_buffer_size = bytes;
         self
     }
 
-    /// Sets after how long a silence the client is pinged; 30 s by default. `None` sends no pings: then a client that
+    /// Sets the silence after which the client is pinged; 30 s by default. `None` sends no pings: then a client that
     /// is gone without a close is noticed only when something is sent to it.
     ///
-    /// Anything that the client sends ends a silence. A ping counts as answered when the client has sent anything
-    /// after it, or has read on while much waits for it.
+    /// Any data from the client ends a silence. A ping counts as answered when the client has sent anything
+    /// after it, or has continued to read while many messages wait for it.
     ///
     /// A client that does not answer in [time](Self::heartbeat_timeout) is lost: `recv` returns an error, and the
     /// channel leaves its groups. A client that is gone without a close is thus noticed within twice this time and the
@@ -218,7 +219,7 @@ impl Upgrade {
     /// #     .route("/game", axum::routing::get(game)).route("/feed", axum::routing::get(feed));
     /// ```
     pub fn heartbeat(mut self, silence: impl Into<Option<Duration>>) -> Self {
-        // Without a least time, pings would follow each other without end.
+        // Without a minimum, pings would follow each other without pause.
         self.options.pace.heartbeat = silence.into().map(|silence| silence.max(LEAST_HEARTBEAT));
         self
     }
@@ -244,7 +245,7 @@ impl Upgrade {
     }
 
     /// Speaks the first of these subprotocols that the client offers; none when it offers none of them,
-    /// which [`protocol`](Self::protocol) tells. What is offered right behind `bearer` is a token, and never chosen.
+    /// see [`protocol`](Self::protocol). The offer right after `bearer` is a token, and never chosen.
     ///
     /// ```
     /// use axum::{http::StatusCode, response::{IntoResponse, Response}};
@@ -273,11 +274,11 @@ impl Upgrade {
     }
 
     /// Compresses messages of 256 bytes and more for a client that offers permessage-deflate (RFC 7692),
-    /// and takes compressed ones from it. Never by default.
+    /// and accepts compressed ones from it. Off by default.
     ///
     /// A message is compressed once, for all members of a group, at the price of smaller savings than a
-    /// window per connection would bring, which takes 300 KB for each. Where secrets and what an attacker
-    /// chooses are in one message, its compressed length tells about the secret (CRIME, BREACH).
+    /// window per connection would bring, which takes 300 KB for each. If one message has a secret and text
+    /// that an attacker chooses, its compressed length reveals the secret (CRIME, BREACH).
     ///
     /// With the feature `deflate`.
     #[cfg(feature = "deflate")]
@@ -290,7 +291,7 @@ impl Upgrade {
 
     /// Emits [`HANDLER_FAILED`](super::HANDLER_FAILED) here when the handler returns an error or panics.
     ///
-    /// Without a listener for it, one line goes to stderr, unless the error is only that the client
+    /// Without a listener for that event, one line goes to stderr, unless the error is only that the client
     /// [is gone or broke the protocol](super::HandlerFailed::is_clients_fault), or a subscriber of the crate `tracing`
     /// takes it, with the feature of that name.
     pub fn events(mut self, events: &Dispatcher) -> Self {
@@ -307,7 +308,7 @@ impl Upgrade {
     ///
     /// The handler runs in the task that also reads, writes what waits and answers pings: one that
     /// blocks its thread stops these for its own client. It is not cancelled when the connection ends, but
-    /// learns of that by what it awaits: `recv`, [`discard`](Channel::discard) or
+    /// learns of that from the call that it awaits: `recv`, [`discard`](Channel::discard) or
     /// [`closed`](crate::channel::Sender::closed).
     pub fn run<F, Fut>(self, handler: F) -> Response
     where
@@ -360,7 +361,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// Checks a request; returns the answer to its key, and the way to its connection.
+/// Checks a request; returns the answer to its key, and the future of its connection.
 fn check(parts: &mut request::Parts) -> Result<(HeaderValue, OnUpgrade), HandshakeError> {
     let accept = check_upgrade(parts)?;
     match parts.extensions.get::<Origins>() {
@@ -413,7 +414,7 @@ mod tests {
         futures_executor::block_on(Upgrade::from_request_parts(&mut parts, &())).expect("it asks for a websocket")
     }
 
-    /// The options of the channel replaced an outbox, and a user, that were set before them.
+    /// A bug once: the channel's options replaced an outbox and a user that were set before them.
     #[test]
     fn outbox_and_user_count_before_and_after_the_options_of_the_channel() {
         let ada = UserId::new("ada").expect("an id");
@@ -430,7 +431,7 @@ mod tests {
         }
         let mut options = upgrade().channel(options()).options;
         options.settle();
-        assert_eq!(options.channel.outbox, limits(1), "nothing overrules it");
+        assert_eq!(options.channel.outbox, limits(1), "no other setting overrides it");
     }
 
     #[test]

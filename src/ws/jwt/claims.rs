@@ -1,4 +1,4 @@
-//! [`TokenClaims`]: what a token says, once its signature is known to be right. A plain value.
+//! [`TokenClaims`]: the claims of a token whose signature is valid. A plain value.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-/// What a token says, as JSON. Its signature is right.
+/// The claims of a token whose signature is valid, as JSON.
 ///
 /// Passed to [`JwtVerifier::check`](super::JwtVerifier::check) and [`JwtVerifier::user`](super::JwtVerifier::user).
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl TokenClaims {
         self.0.get(name)
     }
 
-    /// Tells whether `audience` is the claim `aud`, or in it.
+    /// Returns whether `audience` is the claim `aud`, or in it.
     pub(super) fn is_for(&self, audience: &str) -> bool {
         match self.get("aud") {
             Some(Value::String(one)) => one == audience,
@@ -63,7 +63,7 @@ pub(super) fn time(claim: &Value) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-/// Returns a time by the clock of timers; `None` when that clock does not reach so far.
+/// Returns a time by the timers' clock; `None` if it is beyond that clock's range.
 pub(super) fn ends_at(expires: SystemTime) -> Option<Instant> {
     Instant::now().checked_add(expires.duration_since(SystemTime::now()).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Why a token, or the request or the refresh that carries it, is refused. Nothing here holds any of the token.
+//! Why a token, or the request or the refresh that carries it, is refused. No error holds any part of the token.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 
-/// Why a token proves nothing. The first reason counts, in this order.
+/// Why a token is refused: the first reason, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JwtError {
@@ -15,29 +15,29 @@ pub enum JwtError {
     TooLong,
     /// It is not three parts of base64 with JSON objects in the first two.
     Malformed,
-    /// Its header says that it must be understood in a way that is not known here (`crit`).
+    /// Its header names a critical extension that is not supported (`crit`).
     Critical,
-    /// There is no key of the id in its header, or it names none and there are several.
+    /// No key has the id in its header, or the header has no id and there are several keys.
     UnknownKey,
-    /// It says that it is signed by another algorithm than its key is for, or by none.
+    /// Its header names another algorithm than that of its key, or none.
     Algorithm,
-    /// The signature is wrong: it was changed, or signed by somebody else.
+    /// The signature is wrong: the token was changed, or signed with another key.
     Signature,
-    /// It does not say when it ends, in a number.
+    /// Its expiry (`exp`) is missing, or not a number.
     NoExpiry,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its time has not begun, or it says so in other than a number.
+    /// It is not valid yet, or its start (`nbf`) is not a number.
     NotYetValid,
     /// It is for another audience, or for none.
     Audience,
-    /// It is from another issuer than the one asked for.
+    /// It is from another issuer than the required one.
     Issuer,
-    /// [`JwtVerifier::check`](super::JwtVerifier::check) says no.
+    /// [`JwtVerifier::check`](super::JwtVerifier::check) refuses it.
     Refused,
     /// It names no user.
     User,
-    /// Its claims are not those that the route asks for.
+    /// It lacks claims that the route requires.
     Claims,
 }
 
@@ -64,15 +64,15 @@ impl fmt::Display for JwtError {
 
 impl Error for JwtError {}
 
-/// Why a request has no [`Jwt`](super::Jwt): also the response to give.
+/// Why a request has no [`Jwt`](super::Jwt); also the response.
 ///
-/// Status 401 with one plain line, and `WWW-Authenticate: Bearer`; 500 for the one that is the server's own fault.
+/// Status 401 with one plain line, and `WWW-Authenticate: Bearer`; 500 for the server's own fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JwtRejection {
-    /// The request brings no token.
+    /// The request has no token.
     Missing,
-    /// The request brings several: in two headers, or in a header and as a subprotocol.
+    /// The request has several tokens: in two headers, or in a header and as a subprotocol.
     Ambiguous,
     /// The token is not accepted.
     Token(JwtError),
@@ -97,7 +97,7 @@ impl JwtRejection {
         }
     }
 
-    /// Returns what goes into `WWW-Authenticate` (RFC 6750, section 3).
+    /// Returns the value of `WWW-Authenticate` (RFC 6750, section 3).
     fn challenge(&self) -> Option<&'static str> {
         match self {
             Self::Missing => Some("Bearer"),

@@ -20,7 +20,7 @@ impl<C: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Jwt<C> {
     }
 }
 
-/// `None` is a request without a token; a token that is not accepted is refused all the same.
+/// `None` for a request without a token; a request with a refused token is still refused.
 impl<C: DeserializeOwned, S: Send + Sync> OptionalFromRequestParts<S> for Jwt<C> {
     type Rejection = JwtRejection;
 
@@ -48,7 +48,7 @@ fn warn_of_no_verifier() {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         let line = "fanfare: a route takes a Jwt, but its router has no JwtVerifier: add .layer(Extension(verifier))\n";
-        // A closed stderr is no reason to panic.
+        // If stderr is closed, the line is lost; that must not panic.
         let _ = io::stderr().write_all(line.as_bytes());
     });
 }

@@ -27,7 +27,7 @@ const MIN_MODULUS_LEN: usize = 2048 / 8;
 /// // While keys are being changed there are two, and the header `kid` of a token says which is its own.
 /// let keys = [JwtKey::eddsa(PUBLIC_KEY)?.id("2026"), JwtKey::hs256(&[7; 32])?.id("2025")];
 /// let verifier = JwtVerifier::new(keys, "chat")?;
-/// assert!(JwtKey::hs256(b"secret").is_err(), "that is guessed in no time");
+/// assert!(JwtKey::hs256(b"secret").is_err(), "it is guessed quickly");
 /// # let _ = verifier;
 /// # Ok::<(), fanfare::ws::jwt::JwtKeyError>(())
 /// ```
@@ -39,11 +39,11 @@ pub struct JwtKey {
 }
 
 impl JwtKey {
-    /// Takes a secret that both sides know, for tokens signed by HMAC with SHA-256.
+    /// Uses a shared secret, for tokens signed by HMAC with SHA-256.
     ///
     /// # Errors
     ///
-    /// When it is shorter than 32 bytes: one token would be enough to try secrets at home.
+    /// When it is shorter than 32 bytes: with one token, an attacker could find a short secret offline.
     pub fn hs256(secret: &[u8]) -> Result<Self, JwtKeyError> {
         check_secret(secret)?;
         Ok(Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) })
@@ -110,10 +110,10 @@ impl JwtKey {
         }
     }
 
-    /// Tells whether the key's owner has signed `message`.
+    /// Returns whether the key's owner has signed `message`.
     pub(super) fn has_signed(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        // Not `jsonwebtoken::decode`: it uses one backend for the whole process, which is none when another crate of
-        // the build asks for a second one, and then panics at whatever token comes.
+        // Not `jsonwebtoken::decode`: it uses one backend for the whole process, which is not set when another crate of
+        // the build enables a second one, and then panics at any token.
         (DEFAULT_PROVIDER.verifier_factory)(&self.algorithm, &self.key)
             .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
     }
@@ -137,7 +137,7 @@ pub(super) fn check_secret(secret: &[u8]) -> Result<(), JwtKeyError> {
     if secret.len() < MIN_SECRET_LEN { Err(JwtKeyError::ShortSecret) } else { Ok(()) }
 }
 
-/// Returns a key as PEM, whether it is that already or DER.
+/// Returns a key as PEM, from PEM or DER.
 fn pem(key: &[u8]) -> Vec<u8> {
     if key.trim_ascii_start().starts_with(b"-----BEGIN") {
         return key.to_vec();
@@ -155,7 +155,7 @@ pub enum JwtKeyError {
     TooShort,
     /// The key is not a public key for this algorithm, in PEM or DER.
     NotAKey,
-    /// There is no key at all.
+    /// There is no key.
     NoKey,
     /// Two keys have the same id, or none.
     SameId,
@@ -184,7 +184,7 @@ mod tests {
     use crate::channel::UserId;
     use crate::ws::jwt::{JwtSigner, JwtVerifier};
 
-    /// Two backends in one build are none: a token of anybody made the process panic.
+    /// With two backends in one build neither is chosen: any client's token made the process panic.
     #[test]
     fn a_process_without_a_backend_of_its_own_verifies_all_the_same() {
         static NONE: CryptoProvider = CryptoProvider {

@@ -1,6 +1,6 @@
-//! Who is connected: JSON Web Tokens on routes.
+//! Signed-in users: JSON Web Tokens on routes.
 //!
-//! A [`JwtVerifier`] says which tokens are accepted, and is put on the router as a layer. A route that takes a [`Jwt`]
+//! A [`JwtVerifier`] decides which tokens are accepted, and is a layer of the router. A route that takes a [`Jwt`]
 //! is open only to requests with such a token. [`Upgrade::signed_in`](super::Upgrade::signed_in) gives the connection
 //! its user, and an end: with the token, by close code 4401, unless the client sends a new one.
 //! [`ChannelBox::recv`](crate::group::ChannelBox::recv) takes that, or [`JwtVerifier::take_refresh`] without a box.
@@ -9,8 +9,8 @@
 //! offers subprotocols, `new WebSocket(url, ["bearer", token])`, and is answered `bearer`. It is never taken from the
 //! address, unless [`JwtVerifier::allow_query_parameter`] says so.
 //!
-//! Nothing here writes a token anywhere: not into an answer, an error, or what `Debug` shows; and the headers that
-//! brought it are marked as sensitive.
+//! No code here writes a token into an answer, an error or `Debug` output; and the headers that carried it are marked
+//! as sensitive.
 
 mod claims;
 mod error;

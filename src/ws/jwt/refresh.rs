@@ -1,4 +1,4 @@
-//! A new token for a connection that lives: what extends it, and the message that asks for it.
+//! A new token for an open connection: the extension, and the message that requests it.
 
 use std::time::SystemTime;
 
@@ -12,14 +12,14 @@ use crate::channel::{Refresh, SendError, Sender, UserId};
 use crate::clock::unix_millis;
 use crate::frame::{EncodeError, Frame};
 
-/// What a message may have beside its token, in bytes.
+/// The most bytes of a message besides its token.
 const ENVELOPE: usize = 1 << 10;
 
 impl JwtVerifier {
-    /// Lets a channel live as long as `token` does, a new one of the same user; returns until when that is.
+    /// Extends a channel's life to the expiry of `token`, a new token of the same user; returns the new end.
     ///
-    /// From now on this end counts, whatever the one before was. When the token is refused, nothing changes: the
-    /// connection ends with the token it has.
+    /// The new end replaces the one before. When the token is refused, nothing changes: the connection ends with its
+    /// current token.
     ///
     /// # Errors
     ///
@@ -65,8 +65,9 @@ impl JwtVerifier {
         Ok(verified.expires)
     }
 
-    /// As [`refresh`](Self::refresh), and tells the client: `{"type":"refreshed","expires":<milliseconds since 1970>}`,
-    /// or `{"type":"error","error":"token has expired"}`, say. The connection lives on in either case.
+    /// As [`refresh`](Self::refresh), and sends the result to the client: `{"type":"refreshed","expires":<milliseconds
+    /// since 1970>}`, or for example `{"type":"error","error":"token has expired"}`. The connection stays open in
+    /// either case.
     ///
     /// For handlers and consumers that receive messages as a type of their own, with one for this among them.
     ///
@@ -77,12 +78,12 @@ impl JwtVerifier {
         channel.send(&answer(self.refresh(channel, token)))
     }
 
-    /// Answers a message of the client if it is `{"type":"refresh","token":"..."}`, and tells whether it is.
+    /// Answers a message of the client if it is `{"type":"refresh","token":"..."}`, and returns whether it is.
     ///
-    /// One that is larger than any token that is accepted, by a KiB and more, is not looked at: it is the handler's.
+    /// A message more than 1 KiB larger than the largest accepted token is not parsed: it belongs to the handler.
     ///
-    /// A token costs a signature to check, up to a millisecond, on the connection's own task. A
-    /// [rate limit](crate::ws::Upgrade::rate_limit) bounds how many a client can ask for.
+    /// Checking a token's signature takes up to a millisecond, on the connection's own task. A
+    /// [rate limit](crate::ws::Upgrade::rate_limit) bounds how many checks a client can cause.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ impl Refresh for JwtVerifier {
     }
 }
 
-/// Returns what tells the client the result of a refresh.
+/// Returns the message with the result of a refresh.
 fn answer(refreshed: Result<SystemTime, RefreshError>) -> Value {
     match refreshed {
         Ok(expires) => json!({ "type": "refreshed", "expires": unix_millis(expires) }),
@@ -136,7 +137,7 @@ fn answer(refreshed: Result<SystemTime, RefreshError>) -> Value {
     }
 }
 
-/// Returns the token of a message that asks for a refresh; one without a token is a refresh of nothing.
+/// Returns the token of a refresh message; the empty token if the message has none.
 fn refresh_token(message: &str) -> Option<String> {
     // Most messages are something else, and are not parsed twice.
     if !message.contains("refresh") {

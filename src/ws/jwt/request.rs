@@ -1,4 +1,4 @@
-//! Where a request brings its token: exactly one place.
+//! The place of a request's token: exactly one.
 
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, request::Parts};
@@ -6,7 +6,7 @@ use http::{HeaderMap, request::Parts};
 use super::error::{JwtError, JwtRejection};
 use crate::ws::proto::handshake::{BEARER, offered_protocols};
 
-/// How a token came.
+/// Where the token was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Header,
@@ -16,8 +16,8 @@ pub(super) enum Source {
     Elsewhere,
 }
 
-/// Finds the token of a request: in `Authorization`, behind the subprotocol `bearer`, or else in the query where a
-/// parameter is named for it. Reads each header once.
+/// Finds the token of a request: in `Authorization`, after the subprotocol `bearer`, or else in the query if a
+/// parameter is configured. Reads each header once.
 pub(super) fn find<'r>(parts: &'r Parts, parameter: Option<&str>) -> Result<(&'r [u8], Source), JwtRejection> {
     match (from_header(&parts.headers)?, from_protocols(&parts.headers)?) {
         (Some(_), Some(_)) => Err(JwtRejection::Ambiguous),
@@ -66,7 +66,7 @@ fn from_protocols(headers: &HeaderMap) -> Result<Option<&[u8]>, JwtRejection> {
     Ok(Some(token.as_bytes()))
 }
 
-/// No letter of a token needs to be escaped in a query.
+/// No character of a token needs escaping in a query.
 fn from_query<'r>(query: &'r str, name: &str) -> Result<Option<&'r [u8]>, JwtRejection> {
     let mut values = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
     let token = values.next().map(|(_, token)| token.as_bytes());

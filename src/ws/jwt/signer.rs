@@ -1,4 +1,4 @@
-//! [`JwtSigner`]: makes tokens, where the server that checks them is also the one that signs people in.
+//! [`JwtSigner`]: makes tokens, for a server that both signs users in and checks their tokens.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -65,13 +65,13 @@ impl JwtSigner {
     ///
     /// # Errors
     ///
-    /// As [`sign_with`](Self::sign_with); for such a token there is no cause.
+    /// As [`sign_with`](Self::sign_with), whose errors cannot occur here.
     pub fn sign(&self, user: &UserId, lifetime: Duration) -> Result<String, SignError> {
         self.sign_with(user, lifetime, &Map::new())
     }
 
-    /// As [`sign`](Self::sign), with more claims. What says whom the token is for and how long (`sub`, `aud`, `iss`,
-    /// `iat`, `exp`) is set here, whatever they say.
+    /// As [`sign`](Self::sign), with more claims. The user, the audience, the issuer and the times (`sub`, `aud`,
+    /// `iss`, `iat`, `exp`) are always set by the signer.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-/// Shows nothing of the key.
+/// Does not show the key.
 impl fmt::Debug for JwtSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtSigner")

@@ -16,8 +16,8 @@ use crate::clock::Moment;
 
 /// A token that was accepted: an axum extractor, for WebSockets and for any other route.
 ///
-/// `C` is what its claims are read as, all of them, with the route's own. A request without a good token gets status
-/// 401 and a line that says why, and does not reach the route; `Option<Jwt>` lets those in that bring none at all.
+/// `C` is the type that all its claims are read as. A request without a valid token gets status 401 and a line that
+/// says why, and does not reach the route; `Option<Jwt>` also accepts requests without any token.
 ///
 /// ```
 /// use axum::{Extension, Router, response::Response, routing::get};
@@ -48,24 +48,24 @@ pub struct Jwt<C = serde_json::Value> {
     /// The moment when the token was checked. Later channels and revocations are greater.
     checked: Moment,
     source: Source,
-    /// Accepted it, and accepts the one that replaces it.
+    /// Has accepted this token, and checks the one that replaces it.
     verifier: JwtVerifier,
 }
 
 impl<C> Jwt<C> {
-    /// Returns what the token says.
+    /// Returns the token's claims.
     #[must_use]
     pub fn claims(&self) -> &C {
         &self.claims
     }
 
-    /// Returns what the token says, by value.
+    /// Returns the token's claims, by value.
     #[must_use]
     pub fn into_claims(self) -> C {
         self.claims
     }
 
-    /// Returns whose token it is.
+    /// Returns the token's user.
     #[must_use]
     pub fn user(&self) -> &UserId {
         &self.user
@@ -77,7 +77,7 @@ impl<C> Jwt<C> {
         self.expires
     }
 
-    /// Returns that by the clock of timers.
+    /// Returns that time by the timers' clock.
     pub(in crate::ws) fn expires_at(&self) -> Option<Instant> {
         ends_at(self.expires)
     }
@@ -92,13 +92,13 @@ impl<C> Jwt<C> {
         &self.verifier
     }
 
-    /// Tells whether the answer has to name the subprotocol `bearer`.
+    /// Returns whether the answer has to name the subprotocol `bearer`.
     pub(in crate::ws) fn is_from_subprotocol(&self) -> bool {
         self.source == Source::Subprotocol
     }
 }
 
-/// Shows the user and the end, and no claim: these are the user's own affair.
+/// Shows the user and the expiry, but no claims, which are private.
 impl<C> fmt::Debug for Jwt<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwt").field("user", &self.user).field("expires", &self.expires).finish_non_exhaustive()
@@ -106,13 +106,13 @@ impl<C> fmt::Debug for Jwt<C> {
 }
 
 impl JwtVerifier {
-    /// Returns what a token says, if it is accepted.
+    /// Returns a token's user and claims, if it is accepted.
     ///
-    /// For tokens that come by other ways than a request's head; routes take a [`Jwt`] as an argument.
+    /// For tokens that do not come in a request's head; routes take a [`Jwt`] as an argument.
     ///
     /// # Errors
     ///
-    /// The first reason to refuse it, in the order of [`JwtError`]. It holds nothing of the token.
+    /// The first reason to refuse the token, in the order of [`JwtError`]. The error holds no part of the token.
     pub fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<Jwt<C>, JwtError> {
         self.verify_from(token.as_bytes(), Source::Elsewhere)
     }

@@ -1,4 +1,4 @@
-//! [`JwtVerifier`]: which tokens are accepted.
+//! [`JwtVerifier`]: decides which tokens are accepted.
 //!
 //! Verifying is a pure function of the token, the settings and the time, and takes time linear in a token that is
 //! not too long. Nothing is read from a claim before the signature is known to be right, and each part is parsed
@@ -17,12 +17,12 @@ use super::key::{JwtKey, JwtKeyError};
 use crate::channel::UserId;
 use crate::sync::Arc;
 
-/// The longest token that is looked at, in bytes, unless [`JwtVerifier::max_token_size`] says otherwise.
+/// The longest token that is checked, in bytes, unless [`JwtVerifier::max_token_size`] says otherwise.
 pub const MAX_TOKEN_SIZE: usize = 8 << 10;
 
 const LEEWAY: Duration = Duration::from_secs(30);
 
-/// Says which JSON Web Tokens (RFC 7519) are accepted: signed by whom, for whom, until when. Cheap to clone.
+/// Decides which JSON Web Tokens (RFC 7519) are accepted, by key, audience and time. Cheap to clone.
 ///
 /// Routes that take a [`Jwt`](super::Jwt) find it on the router, as an [`Extension`](axum::Extension).
 ///
@@ -74,11 +74,11 @@ impl JwtVerifier {
     /// claim `aud`, so that what a user got for another one does not open this.
     ///
     /// Of several keys each needs an [id](JwtKey::id), by which a token says which one is its own (`kid`); one may be
-    /// without, for tokens that say nothing. A key that is alone and has no id is asked whatever a token says.
+    /// without an id, for tokens that name none. A single key without an id is used for every token.
     ///
     /// # Errors
     ///
-    /// When there is no key, or two have the same id.
+    /// When `keys` is empty, or two keys have the same id.
     pub fn new(keys: impl IntoIterator<Item = JwtKey>, audience: impl Into<String>) -> Result<Self, JwtKeyError> {
         let keys: Vec<JwtKey> = keys.into_iter().collect();
         if keys.is_empty() {
@@ -114,24 +114,24 @@ impl JwtVerifier {
         self.with(|settings| settings.issuer = Some(issuer.into()))
     }
 
-    /// Sets how far the issuer's clock may be from this one: a token is accepted so much before its beginning, and
-    /// so much after its end, which is when its connections are closed too. 30 s by default.
+    /// Sets how far the issuer's clock may be from this one: a token is accepted this long before its start, and this
+    /// long after its expiry, which is when its connections are closed, too. 30 s by default.
     #[must_use]
     pub fn leeway(self, leeway: Duration) -> Self {
         self.with(|settings| settings.leeway = leeway)
     }
 
-    /// Sets the size of the largest token, in bytes; 8 KiB by default. A larger one is not looked at.
+    /// Sets the size of the largest token, in bytes; 8 KiB by default. A larger one is refused unread.
     #[must_use]
     pub fn max_token_size(self, bytes: usize) -> Self {
         self.with(|settings| settings.max_token_size = bytes)
     }
 
-    /// Accepts only tokens for which `check` is true; it is asked last, and each time.
+    /// Accepts only tokens for which `check` returns true; it is called last, and for every token.
     ///
-    /// This is what keeps a revoked user out. [`User::revoke`](crate::group::offline::User::revoke) ends the
-    /// connections there are; the user's token is still good, and would open the next one. Remember when a user was
-    /// revoked, and refuse what was issued before:
+    /// This keeps a revoked user out. [`User::revoke`](crate::group::offline::User::revoke) ends the open connections;
+    /// the user's token is still valid, and would open the next one. Remember when a user was revoked, and refuse
+    /// tokens issued before:
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -141,12 +141,12 @@ impl JwtVerifier {
     /// use fanfare::ws::JwtVerifier;
     /// use fanfare::ws::jwt::{JwtError, JwtSigner};
     ///
-    /// // As long as tokens live, an entry has to be kept; and in a database, if it is to outlive the process.
+    /// // Keep an entry as long as tokens live; in a database, if it has to survive a restart.
     /// let revoked: Arc<Mutex<HashMap<String, SystemTime>>> = Arc::default();
     ///
     /// let look = Arc::clone(&revoked);
     /// let verifier = JwtVerifier::hs256(&[7; 32], "chat")?.check(move |claims| {
-    ///     let revoked = look.lock().expect("nobody panics with it");
+    ///     let revoked = look.lock().expect("no thread panics with the lock");
     ///     let since = claims.subject().and_then(|user| revoked.get(user));
     ///     since.is_none_or(|since| claims.issued().is_some_and(|issued| issued > *since))
     /// });
@@ -155,8 +155,8 @@ impl JwtVerifier {
     /// let token = JwtSigner::hs256(&[7; 32], "chat")?.sign(&mallory, Duration::from_secs(900))?;
     /// assert!(verifier.verify::<serde_json::Value>(&token).is_ok());
     ///
-    /// // In this order: a connection that begins in between is seen by `revoke`.
-    /// revoked.lock().expect("nobody panics with it").insert(mallory.to_string(), SystemTime::now());
+    /// // In this order: `revoke` ends a connection that begins in between.
+    /// revoked.lock().expect("no thread panics with the lock").insert(mallory.to_string(), SystemTime::now());
     /// // channels.user(&mallory).revoke();
     /// assert_eq!(verifier.verify::<serde_json::Value>(&token).err(), Some(JwtError::Refused));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -174,11 +174,11 @@ impl JwtVerifier {
         self.with(|settings| settings.user = Some(Arc::new(user)))
     }
 
-    /// Takes a token from this parameter of the address too, where the request brings none in a header.
+    /// Also takes a token from this query parameter, if the request has none in a header.
     ///
-    /// **A danger.** Addresses are written down: in the logs of every proxy on the way, in a browser's history, in
-    /// traces. A reader of these can act as the user until the token ends. Only for clients that can send neither a
-    /// header nor a subprotocol, and with tokens that live for seconds.
+    /// **Dangerous.** Addresses are recorded: in the logs of every proxy on the way, in a browser's history, in traces.
+    /// A reader of these can act as the user until the token expires. Only for clients that can send neither a header
+    /// nor a subprotocol, and with tokens that live for seconds.
     #[must_use]
     pub fn allow_query_parameter(self, name: impl Into<String>) -> Self {
         self.with(|settings| settings.query_parameter = Some(name.into()))
@@ -203,7 +203,7 @@ impl JwtVerifier {
         Ok(Verified { user: settings.user_of(&claims)?, claims, expires })
     }
 
-    /// Returns how long a token may be.
+    /// Returns the greatest length of a token.
     pub(super) fn longest(&self) -> usize {
         self.0.max_token_size
     }
@@ -218,7 +218,7 @@ impl JwtVerifier {
     }
 }
 
-/// What a token proves.
+/// A verified token.
 pub(super) struct Verified {
     pub(super) claims: TokenClaims,
     pub(super) user: UserId,
@@ -226,7 +226,7 @@ pub(super) struct Verified {
 }
 
 impl Settings {
-    /// Returns the claims of a token whose signature is right.
+    /// Returns the claims of a token whose signature is valid.
     fn signed_claims(&self, token: &[u8]) -> Result<Map<String, Value>, JwtError> {
         let malformed = JwtError::Malformed;
         let at = token.iter().rposition(|byte| *byte == b'.').ok_or(malformed)?;
@@ -289,7 +289,7 @@ fn object(part: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// Shows what is accepted, and nothing of the keys but their names.
+/// Shows the settings, and of the keys only their names.
 impl fmt::Debug for JwtVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtVerifier")

@@ -1,9 +1,9 @@
 //! Agrees on permessage-deflate (RFC 7692, section 7.1) from the head of a request alone.
 //!
-//! What is agreed is always the same, but for windows: each side compresses each message on its own. So one compressed
-//! [`Frame`](crate::frame::Frame::deflated) serves every client, and a client that says nothing costs no memory; a
-//! window per connection would be 300 KB of it. [`Decoder::with_deflate`](super::decoder::Decoder::with_deflate)
-//! reads what the client then sends.
+//! The agreement is always the same, except for windows: each side compresses each message on its own. So one
+//! compressed [`Frame`](crate::frame::Frame::deflated) serves every client, and a silent client costs no memory; a
+//! window per connection would cost 300 KB. [`Decoder::with_deflate`](super::decoder::Decoder::with_deflate) reads what
+//! the client then sends.
 //!
 //! Pure, and linear in the length of the headers.
 
@@ -18,7 +18,7 @@ const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_
 /// The window that shared frames are compressed with, as the base-2 logarithm of its size.
 const WINDOW_BITS: u8 = 15;
 
-/// What was agreed: the answer to give, and what may be sent after it.
+/// The agreed parameters: the answer to send, and which frames may follow it.
 ///
 /// ```
 /// use fanfare::ws::deflate::negotiate;
@@ -51,8 +51,8 @@ impl Agreement {
         })
     }
 
-    /// Tells whether compressed frames may be sent to this client: not to one that wants a smaller window
-    /// than they are made with. It gets all of them as they are, which is always allowed (section 6).
+    /// Returns whether this client accepts compressed frames: not if it asks for a smaller window than they use.
+    /// Such a client gets uncompressed frames, which are always allowed (section 6).
     #[must_use]
     pub fn compresses(&self) -> bool {
         self.server_window.is_none_or(|bits| bits >= WINDOW_BITS)
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_header_of_a_megabyte_takes_linear_time() {
-        // Quadratic time would be hours.
+        // In quadratic time this would take hours.
         let started = std::time::Instant::now();
         for piece in
             ["x,", ",", " ", "permessage-deflate; x=\"\\1\", ", "x; x; ", "permessage-deflate;client_max_window_bits;"]

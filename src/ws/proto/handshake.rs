@@ -23,10 +23,10 @@ pub use super::refusal::HandshakeError;
 /// What RFC 6455 appends to every key before hashing it.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// What a client offers right before a token: see [`choose_protocol`].
+/// The subprotocol that a client offers right before a token: see [`choose_protocol`].
 pub(in crate::ws) const BEARER: &str = "bearer";
 
-/// The last six bits of a key say nothing, and some clients do not clear them: the RFC's own example
+/// The last six bits of a key are unused, and some clients do not clear them: the RFC's own example
 /// of a key, `AQIDBAUGBwgJCgsMDQ4PEC==`, has them set.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -101,14 +101,14 @@ pub fn accept_key(key: &str) -> HeaderValue {
 
 /// Returns the subprotocol to answer with: of those that the client offers, the first in `supported`.
 ///
-/// The server's order decides, because it is the server that knows which of its protocols is the newer one. Nothing
-/// is chosen that the client did not offer in just these letters; a browser would close the connection. `None` means
-/// to answer without `Sec-WebSocket-Protocol`. Whether to go on then is for the caller to decide: the RFC lets it.
+/// The server's order decides, because it is the server that knows which of its protocols is the newer one. The
+/// choice is always one that the client offered, in the same letters; otherwise a browser would close the connection.
+/// `None` means to answer without `Sec-WebSocket-Protocol`; the RFC lets the caller accept or refuse the request then.
 ///
-/// A browser has no other way to send a token than to offer it, behind the name `bearer`. So what is offered right
-/// behind `bearer`, in any case, is never chosen, whatever `supported` says: an answer would be the place where it leaks.
+/// A browser can send a token only as an offered subprotocol, right after the name `bearer`. So the offer right after
+/// `bearer`, in any case, is never chosen, even if `supported` lists it: the answer would leak the token.
 ///
-/// The headers are read once, and for each name in them `supported` is.
+/// Reads the headers once, and `supported` once for each offered name.
 ///
 /// # Examples
 ///
@@ -138,7 +138,7 @@ pub fn choose_protocol<'a>(headers: &HeaderMap, supported: &[&'a str]) -> Option
 pub(in crate::ws) fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
     let items = lists.flat_map(|list| list.split(',')).map(|item| item.trim_matches([' ', '\t']));
-    // An empty element of a list is none (RFC 9110, section 5.6.1).
+    // An empty element of a list does not count (RFC 9110, section 5.6.1).
     items.filter(|item| !item.is_empty())
 }
 
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_header_of_a_megabyte_takes_linear_time() {
-        // Quadratic time would be hours.
+        // In quadratic time this would take hours.
         let started = std::time::Instant::now();
         for piece in ["x,", ",", " ", "chat.v1,", "chat"] {
             let long = piece.repeat((1 << 20) / piece.len());

@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn an_origin_of_a_megabyte_takes_linear_time() {
-        // Quadratic time would be hours.
+        // In quadratic time this would take hours.
         let started = std::time::Instant::now();
         for piece in ["x,", ",", " ", "chat.v1,", "chat"] {
             let long = piece.repeat((1 << 20) / piece.len());

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 /// Why a request to open a WebSocket was refused.
 ///
-/// As a response it is plain text that names the header and the fix, and nothing of what was sent.
+/// As a response it is plain text that names the header and the fix, and repeats nothing from the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -29,7 +29,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Returns what it is called in a label.
+    /// Returns its name in a metric's label.
     pub(in crate::ws) fn label(self) -> &'static str {
         match self {
             Self::NotHttp11 => "not http/1.1",

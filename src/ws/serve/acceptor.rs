@@ -30,7 +30,7 @@ const REFUSALS_AT_A_TIME: usize = 64;
 /// How long a refused client may take to read its response.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
-/// What every connection needs of its server.
+/// The server's state that every connection needs.
 pub(super) struct Acceptor {
     router: TowerToHyperService<Router>,
     http: http1::Builder,
@@ -52,10 +52,10 @@ impl Acceptor {
         L: Listener<Addr: Clone + Sync + 'static>,
     {
         loop {
-            // A listener waits before it tries again when the process has no file left for a socket.
+            // The listener itself waits before a retry when the process has no free descriptor.
             let (io, address) = listener.accept().await;
             if let Some(stream) = (&io as &dyn Any).downcast_ref::<TcpStream>() {
-                // Fails when the client is gone already: its connection finds out.
+                // Fails if the client has disconnected, which its connection notices.
                 let _ = stream.set_nodelay(true);
             }
             let ip = (&address as &dyn Any).downcast_ref::<SocketAddr>().map(SocketAddr::ip);
@@ -85,7 +85,7 @@ impl Acceptor {
             self.router.call(request)
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service).with_upgrades());
-        // How a connection breaks concerns its client alone.
+        // An error of a connection concerns only its client.
         tokio::select! {
             _ = connection.as_mut() => return,
             () = self.tracker.reached(ServerPhase::Draining) => {}

@@ -1,4 +1,4 @@
-//! [`Caps`]: how many connections a server takes, in all and from one address. Plain values.
+//! [`Caps`]: how many connections a server accepts, in total and from one address. Plain values.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(super) struct Caps {
     pub(super) connections: usize,
     pub(super) per_address: usize,
-    /// Connections from this host count towards the total alone: they may all be those of a proxy.
+    /// Connections from this host count only towards the total: they may all come from a proxy.
     pub(super) spares_loopback: bool,
 }
 
@@ -19,7 +19,7 @@ pub(super) enum Full {
 }
 
 impl Full {
-    /// Returns what it is called in a label.
+    /// Returns its name in a metric's label.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Server => "server",
@@ -29,13 +29,13 @@ impl Full {
 }
 
 impl Caps {
-    /// Returns the network that a connection counts for; `None` if it counts towards the total alone.
+    /// Returns the network that a connection counts towards; `None` if it counts only towards the total.
     pub(super) fn network(self, address: Option<IpAddr>) -> Option<IpAddr> {
         let counted = address.filter(|address| !(self.spares_loopback && address.to_canonical().is_loopback()));
         counted.map(network)
     }
 
-    /// Returns the cap that one more connection would break, where `open` are there in all and `from_there` from
+    /// Returns the cap that another connection would break, with `open` connections in total and `from_there` from
     /// its network, if that is counted.
     pub(super) fn full(self, open: usize, from_there: Option<usize>) -> Option<Full> {
         if open >= self.connections {

@@ -10,25 +10,25 @@ use crate::sync::Arc;
 pub struct Counters(pub(super) Arc<Tracker>);
 
 impl Counters {
-    /// Returns how many connections were taken in so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.0.counts().accepted
     }
 
-    /// Returns how many connections were turned away for a cap so far.
+    /// Returns the number of connections refused by a cap so far.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.counts().refused
     }
 
-    /// Returns how many connections there are, channels included.
+    /// Returns the number of open connections, channels included.
     #[must_use]
     pub fn open(&self) -> usize {
         self.0.counts().open
     }
 
-    /// Returns how many of them are channels.
+    /// Returns how many of the open connections are channels.
     #[must_use]
     pub fn channels(&self) -> usize {
         self.0.counts().channels

@@ -1,8 +1,7 @@
 //! [`serve`]: an accept loop that bounds what clients can take, and ends in order.
 //!
 //! One future accepts. Each connection has a task of its own, which speaks HTTP until the connection
-//! is over or becomes a channel; from then on the channel's task has it. What all of them share is
-//! in [`Tracker`].
+//! ends or becomes a channel, which has its own task. Their shared state is in [`Tracker`].
 
 mod acceptor;
 mod caps;
@@ -50,8 +49,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// *Not* bounded is what a handler does: how long it takes, how it reads a request's body, and how long
 /// a client takes to read the response.
 ///
-/// Other listeners are served alike, for TLS say. Its `accept` should hand out connections that are
-/// ready: while it waits for the handshake of one client no other gets in. Connections whose address
+/// Other listeners work the same way, for example for TLS. Their `accept` should return connections that are
+/// ready: while it waits for one client's handshake, no other client is accepted. Connections whose address
 /// is not a [`SocketAddr`](std::net::SocketAddr) are not counted per address.
 ///
 /// # Examples
@@ -108,8 +107,8 @@ where
 
 /// A server to be configured and awaited: see [`serve`].
 ///
-/// Awaited, it resolves when [`shutdown_on`](Self::shutdown_on) has told it to end and all connections
-/// are gone; without that, never.
+/// Awaited, it resolves when the signal of [`shutdown_on`](Self::shutdown_on) has come and all connections
+/// have ended; without a signal, never.
 ///
 /// # Cancel safety
 ///
@@ -126,9 +125,9 @@ pub struct Server<L> {
 }
 
 impl<L> Server<L> {
-    /// Sets how many connections there may be, channels included; 10 000 by default.
+    /// Sets the most open connections, channels included; 10 000 by default.
     ///
-    /// One more gets a response 503 that says so, or is closed without a word when many are refused at
+    /// A further connection gets a response 503 that says so, or is closed without one when many are refused at
     /// once. The operating system has a cap of its own: on one file per connection, often 1024.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.caps.connections = count;
@@ -166,7 +165,8 @@ impl<L> Server<L> {
 
     /// Sets how many headers a request may have; 100 by default.
     ///
-    /// More get a response 431. A count that is set costs an allocation per request; the default does not.
+    /// A request with more gets a response 431. A limit that is set costs an allocation per request; the default does
+    /// not.
     pub fn max_headers(mut self, count: usize) -> Self {
         self.http.max_headers(count);
         self
@@ -175,8 +175,8 @@ impl<L> Server<L> {
     /// Ends the server in order when `signal` resolves.
     ///
     /// From then on nothing is accepted. Requests that have begun are answered; every channel gets what
-    /// waits for it and then a close with code 1001, also one that is opened meanwhile. A connection is
-    /// over when its handler is as well. What is left after [`drain_timeout`](Self::drain_timeout) is
+    /// waits for it and then a close with code 1001, also a channel opened meanwhile. A connection has
+    /// ended when its handler has ended, too. A connection left after [`drain_timeout`](Self::drain_timeout) is
     /// cut off: its socket is closed, and its handler sees the end of its channel but is not waited for.
     pub fn shutdown_on(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.signal = Box::pin(signal);

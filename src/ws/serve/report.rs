@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections that were over within the time. Clients that never answered their close are among them
-    /// when the channel gave them up before.
+    /// Connections that ended within the time, including clients that did not answer the close before their channel's
+    /// own deadline.
     pub ended: usize,
-    /// Connections that were cut off when the time was up.
+    /// Connections that were cut off after the time.
     pub cut: usize,
 }

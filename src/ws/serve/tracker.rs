@@ -41,7 +41,7 @@ pub(super) struct Tracker {
 struct Inner {
     open: usize,
     by_network: HashMap<IpAddr, usize>,
-    /// Those connections that are channels by now.
+    /// The connections that have become channels.
     channels: HashMap<ChannelId, Arc<Link>>,
     accepted: u64,
     refused: u64,
@@ -69,7 +69,7 @@ impl Tracker {
         Arc::new(Self { inner: Mutex::default(), phase, emptied: Notify::new() })
     }
 
-    /// Takes a connection in; one without an address counts towards the total alone.
+    /// Admits a connection; one without an address counts only towards the total.
     pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>, caps: Caps) -> Result<Arc<ConnectionPermit>, Full> {
         let network = caps.network(address);
         let mut inner = lock(&self.inner);
@@ -88,11 +88,11 @@ impl Tracker {
 
     /// Resolves when `phase` is reached.
     pub(super) async fn reached(&self, phase: ServerPhase) {
-        // The sender is ours: it lives.
+        // `self` owns the sender, so it is not dropped.
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 
-    /// Ends the open connections: in order, and by cutting off those that are left after `timeout`.
+    /// Ends the open connections in order, and cuts off those left after `timeout`.
     pub(super) async fn drain(&self, timeout: Option<Duration>) -> ShutdownReport {
         let (open, channels) = self.enter(ServerPhase::Draining);
         observe::draining(open);
@@ -113,13 +113,13 @@ impl Tracker {
             None => farewell.await,
         }
         let cut = self.cut();
-        // Nothing came since: what is not cut has ended.
+        // No connection came since: those that are not cut off have ended.
         let ended = open - cut;
         observe::drained(ended, cut);
         ShutdownReport { ended, cut }
     }
 
-    /// Cuts off what is open; returns how many that were.
+    /// Cuts off the open connections; returns their number.
     pub(super) fn cut(&self) -> usize {
         let (open, channels) = self.enter(ServerPhase::Over);
         channels.iter().for_each(Link::die);
@@ -137,7 +137,7 @@ impl Tracker {
         lock(&self.inner).open
     }
 
-    /// Returns how many connections there are and have been.
+    /// Returns the numbers of connections, now and so far.
     pub(super) fn counts(&self) -> Counts {
         let inner = lock(&self.inner);
         let (accepted, refused, open) = (inner.accepted, inner.refused, inner.open);
@@ -150,7 +150,7 @@ fn say_goodbye(link: &Arc<Link>) {
     link.close(CloseCode::GOING_AWAY, "the server is going away");
 }
 
-/// The right of one connection to be there, under the caps: given back when this is dropped.
+/// A connection's permit under the caps, returned when dropped.
 pub(in crate::ws) struct ConnectionPermit {
     tracker: Arc<Tracker>,
     network: Option<IpAddr>,
@@ -208,7 +208,7 @@ impl Drop for ListedChannel {
 
 /// Goes with each request, as an extension: the permit of the connection that the request came on.
 ///
-/// Weak, so that a request which somebody keeps does not keep the permit; only the connection does.
+/// Weak, so that only the connection keeps the permit, and not a request that outlives it.
 #[derive(Clone)]
 pub(super) struct PermitHandle(Weak<ConnectionPermit>);
 

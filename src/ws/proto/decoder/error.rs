@@ -8,10 +8,10 @@ use crate::frame::close_code::CloseCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit was set that nothing agreed on gives a meaning here: the first one marks a compressed message,
-    /// in the first of its frames.
+    /// A reserved bit was set that no agreed extension defines here: with permessage-deflate, the first one marks a
+    /// compressed message, in its first frame.
     ReservedBits,
-    /// The opcode, in the variant, is one that nobody has defined.
+    /// A frame had an undefined opcode, which the variant holds.
     ReservedOpcode(u8),
     /// A frame was not masked; a client has to mask all of them.
     Unmasked,
@@ -37,7 +37,8 @@ pub enum ProtocolError {
     TextNotUtf8,
     /// A frame declared more than [`Limits::max_frame_size`](super::Limits::max_frame_size).
     FrameTooBig,
-    /// A message grew past [`Limits::max_message_size`](super::Limits::max_message_size), or took too much for that on the wire.
+    /// A message exceeded [`Limits::max_message_size`](super::Limits::max_message_size), or was too long for it on the
+    /// wire.
     MessageTooBig,
     /// A message held more than 128 empty frames before its last one.
     TooManyEmptyFragments,

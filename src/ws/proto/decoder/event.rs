@@ -1,11 +1,11 @@
-//! [`DecoderEvent`]: what comes out of the decoder.
+//! [`DecoderEvent`]: the decoder's output.
 
 use bytes::Bytes;
 
 use super::error::ProtocolError;
 use crate::frame::close_code::CloseCode;
 
-/// What a client has said.
+/// A message, a control frame, or the close of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecoderEvent {
     /// A text message, complete; the bytes are valid UTF-8.
@@ -14,7 +14,7 @@ pub enum DecoderEvent {
     Binary(Bytes),
     /// A ping, to be answered by a pong with the same payload.
     Ping(Bytes),
-    /// An answer to a ping, or a heartbeat nobody asked for.
+    /// An answer to a ping, or an unsolicited heartbeat.
     Pong(Bytes),
     /// The client closes, or answers our close; nothing comes after it.
     Close {

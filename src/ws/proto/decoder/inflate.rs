@@ -23,7 +23,7 @@ pub(super) struct Inflater {
 }
 
 impl Inflater {
-    /// Bytes of memory that one takes up, whatever it is fed; 32 KiB of them are the window.
+    /// Bytes of memory of an inflater, for any input; 32 KiB of them are the window.
     pub(super) const SIZE: usize = 48 << 10;
 
     /// Creates an inflater for a message whose frames may declare `max_wire` bytes together.
@@ -39,7 +39,7 @@ impl Inflater {
 
     /// Inflates from the front of `wire` into `plain`: returns how much came out and whether there may be more.
     ///
-    /// What came out counts even when the next byte is an error: where a read ended must not decide about it.
+    /// The output counts even when the next byte is an error: the result must not depend on where a read ended.
     pub(super) fn step(&mut self, wire: &mut &[u8], plain: &mut [u8]) -> (usize, Result<bool, ProtocolError>) {
         let before = (self.stream.total_in(), self.stream.total_out());
         let status = self.stream.decompress(wire, plain, FlushDecompress::None);
@@ -63,9 +63,9 @@ impl Inflater {
         (made, more)
     }
 
-    /// Says whether the message may end here, with what it leaves out put back.
+    /// Returns whether the message may end here, after the omitted bytes are put back.
     pub(super) fn ends_here(&mut self) -> bool {
-        // Lenient where nothing can be lost: an empty message without its one byte, a final block without the next.
+        // Lenient where no data can be lost: an empty message without its one byte, a final block without a next one.
         if self.between_streams {
             return true;
         }

@@ -3,10 +3,10 @@
 /// How much a client may send at once.
 ///
 /// Messages may come in any number of frames of any size, so a limit for frames alone bounds nothing;
-/// it only refuses earlier. Control frames count towards neither: they hold 125 bytes at the most.
+/// it only refuses earlier. Control frames count towards neither limit: they hold at most 125 bytes.
 ///
-/// Of a compressed message, the inflated bytes count as the message's, and the first one too many ends it. On the
-/// wire, its frames together may take twice as many and 1 KiB: compressed data that stands for nothing ends too.
+/// For a compressed message, the inflated bytes count, and the first byte too many is an error. On the wire, its frames
+/// together may have twice as many bytes plus 1 KiB, which bounds compressed data that inflates to nothing.
 ///
 /// # Examples
 ///
@@ -23,7 +23,7 @@
 pub struct Limits {
     /// The most payload bytes that one frame may declare, as on the wire; by default what the message may have.
     ///
-    /// What does not shrink is a little longer compressed: a limit as small as that of the message would refuse some
+    /// Incompressible data is a little longer compressed: a limit equal to that of the message would refuse some
     /// messages that just fit.
     pub max_frame_size: usize,
     /// The most payload bytes of one message, over all its frames, inflated; 1 MiB by default.

@@ -94,7 +94,7 @@ impl PartialMessage {
             self.payload.reserve_exact(self.payload.len().max(fitting.len()).min(room));
         }
         self.payload.extend_from_slice(fitting);
-        // Before the limit: what came first is what is wrong, however much of it was inflated at once.
+        // Checked before the limit: the first error in the stream counts, however much is inflated at once.
         self.check_arrived()?;
         if fitting.len() < inflated.len() {
             return Err(ProtocolError::MessageTooBig);
