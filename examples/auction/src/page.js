@@ -314,7 +314,7 @@ function drawNotices() {
       outbid: ["You were outbid", `now ${money(amount)}`],
       won: ["You won", `for ${money(amount)}`],
       lost: ["You did not win", `went for ${money(amount)}`],
-      ended: amount === null ? ["Not sold", "nobody bid"] : ["Sold", `for ${money(amount)}`],
+      ended: amount === null ? ["Not sold", "no bids"] : ["Sold", `for ${money(amount)}`],
     };
     const line = element("div", "notice");
     line.dataset.news = news;

@@ -262,7 +262,7 @@ pub(crate) mod tests {
         assert!(error.contains("is not a file of this auction; choose another file with DATA"), "{error}");
         RedbStore::open(&file).expect("nothing was done to it");
         std::fs::write(&file, "something else").expect("it can be written");
-        Store::open(&file).expect_err("it is no database");
+        Store::open(&file).expect_err("it is not a database");
         assert_eq!(std::fs::read(&file).expect("it is there"), b"something else");
         std::fs::remove_dir_all(folder).expect("it was there");
     }

@@ -56,7 +56,7 @@ fn bid(tab: &Tab<'_>, lot: u64, amount: Option<&str>) {
     tab.click(&format!("#lot-{lot} form button"));
 }
 
-/// Waits until the lot has this price, leader, and standing of who looks at it.
+/// Waits until the lot shows this price, leader, and role of the tab's user.
 fn wait_for_price(tab: &Tab<'_>, lot: u64, price: &str, leader: &str, you: &str) {
     tab.wait_for(&format!(
         "const card = document.querySelector('#lot-{lot}'); const text = what => card.querySelector(what).textContent;
@@ -202,7 +202,7 @@ fn two_users_bid_and_each_outbid_user_gets_a_notice_online_or_away_and_across_a_
     }
     bob.open(&auction.url("/"));
     wait_until_ready(&bob);
-    // Unread is told first, then what waits, and the clock is set after both were sent.
+    // `unread` comes first, then the waiting notices; the clock is set after both were sent.
     bob.wait_for("return document.querySelectorAll('.notice').length === 0");
 }
 

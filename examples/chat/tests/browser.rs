@@ -62,7 +62,7 @@ fn two_people_chat_and_a_newcomer_sees_what_was_said() {
     say(&bob, talk[3]);
     wait_for_messages(&bob, &talk);
 
-    // Who types is seen to, and seen to have stopped by what is said.
+    // A typing user is shown, until the message arrives.
     bob.fill("#text", "The place ");
     ada.wait_for("return document.querySelector('#typing').textContent === 'Bob is typing'");
     let pictures = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
@@ -87,7 +87,7 @@ fn tabs_are_one_person_and_one_name_may_be_two() {
     wait_for_users(&ada, 2);
     let ids = "return new Set([...document.querySelectorAll('#users small')].map(e => e.textContent)).size === 2";
     other.wait_for(ids);
-    // One's own words are one's own in each tab, and nobody else's.
+    // A user's own messages are marked as own in each tab, and only there.
     say(&ada, "from my second tab");
     ada.switch_to(&first);
     ada.wait_for("return document.querySelectorAll('.said.mine').length === 1");

@@ -180,7 +180,7 @@ async fn a_repeated_message_is_delivered_once() {
 }
 
 #[tokio::test]
-async fn typing_is_presence() {
+async fn typing_reaches_the_other_members_as_presence() {
     let chat = start();
     let (mut ada, _) = Client::join(&chat, "lobby", "Ada", &key("ada")).await;
     let (mut bob, _) = Client::join(&chat, "lobby", "Bob", &key("bob")).await;

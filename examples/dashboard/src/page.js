@@ -11,7 +11,7 @@ import { $, element, face, showState, signIn } from "./start.js";
 
 /** The least and the greatest time span of a chart, in milliseconds. */
 const [SHORTEST, LONGEST] = [30_000, 120_000];
-/** Lines are interrupted over longer gaps, in milliseconds: nobody was viewing then. */
+/** Lines are interrupted over longer gaps, in milliseconds: there were no viewers then. */
 const GAP = 3_000;
 /** A user without input for this long is idle, in milliseconds. */
 const IDLE = 15_000;

@@ -1,4 +1,4 @@
-//! The dashboard in real browsers: two people who look at one machine, at each other, and away.
+//! The dashboard in real browsers: two users view one machine and each other, and hide their pages.
 
 #![allow(missing_docs, reason = "tests")]
 
@@ -106,7 +106,7 @@ fn two_people_look_at_one_machine() {
     desk.click("#post button");
     desk.wait_for("return document.querySelector('#post .problem').textContent === ''");
 
-    // Who is here, on which page, and whether they do anything.
+    // The users, their pages, and whether they are idle.
     show_page(&phone, "alerts");
     show_page(&desk, "activity");
     let of = |user: &str| format!("document.querySelector('#users [data-user={user}]')?.textContent");
@@ -169,7 +169,7 @@ fn two_people_look_at_one_machine() {
     picture(&phone, "phone-dark");
     desk.devtools("Emulation.setEmulatedMedia", &json!({"features": []}));
 
-    // What somebody slips into a name is text. A name of somebody is, too: see the end.
+    // Markup in a metric's name is text. In a user's name, too: see the end.
     post(&program, &token, HOSTILE, json!(1));
     for tab in [&desk, &phone] {
         wait_for_value(tab, HOSTILE, "1");
@@ -203,7 +203,7 @@ fn two_people_look_at_one_machine() {
     desk.wait_for("return !document.hidden");
     wait_for_value(&desk, "orders", "1,234");
     phone.wait_for(&format!("{looking} === '2 looking'"));
-    assert_eq!(desk.run(&format!("return changes.filter((time) => time > {since})")), json!([]), "nobody saw these");
+    assert_eq!(desk.run(&format!("return changes.filter((time) => time > {since})")), json!([]), "the page was hidden");
 
     // What is not watched any more raises no alert.
     show_page(&phone, "alerts");
@@ -227,7 +227,7 @@ fn two_people_look_at_one_machine() {
     for tab in [&desk, &phone] {
         wait_for_value(tab, "orders", "7");
     }
-    // A name of somebody is text, too.
+    // Markup in a user's name is text, too.
     drop(phone);
     let guest = driver.tab(390, 844);
     let name = "<img onerror=hacked=1 src=x>";

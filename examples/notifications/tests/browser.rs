@@ -23,7 +23,7 @@ fn enter(tab: &Tab<'_>, program: &Program, name: &str) {
     is_open(tab);
 }
 
-/// Notifies somebody through the form, and waits for what the page says of it.
+/// Sends a notification by the form, and waits for the page's answer.
 fn notify(tab: &Tab<'_>, to: &str, priority: &str, text: &str, answer: &str) {
     tab.fill("#to", to);
     tab.click(&format!("#compose input[value={priority}] + span"));
@@ -35,7 +35,7 @@ fn notify(tab: &Tab<'_>, to: &str, priority: &str, text: &str, answer: &str) {
     tab.wait_for("return document.querySelector('#text').value === '' && !document.querySelector('#compose').inert");
 }
 
-/// Waits until these are what is unread, the latest first, as is told by the badge and the title.
+/// Waits until these are the unread notifications, latest first, in the list, the badge and the title.
 fn wait_for_unread(tab: &Tab<'_>, expected: &[(&str, &str)]) {
     let expected_items =
         json!(expected.iter().map(|(priority, text)| format!("{priority}: {text}")).collect::<Vec<_>>());
@@ -120,7 +120,7 @@ fn what_ada_says_waits_for_bob_until_he_reads_it_whatever_happens_to_the_server(
     bob.open(&program.url("/"));
     wait_for_unread(&bob, &[coffee, train, report]);
 
-    // Everybody: also who says it, and who is away.
+    // Everyone: the sender, too, and users who are away.
     let closed = ("high", "The office is closed tomorrow. Have a good day off!");
     bob.switch_to(&second);
     is_open(&bob);
@@ -196,7 +196,7 @@ fn names_and_texts_are_text_and_run_nothing() {
     }
     let chips = ada.run("return [...document.querySelectorAll('.chip')].map((e) => e.textContent)");
     assert_eq!(chips, json!(["Everyone", name]));
-    // What the server has against something is told, and what was typed is still there.
+    // A refusal is shown, and the typed text stays.
     ada.fill("#to", "bob");
     ada.fill("#text", " ");
     ada.click("#compose .bar button");
