@@ -101,7 +101,7 @@ fn a_storm_of_joins_and_leaves_amid_sends_loses_nothing_for_who_stays_and_leaves
                     match round % 4 {
                         0 => drop(memberships),
                         1 => drop(near),
-                        2 => assert!((0..NAMES).all(|n| channels.group(&name(n)).remove(near.id()))),
+                        2 => assert!((0..NAMES).all(|n| channels.group(name(n)).remove(near.id()))),
                         _ => drop(far),
                     }
                 }

@@ -156,7 +156,7 @@ fn groups_that_nobody_is_in_are_bounded_and_the_longest_left_goes_first() {
         channels.group_send(format!("group {number}"), "x").expect("json");
     }
     assert_eq!(channels.stats().groups, 10_000);
-    let kept = |number: usize| channels.group(&format!("group {number}")).history(Since::Last(1)).messages.len();
+    let kept = |number: usize| channels.group(format!("group {number}")).history(Since::Last(1)).messages.len();
     let gone: Vec<_> = (0..10_010).filter(|number| kept(*number) == 0).collect();
     assert_eq!(gone.len(), 10);
     assert!(gone.iter().all(|number| *number < 50), "{gone:?}");

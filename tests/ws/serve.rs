@@ -367,7 +367,12 @@ async fn a_shutdown_ends_requests_and_channels_in_order() {
 
 #[tokio::test]
 async fn without_a_drain_timeout_a_shutdown_waits_for_the_last_connection() {
-    let route = async |upgrade: Upgrade| upgrade.run(async |mut channel| Ok(channel.discard().await));
+    let route = async |upgrade: Upgrade| {
+        upgrade.run(async |mut channel| {
+            channel.discard().await;
+            Ok(())
+        })
+    };
     let router = Router::new().route("/", get(route));
     let server = Running::start(router, |server| server.drain_timeout(None).head_timeout(None)).await;
     let mut silent = server.connect().await;
