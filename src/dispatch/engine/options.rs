@@ -31,7 +31,7 @@ impl EmitOptions {
     }
 
     /// Stops the emit at the first failure, as a `Break` does; its report is then
-    /// [stopped](super::Report::is_stopped).
+    /// [stopped](crate::Report::is_stopped).
     #[must_use]
     pub const fn fail_fast(self) -> Self {
         Self { fail_fast: true, ..self }
