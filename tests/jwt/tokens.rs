@@ -550,15 +550,15 @@ fn a_refusal_is_a_plain_line_with_a_challenge() {
 // Over real sockets.
 
 /// A route that welcomes its user, takes refreshes, and answers anything else with "heard".
-async fn chat(token: Jwt, Extension(verifier): Extension<JwtVerifier>, upgrade: Upgrade) -> Response {
-    upgrade.protocols(&["chat.v2"]).signed_in(&token).run(async move |channel| talk(channel, verifier).await)
+async fn chat(token: Jwt, upgrade: Upgrade) -> Response {
+    upgrade.protocols(&["chat.v2"]).signed_in(&token).run(async move |channel| talk(channel).await)
 }
 
-async fn talk(mut channel: Channel, verifier: JwtVerifier) -> Result<(), fanfare::Error> {
-    let sender = channel.sender();
+async fn talk(mut channel: Channel) -> Result<(), fanfare::Error> {
+    let (sender, channels) = (channel.sender(), ChannelBox::new());
     sender.send(&format!("welcome, {}", channel.user().expect("it is signed in")))?;
     while let Some(text) = channel.recv_text().await {
-        if !verifier.take_refresh(&sender, &text?)? {
+        if !channels.answer(&sender, &text?).await? {
             sender.send_text("heard")?;
         }
     }
@@ -738,13 +738,17 @@ async fn a_refresh_extends_the_connection_and_no_other_users_token_does() {
         answer(&mut other, refresh(&sign(&without("exp")))).await,
         refused("token does not say when it expires")
     );
-    let none = refused("token is not a json web token: three parts of base64, joined by dots");
-    assert_eq!(answer(&mut other, json!({ "type": "refresh" })).await, none);
-    assert_eq!(answer(&mut other, json!({ "type": "refresh", "token": 7 })).await, none);
+    for (wrong, says) in [
+        (json!({ "type": "refresh" }), "missing field `token`"),
+        (json!({ "type": "refresh", "token": 7 }), "invalid type: integer"),
+        (refresh("x"), "token is not a json web token"),
+        (refresh(&"x".repeat(10 << 10)), "token is too long"),
+    ] {
+        let answer = answer(&mut other, wrong).await;
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains(says)), "{answer}");
+    }
     other.send(Message::text(r#"{"type":"refreshing","token":"x"}"#)).await.expect("it is sent");
     assert_eq!(next(&mut other).await, Message::text("heard"), "it is the application's");
-    other.send(Message::text(refresh(&"x".repeat(10 << 10)).to_string())).await.expect("it is sent");
-    assert_eq!(next(&mut other).await, Message::text("heard"), "no token is so long");
 
     let exp = now() + 600;
     let answered = answer(&mut client, refresh(&sign(&with("exp", exp)))).await;

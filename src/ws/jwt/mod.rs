@@ -3,7 +3,7 @@
 //! A [`JwtVerifier`] decides which tokens are accepted, and is a layer of the router. A route that takes a [`Jwt`]
 //! is open only to requests with such a token. [`Upgrade::signed_in`](super::Upgrade::signed_in) gives the connection
 //! its user, and an end: with the token, by close code 4401, unless the client sends a new one.
-//! [`ChannelBox::recv`](crate::group::ChannelBox::recv) takes that, or [`JwtVerifier::take_refresh`] without a box.
+//! [`ChannelBox::recv`](crate::group::ChannelBox::recv) takes that.
 //!
 //! A token is looked for in the header `Authorization: Bearer <token>`. A browser's `WebSocket` cannot set headers: it
 //! offers subprotocols, `new WebSocket(url, ["bearer", token])`, and is answered `bearer`. It is never taken from the

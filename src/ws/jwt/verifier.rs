@@ -203,11 +203,6 @@ impl JwtVerifier {
         Ok(Verified { user: settings.user_of(&claims)?, claims, expires })
     }
 
-    /// Returns the greatest length of a token.
-    pub(super) fn longest(&self) -> usize {
-        self.0.max_token_size
-    }
-
     pub(super) fn query_parameter(&self) -> Option<&str> {
         self.0.query_parameter.as_deref()
     }
