@@ -8,6 +8,7 @@
 //! Pure values, no synchronisation.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub const MAX_LEN: usize = 255;
 /// assert_eq!(events.emit(RENAMED, "Ada")?.ran(), 1);
 /// # Ok::<(), fanfare::EventError>(())
 /// ```
+///
+/// Two keys of one payload type are equal if their names are.
 ///
 /// ```compile_fail
 /// # use fanfare::Key;
@@ -80,6 +83,20 @@ impl<T: ?Sized> Clone for Key<T> {
 }
 
 impl<T: ?Sized> Copy for Key<T> {}
+
+impl<T: ?Sized> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl<T: ?Sized> Eq for Key<T> {}
+
+impl<T: ?Sized> Hash for Key<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
 
 impl<T: ?Sized> fmt::Debug for Key<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

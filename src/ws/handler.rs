@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -14,6 +13,7 @@ use crate::group::offline::AttachError;
 use crate::group::{JoinError, JoinErrorReason, PresenceError};
 use crate::name::Key;
 use crate::observe::connections as observe;
+use crate::observe::stderr::write_line;
 use crate::sync::{Arc, guard};
 
 /// The event of a handler that returned an error, or panicked: see [`Upgrade::events`](super::Upgrade::events).
@@ -214,7 +214,6 @@ fn failed(connection: &Connection, cause: Cause, events: Option<&Dispatcher>) {
         events.and_then(|events| events.emit(HANDLER_FAILED, &failed).ok()).is_some_and(|report| report.ran() > 0);
     let logged = observe::handler_failed(link.id(), failed.label(), reason, || failed.words());
     if !heard && !logged && !failed.is_clients_fault() {
-        // If stderr is closed, the line is lost; that must not panic.
-        let _ = io::stderr().write_all(format!("fanfare: {failed}\n").as_bytes());
+        write_line(&failed.to_string());
     }
 }

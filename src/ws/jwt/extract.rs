@@ -1,6 +1,5 @@
 //! [`Jwt`] as an extractor.
 
-use std::io::{self, Write};
 use std::sync::Once;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -11,6 +10,7 @@ use super::error::JwtRejection;
 use super::request;
 use super::token::Jwt;
 use super::verifier::JwtVerifier;
+use crate::observe::stderr::write_line;
 
 impl<C: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Jwt<C> {
     type Rejection = JwtRejection;
@@ -47,8 +47,6 @@ fn extract<C: DeserializeOwned>(parts: &mut Parts) -> Result<Jwt<C>, JwtRejectio
 fn warn_of_no_verifier() {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
-        let line = "fanfare: a route takes a Jwt, but its router has no JwtVerifier: add .layer(Extension(verifier))\n";
-        // If stderr is closed, the line is lost; that must not panic.
-        let _ = io::stderr().write_all(line.as_bytes());
+        write_line("a route takes a Jwt, but its router has no JwtVerifier: add .layer(Extension(verifier))");
     });
 }
