@@ -311,7 +311,7 @@ fn presence_and_notifications_are_kept_and_asked_for() {
         json!({"type": "presence.diff", "group": "room", "epoch": 1, "version": version, "count": count,
             "joined": [user(name)], "updated": [], "left": []})
     };
-    let names = "return [...connection.group('room').presence().users.keys()].join() === ";
+    let names = "return [...connection.presence('room').users.keys()].join() === ";
     peer.say(&state(1, &[user("ada")]));
     peer.say(&comes(2, 2, "bob"));
     tab.wait_for(&format!("{names} 'ada,bob'"));

@@ -79,7 +79,7 @@ const begin = ({ user, ...options }) => {
 // Not at once: what WebDriver runs itself is spared by the policy.
 window.start = (options) => void setTimeout(begin, 0, options);
 window.seen = () => {
-  const view = window.connection?.group("room").presence();
+  const view = window.connection?.presence("room");
   if (!view?.live || !view.complete) return {};
   const users = [...view.users].map(([user, { info, connections, since }]) => ({ user, info, connections, since }));
   return { count: view.count, users: users.sort((a, b) => (a.user < b.user ? -1 : 1)) };
