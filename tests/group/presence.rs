@@ -576,12 +576,14 @@ fn what_it_costs_to_enter_among_ten_thousand() {
         let updated = micros(&mut || here.as_ref().unwrap().update(&info).unwrap());
         took.push([entered, updated, micros(&mut || drop(here.take()))]);
     }
+    // Unoptimised code says nothing about the promised 20 us: there the bound only sees a cost that grows with the crowd.
+    let bound = if cfg!(debug_assertions) { 200.0 } else { 20.0 };
     for (at, what) in ["enter", "update", "leave"].into_iter().enumerate() {
         let mut micros: Vec<_> = took.iter().map(|took| took[at]).collect();
         micros.sort_by(f64::total_cmp);
         let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
         println!("{what} among {CROWD}: median {:.1} us, 99 % {:.1} us, worst {:.1} us", at(0.5), at(0.99), at(1.0));
-        assert!(at(0.5) <= 20.0);
+        assert!(at(0.5) <= bound, "{what}: the median is above {bound} us");
     }
 }
 
