@@ -21,12 +21,13 @@ impl LiveGroup {
     /// The caller holds the lock of the channel's link. Replay and membership are one step under the group's lock: what
     /// was missed is taken from the ring, and the cursor is set to the log's head. A message of another thread is
     ///
-    /// 1. appended before the lock was taken: it is in the ring, so the replay has it (in a group without a history the
-    ///    channel was not a member then), and it lies before the cursor; or
-    /// 2. appended after the lock is released: it is not in the replay, and lies behind the cursor.
+    /// 1. appended before the lock was taken: it lies before the cursor, so no sweep delivers it to this member. It
+    ///    arrives by the replay, once, if the group keeps it and `since` asks for it; or
+    /// 2. appended after the lock is released: it is not in the replay, and lies behind the cursor. A sweep delivers it,
+    ///    once.
     ///
-    /// Either way it arrives once. No sweep can deliver case 2 ahead of the replay: a sweep needs the lock of the link,
-    /// which is held until the replay is written.
+    /// No sweep can deliver case 2 ahead of the replay: a sweep needs the lock of the link, which is held until the
+    /// replay is written.
     pub(crate) fn admit(&self, link: &Arc<Link>, since: Option<Since>) -> Option<(Arc<Member>, Missed)> {
         // In a group with a history every new member gets the position, so that offsets mean something to its client.
         let since = since.or_else(|| self.tail.as_ref().map(|_| Since::Last(0)));
